@@ -1,0 +1,87 @@
+"""The seam between the model and the machine: the same calls on CPU (torch) and CUDA (Triton)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from engine.batch import Batch
+
+
+class LayerPool(NamedTuple):
+    """One layer's pages. Each is indexed (num_pages, H_kv, block_size, D); strides are the backend's."""
+
+    k: Tensor
+    v: Tensor
+
+
+class Linear(Protocol):
+    """A weight (out, in) in the form the backend multiplies fastest; owns its packed copy."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Backend(Protocol):
+    """The operations of a decoder that differ by machine. Hidden states are (T, hidden)."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        """A callable that gives x @ weight.T + bias; `weight` may be dropped by the caller."""
+        ...
+
+    def allocate_pool(
+        self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
+    ) -> LayerPool: ...
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x / rms(x) * weight over the last axis, the mean in fp32. x is (..., N)."""
+        ...
+
+    def add_rms_norm(
+        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """(rms_norm(x + residual), x + residual); may write into its arguments."""
+        ...
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) * up for gate_up (T, 2 I) = [gate | up]; returns (T, I)."""
+        ...
+
+    def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> Any:
+        """What all layers of one pass share (masks, index tensors, split counts); handed back as is."""
+        ...
+
+    def rope_and_write(
+        self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, pool: LayerPool, plan: Any
+    ) -> Tensor:
+        """Rotates q and k (rotate-half pairs i, i + D/2), stores k and v at the batch's slots.
+
+        q (T, H, D), k and v (T, H_kv, D) may be strided views; cos and sin (max_len, D/2) fp32 are
+        looked up at the batch's positions. Returns the rotated q.
+        """
+        ...
+
+    def attend(
+        self, q: Tensor, pool: LayerPool, plan: Any, scale: float, window: int | None
+    ) -> Tensor:
+        """Causal attention of each token over its sequence's pages; (T, H * D).
+
+        `window` w lets a token see itself and the w - 1 before it.
+        """
+        ...
+
+
+def create_backend(device: torch.device, dtype: torch.dtype, num_threads: int | None) -> Backend:
+    """The Triton backend on CUDA, the torch backend elsewhere."""
+    if device.type == "cuda":
+        from engine.kernels.backend import TritonBackend
+
+        return TritonBackend(device, dtype)
+    from engine.cpu.backend import TorchBackend
+
+    return TorchBackend(dtype, num_threads)

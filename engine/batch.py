@@ -1,0 +1,37 @@
+"""What one forward pass works on: a flat axis of tokens, and how it falls apart into sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """T tokens of S sequences, each sequence's tokens side by side, tensors on the model's device.
+
+    A decoding sequence brings one token, a prefilling one its chunk. `context_lens[s]` counts the
+    tokens of sequence s whose K and V are in the cache once this pass has written its own, so the
+    chunk's first token sees `context_lens[s] - query_lens[s]` earlier ones.
+    """
+
+    token_ids: Tensor  # (T,) int64
+    positions: Tensor  # (T,) int64
+    slots: Tensor  # (T,) int64, page * block_size + offset: where each token's K and V go
+    block_tables: Tensor  # (S, P) int32, page ids; beyond a sequence's last page any valid page
+    query_starts: Tensor  # (S + 1,) int32, offsets into the token axis
+    context_lens_device: Tensor  # (S,) int32
+    logit_rows: Tensor  # (R,) int64, the tokens whose logits are wanted
+    query_lens: tuple[int, ...]  # the same facts on the host, for planning without a sync
+    context_lens: tuple[int, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.token_ids.shape[0])
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.query_lens)

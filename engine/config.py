@@ -1,0 +1,67 @@
+"""Frozen settings. Names and defaults are those vLLM's users know."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class SchedulerConfig(msgspec.Struct, frozen=True):
+    """How requests share the steps. `max_num_batched_tokens` bounds the tokens of one step."""
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    enable_chunked_prefill: bool = True
+    long_prefill_token_threshold: int = 0
+    scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    max_num_queued_reqs: int = 1024
+    max_num_queued_tokens: int | None = None
+
+
+class EngineConfig(msgspec.Struct, frozen=True):
+    """`model` is anything the registry resolves: a name, folder, .gguf, hub id or random:NAME."""
+
+    model: str = "smollm2-135m-instruct"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    block_size: int = 16
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = 0.9
+    kv_cache_memory_bytes: int | None = None
+    num_gpu_blocks_override: int | None = None
+    enable_prefix_caching: bool = True
+    enforce_eager: bool = False
+    seed: int = 0
+    num_threads: int | None = None
+    scheduler: SchedulerConfig = SchedulerConfig()
+
+
+class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one request's tokens are chosen and when it ends.
+
+    `temperature` 0 is greedy. `top_k` 0 is off. `seed` None draws one from the engine's own.
+    `logprobs` None is off, k gives the k likeliest beside the chosen token's; `prompt_logprobs`
+    likewise for the prompt (echo). `logit_bias` maps token ids to an addend. `n` samples share
+    one prompt.
+    """
+
+    n: int = 1
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    logit_bias: dict[int, float] = {}

@@ -1,0 +1,285 @@
+"""The language of the project: what happened, one frozen type per kind of event.
+
+Every event starts with `t_ns`, nanoseconds of the monotonic clock of the host that runs the engine;
+all processes of one host share that clock. The engine emits one `Step` per engine step and never
+one event per token: a token's time is the end of the step that made it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+SCHEMA_VERSION: Final = 1
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag=_snake_case):
+    t_ns: int
+
+
+class SessionStart(Event, frozen=True, gc=False):
+    """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`."""
+
+    wall_ns: int
+    tool_version: str
+    model: str
+    device: str
+    num_layers: int
+    num_pages: int
+    block_size: int
+    page_bytes: int
+    weights_bytes: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    config: dict[str, str | int | float | bool | None] = {}
+
+
+class Phase(Event, frozen=True, gc=False):
+    """Start-up and shutdown: `name` is fetch, convert, load, warmup, ready, drain or stopped.
+
+    `done` of `total` in `unit` ("bytes", "tensors", ...); `total` 0 means the end is not known.
+    """
+
+    name: str
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+
+class RequestQueued(Event, frozen=True, gc=False):
+    """`request` numbers the requests of a session from 1; `name` is the id the client sees."""
+
+    request: int
+    name: str
+    num_prompt_tokens: int
+    max_tokens: int
+    priority: int = 0
+    sampling: str = ""
+
+
+class RequestRejected(Event, frozen=True, gc=False):
+    """A request that never got a number: the queue was full (`reason` "queue_full")."""
+
+    reason: str
+    num_prompt_tokens: int
+
+
+class RequestScheduled(Event, frozen=True, gc=False):
+    """The first prefill step of a request begins, or the first one after a preemption.
+
+    `cached_tokens` of its context came out of the prefix cache and are not computed again.
+    """
+
+    request: int
+    cached_tokens: int
+    resumed: bool = False
+
+
+class RequestFirstToken(Event, frozen=True, gc=False):
+    request: int
+
+
+class RequestPreempted(Event, frozen=True, gc=False):
+    """The request lost its pages; `lost_tokens` computed tokens are to be computed again."""
+
+    request: int
+    reason: str
+    lost_tokens: int
+
+
+class RequestFinished(Event, frozen=True, gc=False):
+    """`reason` is "stop" or "length". `t_ns` is the end of the step that made the last token."""
+
+    request: int
+    reason: str
+    num_output_tokens: int
+
+
+class RequestAborted(Event, frozen=True, gc=False):
+    """Ended without an answer: `reason` is "disconnect", "shutdown" or "error: ..."."""
+
+    request: int
+    reason: str
+    num_output_tokens: int
+
+
+class StepRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One request's share of a step: prompt tokens computed in it, tokens it put out (0 or more)."""
+
+    request: int
+    prefill_tokens: int
+    new_tokens: int
+
+
+class Step(Event, frozen=True, gc=False):
+    """One engine step, from `t_ns` (planning began) to `end_ns` (its tokens are known).
+
+    `host_ns` is the part in which the host planned, launched and committed; `device_ns` the time the
+    device computed, None where it is not measured. Pages: `used` are referenced by a request,
+    `cached` hold a reusable prefix nobody references, `free` hold nothing; they sum to all pages.
+    Waiting and running count requests after the step. `graph` is "hit", "miss" or "" (no graphs).
+    """
+
+    end_ns: int
+    step: int
+    host_ns: int
+    device_ns: int | None
+    rows: tuple[StepRow, ...]
+    num_waiting: int
+    num_running: int
+    pages_used: int
+    pages_cached: int
+    pages_free: int
+    graph: str = ""
+
+
+class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """`count` pages from `page` on changed alike. `op` is one of
+
+    alloc    a free page now belongs to `request`, with one reference
+    share    `request` took one more reference to a sealed page
+    seal     the page is full, immutable and can be found by its prefix hash
+    release  `request` gave one reference back; at zero a sealed page is cached, another is free
+    evict    a cached page (no reference) lost its prefix hash and is free
+    """
+
+    op: str
+    page: int
+    count: int
+    request: int
+
+
+class PageDelta(Event, frozen=True, gc=False):
+    runs: tuple[PageRun, ...]
+
+
+class PageSpan(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """`count` pages from `page` on in one state. `owner` is the request that allocated them."""
+
+    page: int
+    count: int
+    owner: int
+    refs: int
+    sealed: bool
+
+
+class PageKeyframe(Event, frozen=True, gc=False):
+    """Every page that is not free, so that a reader who lost deltas is right again."""
+
+    spans: tuple[PageSpan, ...]
+
+
+class GpuSample(Event, frozen=True, gc=False):
+    """One NVML reading of one device. None is "this device does not tell", never zero.
+
+    `throttle` names why clocks are held down, "" if they are not. `process_mem_bytes` belongs to
+    the engine's processes. Rates of PCIe are bytes per second over NVML's own 20 ms window.
+    """
+
+    device: int
+    name: str
+    mem_used_bytes: int
+    mem_total_bytes: int
+    process_mem_bytes: int | None = None
+    util_pct: float | None = None
+    mem_util_pct: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    temp_c: float | None = None
+    sm_mhz: int | None = None
+    mem_mhz: int | None = None
+    throttle: str | None = None
+    energy_mj: int | None = None
+    pcie_rx_bytes_per_s: int | None = None
+    pcie_tx_bytes_per_s: int | None = None
+
+
+class GpuAbsent(Event, frozen=True, gc=False):
+    """There is no NVML device to sample, and why."""
+
+    reason: str
+
+
+class ProcessSample(Event, frozen=True, gc=False):
+    """One of our processes, once a second: the stream's heartbeat. `cpu_pct` 100 is one core."""
+
+    role: str
+    pid: int
+    cpu_pct: float
+    rss_bytes: int
+
+
+class MemorySample(Event, frozen=True, gc=False):
+    """Where the engine's device memory went. On CPU the device is the process's own memory."""
+
+    device: str
+    weights_bytes: int
+    kv_bytes: int
+    activation_bytes: int
+    graph_bytes: int
+    total_bytes: int
+
+
+class Log(Event, frozen=True, gc=False):
+    """`level` is debug, info, warning or error; `source` the part that speaks."""
+
+    level: str
+    source: str
+    text: str
+
+
+class Dropped(Event, frozen=True, gc=False):
+    """`count` events from sequence number `first_seq` on were lost to this reader."""
+
+    first_seq: int
+    count: int
+
+
+AnyEvent = (
+    SessionStart
+    | Phase
+    | RequestQueued
+    | RequestRejected
+    | RequestScheduled
+    | RequestFirstToken
+    | RequestPreempted
+    | RequestFinished
+    | RequestAborted
+    | Step
+    | PageDelta
+    | PageKeyframe
+    | GpuSample
+    | GpuAbsent
+    | ProcessSample
+    | MemorySample
+    | Log
+    | Dropped
+)
+
+EVENT_TYPES: Final[tuple[type[Event], ...]] = AnyEvent.__args__
+EVENT_BY_KIND: Final[dict[str, type[Event]]] = {
+    str(t.__struct_config__.tag): t for t in EVENT_TYPES
+}
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def kind_of(event: Event) -> str:
+    return str(event.__struct_config__.tag)
+
+
+def encode_event(event: Event) -> bytes:
+    """One JSON object, with the kind under "kind"."""
+    return _encoder.encode(event)
+
+
+def decode_event(data: bytes | str) -> AnyEvent:
+    """The event in one JSON object. Raises: msgspec.ValidationError, msgspec.DecodeError."""
+    return _decoder.decode(data)
