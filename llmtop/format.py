@@ -1,0 +1,86 @@
+"""Numbers as people read them: `--` is unavailable, 0 is zero."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NONE: Final = "--"
+
+
+def grouped(value: float | None) -> str:
+    """Whole number with thin groups of three: 16 384."""
+    return NONE if value is None else f"{value:,.0f}".replace(",", " ")
+
+
+def short(value: float | None) -> str:
+    """At most five characters: 7, 53.0, 3940, 21.3k, 1.2M."""
+    if value is None:
+        return NONE
+    for limit, unit in ((1e4, ""), (1e6, "k"), (1e9, "M"), (1e12, "G")):
+        if abs(value) < limit:
+            scaled = value / {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
+            digits = 0 if scaled >= 100 or float(scaled).is_integer() else 1
+            return f"{scaled:.{digits}f}{unit}"
+    return f"{value:.0e}"
+
+
+def milliseconds(value_ms: float | None) -> str:
+    """A latency in ms with three digits that count: 11.8, 84, 1 204."""
+    if value_ms is None:
+        return NONE
+    return f"{value_ms:.1f}" if value_ms < 99.95 else grouped(value_ms)
+
+
+def ns_as_ms(value_ns: int | None) -> str:
+    return NONE if value_ns is None else milliseconds(value_ns / 1e6)
+
+
+def seconds(value_ns: int | None) -> str:
+    """A short duration: 0.4s, 8.2s, 74s, 12m04."""
+    if value_ns is None:
+        return NONE
+    value = max(0, value_ns) / 1e9
+    if value < 99.95:
+        return f"{value:.1f}s" if value < 59.95 else f"{value:.0f}s"
+    minutes, rest = divmod(int(value), 60)
+    return f"{minutes}m{rest:02d}" if minutes < 100 else f"{minutes // 60}h{minutes % 60:02d}"
+
+
+def clock(value_ns: int | None) -> str:
+    """Hours, minutes and seconds: 00:12:41."""
+    if value_ns is None:
+        return "--:--:--"
+    total = max(0, value_ns) // 1_000_000_000
+    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}"
+
+
+def size(num_bytes: float | None) -> str:
+    """Binary units with three digits: 14.2 MiB."""
+    if num_bytes is None:
+        return NONE
+    value = float(num_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+
+
+def percent(part: float | None, whole: float = 100.0) -> str:
+    """`part` of `whole` as 71%; less than one but not nothing says <1%."""
+    if part is None or whole <= 0:
+        return NONE
+    value = 100.0 * part / whole
+    return "<1%" if 0 < value < 0.5 else f"{value:.0f}%"
+
+
+def nice_ceiling(value: float) -> float:
+    """The least of 1, 2, 5 times a power of ten that is not below `value`; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    step = 1.0
+    while step < value:
+        step *= 10
+    while step / 10 >= value:
+        step /= 10
+    return next(step * f for f in (0.2, 0.5, 1.0) if step * f >= value)

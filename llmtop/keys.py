@@ -1,0 +1,85 @@
+"""Every key, once: bindings, footer and help are made from this list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`keys` as Textual spells them; `shown` as a person reads them; `label` is the footer's word.
+
+    `footer` orders the keys that the footer shows, 0 for none. `group` heads them in the help.
+    `mode` is "any", "live" or "replay": where the key does something.
+    """
+
+    keys: str
+    shown: str
+    action: str
+    label: str
+    help: str
+    group: str
+    footer: int = 0
+    mode: str = "any"
+
+
+KEYS: Final = (
+    Key("1", "1", "page('overview')", "Overview", "the whole service at a glance", "Screens"),
+    Key("2", "2", "page('requests')", "Requests", "one row per request", "Screens"),
+    Key("3", "3", "page('kv')", "KV", "the page map of the KV cache", "Screens"),
+    Key("4", "4", "page('gpu')", "GPU", "the devices, or this host without one", "Screens"),
+    Key("6", "6", "page('log')", "Log", "what the server says", "Screens"),
+    Key("tab", "Tab", "focus_pane(1)", "focus", "next panel", "Screens"),
+    Key("shift+tab", "S-Tab", "focus_pane(-1)", "focus", "previous panel", "Screens"),
+    Key("j,down", "j ↓", "move(1)", "down", "next row", "Moving"),
+    Key("k,up", "k ↑", "move(-1)", "up", "previous row", "Moving"),
+    Key("left", "←", "slide(-1)", "left", "previous cell of the map", "Moving"),
+    Key("right", "→", "slide(1)", "right", "next cell of the map", "Moving"),
+    Key("pageup", "PgUp", "move(-10)", "up 10", "ten rows up", "Moving"),
+    Key("pagedown", "PgDn", "move(10)", "down 10", "ten rows down", "Moving"),
+    Key("home", "Home", "move(-1000000)", "first", "first row", "Moving"),
+    Key("end", "End", "move(1000000)", "last", "last row", "Moving"),
+    Key("enter", "Enter", "open", "open", "open the selected request", "Moving", 3),
+    Key("escape", "Esc", "back", "back", "back; clears the filter", "Moving"),
+    Key("slash", "/", "filter", "filter", "filter: ttft>200 & phase==decode, id~^r-9", "Table", 4),
+    Key("s", "s", "sort(1)", "sort", "sort by the next column", "Table"),
+    Key("S", "S", "reverse", "reverse", "reverse the order", "Table"),
+    Key("c", "c", "chart(1)", "chart", "next chart", "Panels", 9),
+    Key("m", "m", "maximise", "max", "the focused panel alone, and back", "Panels"),
+    Key("plus,equals_sign", "+", "zoom(1)", "zoom in", "fewer pages per cell", "Panels"),
+    Key("minus", "-", "zoom(-1)", "zoom out", "more pages per cell", "Panels"),
+    Key("v", "v", "level", "level", "log: next least level", "Panels"),
+    Key("space", "space", "pause", "pause", "stop the picture, not the collecting", "Time", 5),
+    Key("comma", ",", "seek(-10)", "-10 s", "ten seconds back", "Time", 0, "replay"),
+    Key("full_stop", ".", "seek(10)", "+10 s", "ten seconds on", "Time", 0, "replay"),
+    Key("left_square_bracket", "[", "step(-1)", "step back", "one step back", "Time", 0, "replay"),
+    Key("right_square_bracket", "]", "step(1)", "step", "one step on", "Time", 6, "replay"),
+    Key("less_than_sign", "<", "speed(-1)", "slower", "half the speed", "Time", 0, "replay"),
+    Key("greater_than_sign", ">", "speed(1)", "faster", "twice the speed", "Time", 7, "replay"),
+    Key("g", "g", "goto", "go to", "a time (1:30), 50%, or step 1200", "Time", 8, "replay"),
+    Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
+    Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
+    Key("exclamation_mark", "!", "picture", "picture", "save the screen as SVG", "Program"),
+    Key("t", "t", "next_theme", "theme", "next theme", "Program", 10),
+    Key("question_mark", "?", "help", "help", "this list", "Program", 2),
+    Key("q", "q", "quit", "quit", "end the program (a served model stops too)", "Program", 1),
+)
+
+PAGES: Final = tuple(
+    (key.shown, key.action.split("'")[1], key.label) for key in KEYS if key.action.startswith("page")
+)
+
+
+def footer_keys(mode: str) -> list[Key]:
+    """The footer's keys in order, for "live" or "replay"."""
+    shown = [key for key in KEYS if key.footer and key.mode in ("any", mode)]
+    return sorted(shown, key=lambda key: key.footer)
+
+
+def groups() -> dict[str, list[Key]]:
+    """All keys under the heads that the help shows."""
+    heads: dict[str, list[Key]] = {}
+    for key in KEYS:
+        heads.setdefault(key.group, []).append(key)
+    return heads

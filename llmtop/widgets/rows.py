@@ -1,0 +1,89 @@
+"""A drawn line before it has colours: spans of text, each with the role it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len, set_cell_size
+
+Span = tuple[str, str]
+Row = tuple[Span, ...]
+
+EMPTY: Row = ()
+
+
+def plain(row: Row) -> str:
+    return "".join(text for text, _ in row)
+
+
+def width_of(row: Row) -> int:
+    """Cells that `row` takes on a terminal."""
+    return sum(cell_len(text) for text, _ in row)
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in exactly `width` cells, with `…` where it was cut."""
+    if width <= 0:
+        return ""
+    if len(text) == width and text.isascii():
+        return text
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(text, width - 1) + "…"
+
+
+def fit_row(row: Row, width: int, fill: str = "text") -> Row:
+    """`row` cropped or padded to exactly `width` cells."""
+    out: list[Span] = []
+    left = width
+    for text, role in row:
+        cells = len(text) if text.isascii() else cell_len(text)
+        if cells > left:
+            if left:
+                out.append((fit(text, left), role))
+            return tuple(out)
+        out.append((text, role))
+        left -= cells
+    if left:
+        out.append((" " * left, fill))
+    return tuple(out)
+
+
+def spread(left: Row, right: Row, width: int) -> Row:
+    """`left` at the left edge and `right` at the right one; the right one gives way."""
+    gap = width - width_of(left) - width_of(right)
+    return fit_row((*left, (" " * gap, "text"), *right) if gap > 0 else left, width)
+
+
+def joined(parts: Iterable[Row], gap: str = "  ") -> Row:
+    out: list[Span] = []
+    for part in parts:
+        if out:
+            out.append((gap, "text"))
+        out.extend(part)
+    return tuple(out)
+
+
+def rule(title: Row, width: int, left: str = "─", right: str = "─", note: str = "") -> Row:
+    """A horizontal line `width` cells wide that carries `title`, and `note` near its right end."""
+    head: Row = ((f"{left}─ ", "frame"), *title, (" ", "frame")) if title else ((left, "frame"),)
+    tail: Row = ((f" {note} ", "dim"), (f"─{right}", "frame")) if note else ((right, "frame"),)
+    gap = width - width_of(head) - width_of(tail)
+    if gap < 0 and note:
+        return rule(title, width, left, right)
+    if gap < 0:
+        return (*fit_row(head, width - 1), (right, "frame"))
+    return (*head, ("─" * gap, "frame"), *tail)
+
+
+def merged(spans: Iterable[Span]) -> Row:
+    """The same line with neighbours of one role put together: fewer escape codes."""
+    out: list[Span] = []
+    for text, role in spans:
+        if not text:
+            continue
+        if out and out[-1][1] == role:
+            out[-1] = (out[-1][0] + text, role)
+        else:
+            out.append((text, role))
+    return tuple(out)
