@@ -1,0 +1,96 @@
+"""What the paged kernels share: the checks of a pool and its tables, and how tiles are addressed."""
+# mypy: disable-error-code="no-untyped-def,misc"
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import triton
+import triton.language as tl
+
+from engine.kernels.checks import (
+    FLOATS,
+    expect_contiguous,
+    expect_device,
+    expect_dtype,
+    expect_shape,
+    expect_unit_stride,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.attention import LayerPool
+
+# Wider than any context, and still an int32: the window of a model without one.
+NO_WINDOW = 2**31 - 1
+
+
+@triton.jit
+def page_rows(
+    table, first, offsets, in_range, stride_page, stride_token, PAGE: tl.constexpr, TILE: tl.constexpr
+):
+    """Element offsets (TILE,) int64 of the tokens first + offsets; `first` is a multiple of TILE."""
+    if TILE <= PAGE:
+        page = tl.load(table + first // PAGE).to(tl.int64)
+        return page * stride_page + (first % PAGE + offsets) * stride_token
+    else:
+        tokens = first + offsets
+        pages = tl.load(table + tokens // PAGE, mask=in_range, other=0).to(tl.int64)
+        return pages * stride_page + (tokens % PAGE) * stride_token
+
+
+@triton.jit
+def load_rows(base, rows, in_range, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """(TILE, BLOCK_D) elements at base + rows; zeros out of range and beyond HEAD_DIM.
+
+    Zeros matter: memory of tokens not yet written may hold NaN, and 0 * NaN is NaN.
+    """
+    offs_d = tl.arange(0, BLOCK_D)
+    mask = in_range[:, None]
+    if BLOCK_D != HEAD_DIM:
+        mask = mask & (offs_d < HEAD_DIM)[None, :]
+    return tl.load(base + rows[:, None] + offs_d[None, :], mask=mask, other=0.0)
+
+
+def check_pool(pool: LayerPool, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Raises ValueError or TypeError unless the pool is (pages, H_kv, power of two >= 8, head_dim)."""
+    for name, pages in zip(("pool.k", "pool.v"), pool, strict=True):
+        expect_shape(name, pages, (None, None, None, head_dim))
+        expect_dtype(name, pages, (dtype,))
+        expect_device(name, pages, device)
+        expect_unit_stride(name, pages)
+    if pool.k.shape != pool.v.shape:
+        raise ValueError(f"pool.k is {tuple(pool.k.shape)}, pool.v is {tuple(pool.v.shape)}")
+    block_size = pool.k.shape[2]
+    if block_size < 8 or block_size & (block_size - 1):
+        raise ValueError(f"block_size must be a power of two and at least 8, not {block_size}")
+
+
+def check_queries(q: Tensor, pool: LayerPool) -> None:
+    """q must be (T, H, D), dense in D, with H a multiple of the pool's heads."""
+    expect_shape("q", q, (None, None, None))
+    expect_dtype("q", q, FLOATS)
+    expect_unit_stride("q", q)
+    check_pool(pool, q.shape[2], q.dtype, q.device)
+    if q.shape[1] % pool.k.shape[1]:
+        raise ValueError(f"{q.shape[1]} query heads do not share {pool.k.shape[1]} KV heads evenly")
+
+
+def check_tables(
+    block_tables: Tensor, query_starts: Tensor, context_lens: Tensor, device: torch.device
+) -> None:
+    """int32 (S, P), (S + 1,), (S,) on `device`."""
+    num_sequences = block_tables.shape[0]
+    expect_shape("block_tables", block_tables, (num_sequences, None))
+    expect_unit_stride("block_tables", block_tables)
+    for name, tensor, size in (
+        ("query_starts", query_starts, num_sequences + 1),
+        ("context_lens", context_lens, num_sequences),
+    ):
+        expect_shape(name, tensor, (size,))
+        expect_contiguous(name, tensor)
+    for tensor in (block_tables, query_starts, context_lens):
+        expect_dtype("block_tables, query_starts and context_lens", tensor, (torch.int32,))
+        expect_device("block_tables, query_starts and context_lens", tensor, device)

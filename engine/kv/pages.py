@@ -1,0 +1,126 @@
+"""Which page is free, used or cached, and by whom: numbers only, no tensors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from engine.invariants import require
+from engine.kv.runs import RunLog
+from profiler.events import PageSpan
+
+
+class PagePool:
+    """A page is in exactly one state. Free: nobody references it and it holds nothing. Used: one
+    reference per block table that holds it. Cached: sealed and unreferenced, to be used again or,
+    oldest first, evicted.
+
+    A page id means the same page in every layer. `on_evict` is called with a page that stops
+    being findable, before anyone else can get it. Changes collect in `runs`.
+    """
+
+    def __init__(self, num_pages: int, on_evict: Callable[[int], None]) -> None:
+        self.num_pages = num_pages
+        self.runs = RunLog()
+        self._on_evict = on_evict
+        # A stack: pages released tail first come back head first, so tables stay consecutive.
+        self._free = list(range(num_pages - 1, -1, -1))
+        self._cached: OrderedDict[int, None] = OrderedDict()
+        self._refs = [0] * num_pages
+        self._owner = [0] * num_pages
+        self._sealed = bytearray(num_pages)
+
+    @property
+    def num_free(self) -> int:
+        return len(self._free)
+
+    @property
+    def num_cached(self) -> int:
+        return len(self._cached)
+
+    @property
+    def num_available(self) -> int:
+        """Pages that `allocate` can still give: free ones, and cached ones by evicting them."""
+        return len(self._free) + len(self._cached)
+
+    @property
+    def num_used(self) -> int:
+        return self.num_pages - self.num_available
+
+    def is_cached(self, page: int) -> bool:
+        return page in self._cached
+
+    def allocate(self, request: int) -> int:
+        """A page with one reference, owned by `request`. Raises: IndexError with none available."""
+        if not self._free:
+            self._evict_oldest()
+        page = self._free.pop()
+        self._refs[page] = 1
+        self._owner[page] = request
+        self.runs.add("alloc", page, request)
+        return page
+
+    def share(self, page: int, request: int) -> None:
+        """One more reference to a sealed page."""
+        if self._refs[page] == 0:
+            del self._cached[page]
+        self._refs[page] += 1
+        self.runs.add("share", page, request)
+
+    def seal(self, page: int) -> None:
+        """From now on the page is immutable, and kept when its last reference goes."""
+        self._sealed[page] = 1
+        self.runs.add("seal", page, self._owner[page])
+
+    def release(self, page: int, request: int) -> None:
+        """One reference less. Release a table's last page first: it is then evicted first."""
+        self.runs.add("release", page, request)
+        self._refs[page] -= 1
+        if self._refs[page]:
+            return
+        if self._sealed[page]:
+            self._cached[page] = None
+        else:
+            self._to_free(page)
+
+    def spans(self) -> tuple[PageSpan, ...]:
+        """Every page that is not free, neighbours in the same state merged."""
+        spans: list[PageSpan] = []
+        first = 0
+        facts = list(zip(self._owner, self._refs, self._sealed, strict=True))
+        for page in range(1, self.num_pages + 1):
+            if page < self.num_pages and facts[page] == facts[first]:
+                continue
+            owner, refs, sealed = facts[first]
+            if refs or sealed:
+                spans.append(PageSpan(first, page - first, owner, refs, bool(sealed)))
+            first = page
+        return tuple(spans)
+
+    def check(self, references: dict[int, int], findable: set[int]) -> None:
+        """Compares with the block tables' own counts and the pages the prefix cache knows.
+
+        Raises: InvariantError.
+        """
+        free = set(self._free)
+        require(len(free) == len(self._free), "a page is twice in the free list")
+        require(free.isdisjoint(self._cached), "a page is both free and cached")
+        for page in range(self.num_pages):
+            refs, sealed = self._refs[page], bool(self._sealed[page])
+            require(refs == references.get(page, 0), f"page {page}: {refs} references recorded")
+            states = (page in free) + (page in self._cached) + (refs > 0)
+            require(states == 1, f"page {page} is in {states} states")
+            require(sealed == (page in findable), f"page {page}: sealed {sealed}, findable not so")
+            require(not (sealed and page in free), f"page {page} is free and sealed")
+            require(sealed or page not in self._cached, f"page {page} is cached but not sealed")
+
+    def _evict_oldest(self) -> None:
+        page, _ = self._cached.popitem(last=False)
+        self._on_evict(page)
+        self.runs.add("evict", page, self._owner[page])
+        self._sealed[page] = 0
+        self._to_free(page)
+
+    def _to_free(self, page: int) -> None:
+        self._owner[page] = 0
+        self._free.append(page)

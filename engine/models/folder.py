@@ -1,0 +1,53 @@
+"""A model on disk in Hugging Face layout: the one form every source is brought into. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelError
+from engine.models.config import ModelConfig, read_json
+
+INDEX_NAME = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """`name` is what the server calls the model. A random model has a config and no files."""
+
+    path: Path
+    name: str
+    config: ModelConfig
+
+    @classmethod
+    def open(cls, path: Path, name: str | None = None) -> ModelFolder:
+        """The model in `path`, its weight files found but not read. Raises: ModelError."""
+        if not path.is_dir():
+            raise ModelError(f"{path} is not a folder", "Name a folder in Hugging Face layout.")
+        folder = cls(path, name or path.resolve().name, ModelConfig.load(path))
+        folder.weight_files()
+        return folder
+
+    @property
+    def is_random(self) -> bool:
+        return self.config.random_seed is not None
+
+    def weight_files(self) -> list[Path]:
+        """The safetensors files, one or the shards of the index. Raises: ModelError."""
+        if self.is_random:
+            return []
+        index = self.path / INDEX_NAME
+        if index.is_file():
+            shards = set(read_json(index).get("weight_map", {}).values())
+            files = [self.path / name for name in sorted(shards)]
+        else:
+            files = sorted(self.path.glob("*.safetensors"))
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise ModelError(f"{self.path} lacks {missing[0]}", "Fetch the model again.")
+        if not files:
+            raise ModelError(
+                f"{self.path} holds no .safetensors file",
+                "Weights in other formats (.bin, .pth) are not read; convert them first.",
+            )
+        return files

@@ -1,0 +1,83 @@
+"""What one step is to do, and what came of it: the scheduler's words to the runner and back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from engine.request import TokenLogprobs
+from engine.sequence import Sequence
+
+
+class PlanRow(NamedTuple):
+    """Compute tokens `start` to `start + count` of a sequence; `samples`: its next token too."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    samples: bool
+
+
+class Admission(NamedTuple):
+    """A sequence that got its pages in this step; `cached_tokens` of its context are computed."""
+
+    sequence: Sequence
+    cached_tokens: int
+    resumed: bool
+
+
+class Preemption(NamedTuple):
+    """A sequence that gave up its pages, and the computed tokens that it lost with them."""
+
+    sequence: Sequence
+    lost_tokens: int
+
+
+class Plan(NamedTuple):
+    """One step: decoding rows first, in the order of their sequences' keys, then prefill."""
+
+    rows: list[PlanRow]
+    num_decode: int
+    num_tokens: int
+    admitted: list[Admission]
+    preempted: list[Preemption]
+
+
+class StepResult(NamedTuple):
+    """What a launched plan gave.
+
+    `tokens` and `logprobs` have one entry per sampling row, in plan order. `prompt_logprobs` maps a
+    request to those of the prompt tokens that follow the ones computed in this step. `busy_ns` is
+    the time the host was kept by the computation; `device_ns` what the device spent, None where it
+    is not measured (on the CPU the host is the device).
+    """
+
+    tokens: list[int]
+    logprobs: list[TokenLogprobs | None] | None
+    prompt_logprobs: dict[int, list[TokenLogprobs]]
+    busy_ns: int
+    device_ns: int | None
+
+
+class RunnerMemory(NamedTuple):
+    """Bytes of the device's memory by use; `total_bytes` holds them and everything else."""
+
+    device: str
+    weights_bytes: int
+    kv_bytes: int
+    activation_bytes: int
+    graph_bytes: int
+    total_bytes: int
+
+
+class Runner(Protocol):
+    """Turns plans into tokens. `launch` may return before the work is done; `collect` waits."""
+
+    num_pages: int
+    page_bytes: int
+    max_model_len: int
+
+    def launch(self, plan: Plan) -> Any: ...
+
+    def collect(self, handle: Any) -> StepResult: ...
+
+    def memory(self) -> RunnerMemory: ...

@@ -1,0 +1,86 @@
+"""One request on its way through the scheduler."""
+
+from __future__ import annotations
+
+from engine.kv.cache import BlockTable
+from engine.kv.chain import PageChain
+from engine.request import EngineRequest, TokenLogprobs
+
+
+class Sequence:
+    """The tokens of a request, how many of them are computed, and what it holds.
+
+    `token_ids` is the prompt and, after it, the output. `max_tokens` bounds the output. `key`
+    orders requests, smaller first. While running it has a `table`, a `seat` (its row in the
+    runner's device tables) and an `admission` number that no other stay on any seat has.
+    """
+
+    __slots__ = (
+        "admission",
+        "cached_tokens",
+        "chain",
+        "end_ids",
+        "first_cached_tokens",
+        "key",
+        "max_tokens",
+        "num_computed",
+        "num_prompt",
+        "number",
+        "params",
+        "prompt_logprobs",
+        "request",
+        "seat",
+        "seed",
+        "t_last_ns",
+        "table",
+        "token_ids",
+    )
+
+    def __init__(
+        self,
+        request: EngineRequest,
+        max_tokens: int,
+        seed: int,
+        key: tuple[int, int],
+        block_size: int,
+    ) -> None:
+        params = request.params
+        self.request = request
+        self.number = request.request
+        self.params = params
+        self.token_ids = list(request.prompt_token_ids)
+        self.num_prompt = len(self.token_ids)
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.key = key
+        self.end_ids = frozenset(params.stop_token_ids)
+        if not params.ignore_eos:
+            self.end_ids |= frozenset(request.eos_token_ids)
+        self.chain = PageChain(self.token_ids, block_size)
+        self.table: BlockTable | None = None
+        self.seat = -1
+        self.admission = -1
+        self.num_computed = 0
+        self.cached_tokens = 0
+        self.first_cached_tokens: int | None = None
+        self.prompt_logprobs: list[TokenLogprobs | None] | None = None
+        self.t_last_ns = 0
+
+    @property
+    def num_output(self) -> int:
+        return len(self.token_ids) - self.num_prompt
+
+    @property
+    def pages(self) -> list[int]:
+        """The pages of a running sequence."""
+        return self.table.pages if self.table is not None else []
+
+    def append(self, token: int) -> str | None:
+        """Takes a sampled token; the reason to finish, if it was the last."""
+        if self.max_tokens == 0:
+            return "length"
+        self.token_ids.append(token)
+        num_output = self.num_output
+        if token in self.end_ids and num_output > self.params.min_tokens:
+            return "stop"
+        return "length" if num_output >= self.max_tokens else None

@@ -1,0 +1,198 @@
+"""The engine core in a process of its own: `python -m engine.server.core_process`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+import zmq
+
+from engine.errors import EngineError, InvalidRequestError, QueueFullError
+from engine.request import EngineRequest, TokenOutput
+from engine.server.wire import (
+    Abort,
+    Add,
+    Command,
+    CoreOrder,
+    Failed,
+    Finish,
+    Located,
+    Outputs,
+    Ready,
+    Refused,
+    Report,
+    Shutdown,
+)
+from profiler.events import AnyEvent, Phase
+
+STDIN: Final = 0
+FAREWELL_MS: Final = 1000
+
+
+class Engine(Protocol):
+    """What the loop needs of `engine.core.EngineCore`."""
+
+    @property
+    def has_work(self) -> bool: ...
+    def add(self, request: EngineRequest) -> None: ...
+    def abort(self, request: int, reason: str) -> None: ...
+    def finish(self, request: int, reason: str) -> None: ...
+    def step(self) -> list[TokenOutput]: ...
+
+
+class Link:
+    """The core's end of the socket. Sending never waits for the server."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.PAIR)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.LINGER, FAREWELL_MS)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 10)
+        self._socket.connect(endpoint)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Command)
+
+    def send(self, report: Report) -> None:
+        self._socket.send(self._encoder.encode(report))
+
+    def receive(self, *, block: bool) -> Command | None:
+        """The next command, or None if there is none and `block` is false."""
+        try:
+            data = self._socket.recv(0 if block else zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        return self._decoder.decode(data)
+
+    def close(self) -> None:
+        self._socket.close()
+        zmq.Context.instance().term()
+
+
+class CoreLoop:
+    """Steps the engine while it has work, and waits for a command while it has none.
+
+    `events` is the list that the engine's `emit` appends to; each message takes and clears it.
+    """
+
+    def __init__(self, engine: Engine, link: Link, events: list[AnyEvent]) -> None:
+        self._engine = engine
+        self._link = link
+        self._events = events
+
+    def run(self) -> None:
+        """Returns after a Shutdown."""
+        while self._take_commands():
+            outputs = self._engine.step() if self._engine.has_work else []
+            self._report(outputs)
+
+    def _take_commands(self) -> bool:
+        command = self._link.receive(block=not self._engine.has_work)
+        while command is not None:
+            if isinstance(command, Shutdown):
+                return False
+            self._obey(command)
+            command = self._link.receive(block=False)
+        return True
+
+    def _obey(self, command: Add | Abort | Finish) -> None:
+        match command:
+            case Add(request):
+                self._add(request)
+            case Abort(number, reason):
+                self._engine.abort(number, reason)
+            case Finish(number, reason):
+                self._engine.finish(number, reason)
+
+    def _add(self, request: EngineRequest) -> None:
+        try:
+            self._engine.add(request)
+        except QueueFullError as error:
+            self._link.send(Refused(request.request, True, error.message))
+        except InvalidRequestError as error:
+            self._link.send(Refused(request.request, False, error.message, error.param))
+
+    def _report(self, outputs: list[TokenOutput]) -> None:
+        if outputs or self._events:
+            self._link.send(Outputs(outputs, self._events))
+            self._events.clear()
+
+
+def read_order() -> tuple[CoreOrder, Callable[[], None]]:
+    """The order in the first line of standard input, and a function that waits for its end."""
+    data = b""
+    while not data.endswith(b"\n"):
+        chunk = os.read(STDIN, 1 << 16)
+        if not chunk:
+            raise SystemExit(1)
+        data += chunk
+
+    def wait_for_end() -> None:
+        while os.read(STDIN, 1 << 10):
+            pass
+
+    return msgspec.json.decode(data, type=CoreOrder), wait_for_end
+
+
+def die_with_parent(wait_for_end: Callable[[], None]) -> None:
+    """Ends this process at once when the parent's end of standard input is closed."""
+
+    def watch() -> None:
+        wait_for_end()
+        os._exit(0)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def serve_core(order: CoreOrder, link: Link) -> None:
+    """Loads the model and steps it until a Shutdown. Raises: EngineError."""
+    from engine.models.registry import ModelRegistry
+
+    events: list[AnyEvent] = []
+
+    def progress(phase: str, done: int, total: int, unit: str) -> None:
+        link.send(Outputs([], [Phase(time.monotonic_ns(), phase, done, total, unit)]))
+
+    cache_dir = Path(order.cache_dir)
+    folder = ModelRegistry(cache_dir).resolve(order.config.model, progress)
+    link.send(Located(str(folder.path), folder.name))
+    from engine.core import EngineCore  # torch: seconds, so the server hears of us before it
+
+    core = EngineCore(order.config, cache_dir, events.append, progress)
+    link.send(Ready(core.session_start()))
+    gc.collect()
+    gc.freeze()
+    CoreLoop(core, link, events).run()
+
+
+def main() -> int:
+    """The exit status: 0 after a Shutdown, 1 after an error that was reported."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the server decides when the core ends
+    order, wait_for_end = read_order()
+    die_with_parent(wait_for_end)
+    link = Link(order.endpoint)
+    try:
+        serve_core(order, link)
+    except EngineError as error:
+        link.send(Failed(error.message, error.hint))
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        link.send(Failed(f"{type(error).__name__}: {error}", "this is a bug: please report it"))
+        return 1
+    finally:
+        link.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

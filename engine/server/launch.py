@@ -1,0 +1,74 @@
+"""Starting the core process. Imports little, so that the core starts before anything else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from engine.config import EngineConfig
+from engine.server.wire import CoreOrder
+
+CORE_MODULE: Final = "engine.server.core_process"
+
+
+class CoreLaunch:
+    """A core process that has just been started, its output pipe and its private folder.
+
+    The core lives no longer than our end of its standard input: when this process ends in any
+    way, the kernel closes the pipe and the core exits.
+    """
+
+    def __init__(
+        self, config: EngineConfig, cache_dir: Path, command: tuple[str, ...] | None = None
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="llmtop-"))  # mkdtemp makes it 0700
+        self.endpoint = f"ipc://{self.folder / 'core'}"
+        self.process = subprocess.Popen(
+            command or (sys.executable, "-P", "-m", CORE_MODULE),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+        )
+        order = CoreOrder(config, str(cache_dir), self.endpoint)
+        self._stdin = _pipe(self.process.stdin)
+        self._stdin.write(msgspec.json.encode(order) + b"\n")
+        self._stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> IO[bytes]:
+        return _pipe(self.process.stdout)
+
+    def end(self, timeout_s: float) -> int:
+        """The exit status, once the core is gone: it is killed after `timeout_s`."""
+        self._stdin.close()
+        try:
+            status = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return status
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise RuntimeError("the process was started without this pipe")
+    return stream
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with our packages first on the path, so that the core runs this very code."""
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -1,0 +1,21 @@
+"""What goes wrong at the command line in a way that a person can mend."""
+
+from __future__ import annotations
+
+
+class LlmtopError(Exception):
+    """`message` is one line; `hint` says what to do about it, in one line, or is empty."""
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+class MissingExtraError(LlmtopError):
+    """A command needs the engine, and the base install has none."""
+
+
+class LoadError(LlmtopError):
+    """The load generator has no server to talk to, or was told something that cannot be run."""

@@ -1,0 +1,64 @@
+"""What a load generator asks of a server before it begins."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+from llmtop.errors import LoadError
+from llmtop.load.spec import LoadSpec
+
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+class Server:
+    """Knows the model's name and how many tokens a text has there."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._can_count = True
+
+    async def first_model(self) -> str:
+        """The first id under /v1/models. Raises: LoadError."""
+        try:
+            response = await self._http.get("/v1/models", timeout=CONNECT_TIMEOUT_S)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise LoadError(
+                f"no answer from {self._http.base_url}: {error or type(error).__name__}",
+                "is the server up, and is the address right?",
+            ) from None
+        if response.status_code in (401, 403):
+            raise LoadError("the server wants a key", "name its variable with --api-key-env")
+        try:
+            return str(response.json()["data"][0]["id"])
+        except (ValueError, LookupError, TypeError):
+            raise LoadError(
+                f"/v1/models answered {response.status_code} and names no model",
+                "give the model's name with --model",
+            ) from None
+
+    async def count_tokens(self, model: str, text: str) -> int | None:
+        """The tokens of `text` by the server's own /tokenize, None where there is none."""
+        if not self._can_count:
+            return None
+        try:
+            response = await self._http.post("/tokenize", json={"model": model, "prompt": text})
+            body = response.json() if response.status_code == 200 else None
+        except (httpx.HTTPError, ValueError):
+            body = None
+        count = body.get("count") if isinstance(body, dict) else None
+        self._can_count = isinstance(count, int)
+        return count if isinstance(count, int) else None
+
+
+def open_client(spec: LoadSpec) -> httpx.AsyncClient:
+    """A client of the spec's server that never asks the environment for a proxy."""
+    headers = {"authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
+    return httpx.AsyncClient(
+        base_url=spec.root_url,
+        headers=headers,
+        timeout=httpx.Timeout(spec.timeout_s, connect=CONNECT_TIMEOUT_S),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        trust_env=False,
+    )

@@ -1,0 +1,129 @@
+"""What the viewer chose, and the picture one frame is painted from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llmtop.columns import FIELDS, SORTS, sort_value
+from llmtop.filter import FilterError, Predicate, parse_filter
+from profiler.folds.requests import RequestView
+from profiler.state import SessionState
+
+Status = Literal["starting", "connected", "reconnecting", "ended", "failed"]
+CHARTS = ("generated", "itl_p95", "ttft_p95", "prompt", "running")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(slots=True)
+class ViewModel:
+    """The viewer's choices; keys change them, widgets read them."""
+
+    page: str = "overview"
+    sort: str = "age"
+    descending: bool = True
+    filter_text: str = ""
+    filter_error: str = ""
+    selected: int | None = None
+    detail: bool = False
+    chart: str = CHARTS[0]
+    pages_per_cell: int = 0
+    cursor_page: int = 0
+    log_level: str = "info"
+    log_offset: int = 0
+    load: str = ""
+    predicate: Predicate | None = field(default=None, repr=False)
+
+    def set_filter(self, text: str) -> bool:
+        """Whether `text` could be read; if not, `filter_error` says why and the old one holds."""
+        try:
+            self.predicate = parse_filter(text) if text.strip() else None
+        except FilterError as error:
+            self.filter_error = f"{error.message} (column {error.position + 1})"
+            return False
+        self.filter_text, self.filter_error = text.strip(), ""
+        return True
+
+    def next_sort(self, by: int) -> None:
+        self.sort = SORTS[(SORTS.index(self.sort) + by) % len(SORTS)]
+
+    def next_chart(self, by: int) -> None:
+        self.chart = CHARTS[(CHARTS.index(self.chart) + by) % len(CHARTS)]
+
+    def next_level(self) -> None:
+        at = LOG_LEVELS.index(self.log_level)
+        self.log_level = LOG_LEVELS[(at + 1) % len(LOG_LEVELS)]
+        self.log_offset = 0
+
+    def table(self, state: SessionState) -> list[RequestView]:
+        """Live requests, then the newest done ones, filtered; each part in the chosen order."""
+        live = self._ordered(list(state.requests.live.values()), state.t_ns)
+        return live + self._ordered(list(state.requests.done), state.t_ns)
+
+    def _ordered(self, requests: list[RequestView], t_ns: int) -> list[RequestView]:
+        if self.predicate is not None:
+            requests = [r for r in requests if self.predicate(r, t_ns)]
+        chosen = FIELDS[self.sort]
+        keyed = [(sort_value(chosen, r, t_ns), r.request, r) for r in requests]
+        keyed.sort(key=lambda item: item[:2], reverse=self.descending)
+        return [request for _, _, request in keyed]
+
+    def move(self, state: SessionState, by: int) -> None:
+        """Select the request `by` rows further down the table."""
+        ids = [request.request for request in self.table(state)]
+        if not ids:
+            return
+        if self.selected in ids:
+            at = ids.index(self.selected) + by
+        else:
+            at = 0 if by > 0 else len(ids) - 1
+        self.selected = ids[max(0, min(len(ids) - 1, at))]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How the source stands with its server; `detail` is for people."""
+
+    status: Status
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """Where a replay stands. `markers` are (t_ns, glyph, text)."""
+
+    start_ns: int
+    end_ns: int
+    t_ns: int
+    speed: float
+    playing: bool
+    markers: tuple[tuple[int, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the terminal itself takes: percent of one core, KiB per second written."""
+
+    cpu_pct: float | None = None
+    kib_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One frame: all that a widget may look at. `behind_ns` is None unless paused."""
+
+    state: SessionState
+    model: ViewModel
+    mode: str
+    connection: Connection
+    behind_ns: int | None = None
+    bytes_recorded: int | None = None
+    address: str = ""
+    cost: Cost = Cost()
+    playback: Playback | None = None
+
+    @property
+    def wall_ns(self) -> int | None:
+        """Unix time of the picture, None before the session began."""
+        session = self.state.session
+        return None if session is None else session.wall_ns + self.state.t_ns - session.t_ns

@@ -1,0 +1,70 @@
+"""A painted widget with a title line and, where there is room, sides."""
+
+from __future__ import annotations
+
+from llmtop.viewmodel import View
+from llmtop.widgets.painted import Painted
+from llmtop.widgets.rows import EMPTY, Row, fit_row, rule
+
+
+class Panel(Painted):
+    """Subclasses give `title`, `note` and `body`. Neighbours share lines: `top` are the corner
+    characters of the title line, `bottom` those of the last line, or "" for none.
+
+    `compact` panels have a title line and no sides.
+    """
+
+    can_focus = True
+
+    def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
+        super().__init__(id=id)
+        self.top = top
+        self.bottom = bottom
+        self.compact = False
+
+    def title(self, view: View) -> Row:
+        raise NotImplementedError
+
+    def note(self, view: View) -> str:
+        """A few words at the right end of the title line."""
+        return ""
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        raise NotImplementedError
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Width and height of the body."""
+        width, height = self.size
+        if self.compact:
+            return width - 2, height - 1
+        return width - 4, height - 1 - bool(self.bottom)
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        inner_width, inner_height = self.inner
+        body = self.body(view, max(1, inner_width), max(0, inner_height))[: max(0, inner_height)]
+        body += [EMPTY] * (inner_height - len(body))
+        if self.compact:
+            head = rule(self._marked(view), width, "─", "─", self.note(view))
+            return [head, *(((" ", "text"), *row) for row in body)]
+        out = [rule(self._marked(view), width, self.top[0], self.top[1], self.note(view))]
+        out += [
+            (("│ ", "frame"), *fit_row(row, inner_width), (" │", "frame")) for row in body
+        ]
+        if self.bottom:
+            out.append(rule((), width, self.bottom[0], self.bottom[1]))
+        return out
+
+    def _marked(self, view: View) -> Row:
+        title = self.title(view)
+        return (("▸", "key"), *title) if self.has_focus and title else title
+
+    def on_focus(self) -> None:
+        self.repaint()
+
+    def on_blur(self) -> None:
+        self.repaint()
+
+    def body_offset(self) -> tuple[int, int]:
+        """Column and line at which the body begins."""
+        return (1, 1) if self.compact else (2, 1)

@@ -1,0 +1,73 @@
+"""One-line strips of things to press: the tabs at the top and the keys at the bottom."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.message import Message
+
+from llmtop.keys import PAGES, footer_keys
+from llmtop.viewmodel import View
+from llmtop.widgets.painted import Painted
+from llmtop.widgets.rows import Row, Span, fit_row, spread, width_of
+
+
+class PressStrip(Painted):
+    """Remembers which columns stand for which action."""
+
+    class Pressed(Message):
+        """`action` is spelled as in the key registry."""
+
+        def __init__(self, action: str) -> None:
+            super().__init__()
+            self.action = action
+
+    DEFAULT_CSS = "PressStrip { height: 1; }"
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._zones: list[tuple[int, int, str]] = []
+
+    def on_click(self, event: events.Click) -> None:
+        for first, last, action in self._zones:
+            if first <= event.x < last:
+                self.post_message(self.Pressed(action))
+
+
+class Tabs(PressStrip):
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        spans: list[Span] = []
+        self._zones = []
+        at = 0
+        for digit, page, label in PAGES:
+            text = f" {digit} {label} "
+            role = "tab" if page == view.model.page else "dim"
+            self._zones.append((at, at + len(text), f"page('{page}')"))
+            spans.append((text, role))
+            at += len(text)
+        return [spread(tuple(spans), _aside(view), width)]
+
+
+def _aside(view: View) -> Row:
+    if view.model.load:
+        return (("load ", "dim"), (f"{view.model.load} ", "value"))
+    if view.connection.status != "connected" and view.connection.detail:
+        return ((f"{view.connection.detail} ", "warn"),)
+    return ()
+
+
+class Footer(PressStrip):
+    """The keys that matter most, as many as fit."""
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        mode = "replay" if view.mode == "REPLAY" else "live"
+        spans: list[Span] = []
+        self._zones = []
+        at = 0
+        for key in footer_keys(mode):
+            item: Row = ((f" {key.shown}", "key"), (f" {key.label} ", "dim"))
+            if at + width_of(item) > width:
+                break
+            self._zones.append((at, at + width_of(item), key.action))
+            spans += item
+            at += width_of(item)
+        return [fit_row(tuple(spans), width)]

@@ -1,0 +1,246 @@
+"""The KV pages one by one: who holds them, how often, and when they were last touched."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from profiler.events import PageDelta, PageKeyframe, PageRun
+
+STATE_NAMES: Final = ("free", "open", "used", "shared", "cached")
+FREE, OPEN, USED, SHARED, CACHED = range(5)
+MAX_PAGES: Final = 1 << 22
+MAX_CHANGES: Final = 8192
+
+
+class PagesFrame(msgspec.Struct, array_like=True):
+    refs: array[int]
+    owners: array[int]
+    sealed: bytes
+    t_touch_ns: array[int]
+    held: dict[int, array[int]]
+    evictions: int
+    hit_tokens: int
+    query_tokens: int
+
+
+def _state_of(refs: int, sealed: int) -> int:
+    if refs <= 0:
+        return CACHED if sealed else FREE
+    if refs > 1:
+        return SHARED
+    return USED if sealed else OPEN
+
+
+class Pages:
+    """One entry per page in each of `states` (index into STATE_NAMES), `refs`, `owners`,
+    `sealed_flags` and `t_touch_ns`. "open" is a referenced page that is not full yet. The owner is
+    the request that allocated the page and stays its owner while the page is cached; 0 is nobody.
+
+    `hit_tokens` of `query_tokens` were found in the prefix cache when a request was scheduled for
+    the first time; a request that comes back after a preemption is not counted again.
+    """
+
+    def __init__(self) -> None:
+        self.states = bytearray()
+        self.refs: array[int] = array("q")
+        self.owners: array[int] = array("q")
+        self.sealed_flags = bytearray()
+        self.t_touch_ns: array[int] = array("q")
+        self.evictions = 0
+        self.hit_tokens = 0
+        self.query_tokens = 0
+        self.version = 0
+        self._counts = [0] * len(STATE_NAMES)
+        self._held: dict[int, dict[int, None]] = {}
+        self._changes: deque[tuple[int, int, int]] = deque(maxlen=MAX_CHANGES)
+        self._complete_from = 0
+
+    @property
+    def num_pages(self) -> int:
+        return len(self.states)
+
+    @property
+    def used(self) -> int:
+        """Pages that some request references, shared ones included once."""
+        return self._counts[OPEN] + self._counts[USED] + self._counts[SHARED]
+
+    @property
+    def shared(self) -> int:
+        return self._counts[SHARED]
+
+    @property
+    def cached(self) -> int:
+        return self._counts[CACHED]
+
+    @property
+    def free(self) -> int:
+        return self._counts[FREE]
+
+    def owner(self, page: int) -> int:
+        return self.owners[page]
+
+    def ref_count(self, page: int) -> int:
+        return self.refs[page]
+
+    def sealed(self, page: int) -> bool:
+        return bool(self.sealed_flags[page])
+
+    def state(self, page: int) -> str:
+        return STATE_NAMES[self.states[page]]
+
+    def pages_of(self, request: int) -> list[int]:
+        """The pages a request references, in the order in which it took them."""
+        return list(self._held.get(request, ()))
+
+    def num_pages_of(self, request: int) -> int:
+        return len(self._held.get(request, ()))
+
+    def changed_since(self, version: int) -> list[tuple[int, int]] | None:
+        """Runs (page, count) that changed after `version`; None says redraw all of them."""
+        if version < self._complete_from:
+            return None
+        runs = []
+        for changed, page, count in reversed(self._changes):
+            if changed <= version:
+                break
+            runs.append((page, count))
+        return runs
+
+    def resize(self, num_pages: int) -> None:
+        """Make room for `num_pages`. Raises: ValueError above 4 Mi pages."""
+        if num_pages > MAX_PAGES:
+            raise ValueError(f"{num_pages} pages are more than {MAX_PAGES}")
+        more = num_pages - self.num_pages
+        if more <= 0:
+            return
+        self.states.extend(bytes(more))
+        self.sealed_flags.extend(bytes(more))
+        for column in (self.refs, self.owners, self.t_touch_ns):
+            column.frombytes(bytes(8 * more))
+        self._counts[FREE] += more
+        self._redraw_all()
+
+    def lookup(self, query_tokens: int, hit_tokens: int) -> None:
+        self.query_tokens += query_tokens
+        self.hit_tokens += hit_tokens
+
+    def delta(self, event: PageDelta) -> None:
+        self.version += 1
+        for run in event.runs:
+            self._run(run, event.t_ns)
+
+    def _run(self, run: PageRun, t_ns: int) -> None:
+        op, first, count, request = run.op, run.page, run.count, run.request
+        if first < 0 or count <= 0 or first + count > MAX_PAGES:
+            return
+        self.resize(first + count)
+        self._hold(op, first, count, request)
+        for page in range(first, first + count):
+            self._change(page, op, request)
+            self.t_touch_ns[page] = t_ns
+        if op == "evict":
+            self.evictions += count
+        if len(self._changes) == MAX_CHANGES:
+            self._complete_from = self._changes[0][0]
+        self._changes.append((self.version, first, count))
+
+    def _hold(self, op: str, first: int, count: int, request: int) -> None:
+        if op in ("alloc", "share"):
+            self._held.setdefault(request, {}).update(dict.fromkeys(range(first, first + count)))
+        elif op == "release" and request in self._held:
+            held = self._held[request]
+            for page in range(first, first + count):
+                held.pop(page, None)
+            if not held:
+                del self._held[request]
+
+    def _change(self, page: int, op: str, request: int) -> None:
+        if op == "alloc":
+            self.refs[page] = 1
+            self.owners[page] = request
+            self.sealed_flags[page] = 0
+        elif op == "share":
+            self.refs[page] += 1
+        elif op == "seal":
+            self.sealed_flags[page] = 1
+        elif op == "release":
+            self.refs[page] = max(0, self.refs[page] - 1)
+        elif op == "evict":
+            self.sealed_flags[page] = 0
+        self._settle(page)
+
+    def _settle(self, page: int) -> None:
+        state = _state_of(self.refs[page], self.sealed_flags[page])
+        before = self.states[page]
+        if state != before:
+            self.states[page] = state
+            self._counts[before] -= 1
+            self._counts[state] += 1
+        if state == FREE:
+            self.owners[page] = 0
+
+    def keyframe(self, event: PageKeyframe) -> None:
+        """Every page as the event says; who shares a page besides its owner is kept as it was."""
+        num_pages = self.num_pages
+        refs, owners = array("q", bytes(8 * num_pages)), array("q", bytes(8 * num_pages))
+        sealed = bytearray(num_pages)
+        for span in event.spans:
+            end = min(span.page + span.count, num_pages)
+            for page in range(max(0, span.page), end):
+                refs[page], owners[page] = span.refs, span.owner
+                sealed[page] = span.sealed
+        if (refs, owners, sealed) == (self.refs, self.owners, self.sealed_flags):
+            return
+        self.refs, self.owners, self.sealed_flags = refs, owners, sealed
+        self._recount()
+        self._drop_unreferenced()
+
+    def _recount(self) -> None:
+        self.states = bytearray(map(_state_of, self.refs, self.sealed_flags))
+        self._counts = [self.states.count(state) for state in range(len(STATE_NAMES))]
+        self._redraw_all()
+
+    def _drop_unreferenced(self) -> None:
+        for request, held in list(self._held.items()):
+            kept = {page: None for page in held if self.refs[page] > 0}
+            if kept:
+                self._held[request] = kept
+            else:
+                del self._held[request]
+
+    def _redraw_all(self) -> None:
+        self.version += 1
+        self._changes.clear()
+        self._complete_from = self.version
+
+    def freeze(self) -> PagesFrame:
+        return PagesFrame(
+            self.refs,
+            self.owners,
+            bytes(self.sealed_flags),
+            self.t_touch_ns,
+            {request: array("q", held) for request, held in self._held.items()},
+            self.evictions,
+            self.hit_tokens,
+            self.query_tokens,
+        )
+
+    def thaw(self, frame: PagesFrame) -> None:
+        """Raises: ValueError when the columns do not fit each other."""
+        num_pages = len(frame.sealed)
+        columns = (frame.refs, frame.owners, frame.t_touch_ns)
+        if num_pages > MAX_PAGES or any(len(c) != num_pages for c in columns):
+            raise ValueError("page columns of different lengths")
+        if any(held and not 0 <= min(held) <= max(held) < num_pages for held in frame.held.values()):
+            raise ValueError("a request holds a page that does not exist")
+        self.refs, self.owners, self.t_touch_ns = columns
+        self.sealed_flags = bytearray(frame.sealed)
+        self._held = {request: dict.fromkeys(held) for request, held in frame.held.items()}
+        self.evictions = frame.evictions
+        self.hit_tokens = frame.hit_tokens
+        self.query_tokens = frame.query_tokens
+        self._recount()
