@@ -63,11 +63,14 @@ class Answer:
         self.usage: _Usage | None = None
         self.complete = False
 
-    def add(self, data: bytes, t_ns: int) -> None:
-        """Raises: FailedRequestError."""
+    def add(self, data: bytes, t_ns: int) -> int:
+        """The number of tokens that the message brought, 1 if it does not tell.
+
+        Raises: FailedRequestError.
+        """
         if data == b"[DONE]":
             self.complete = True
-            return
+            return 0
         try:
             message = _decoder.decode(data)
         except msgspec.DecodeError:
@@ -81,6 +84,8 @@ class Answer:
         self.complete |= any(choice.finish_reason for choice in choices)
         if any(choice.output for choice in choices) or (choices and self._counts(num_tokens)):
             self._stamps.append((t_ns, num_tokens))
+            return 1 if num_tokens is None else num_tokens
+        return 0
 
     def _counts(self, num_tokens: int | None) -> bool:
         """Whether a message without text still brought tokens, rather than a total at the end."""

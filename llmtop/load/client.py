@@ -9,18 +9,22 @@ import httpx
 import msgspec
 
 from llmtop.load.answer import Answer, FailedRequestError, error_text, sse_data
+from llmtop.load.progress import LoadProgress
 from llmtop.load.prompts import Prompt
 from llmtop.load.result import RequestResult
 from llmtop.load.spec import LoadSpec
 
 
 class LoadClient:
-    """Sends requests as a spec says, over kept connections."""
+    """Sends requests as a spec says, over kept connections, and counts what comes back."""
 
-    def __init__(self, spec: LoadSpec, model: str, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, spec: LoadSpec, model: str, http: httpx.AsyncClient, progress: LoadProgress
+    ) -> None:
         self._spec = spec
         self._model = model
         self._http = http
+        self._progress = progress
         self._url = "/v1/completions" if spec.endpoint == "completions" else "/v1/chat/completions"
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
@@ -72,7 +76,7 @@ class LoadClient:
                 text = (await response.aread())[:4096]
                 raise FailedRequestError(f"status {response.status_code}: {_body_text(text)}")
             async for data, t_ns in sse_data(response):
-                answer.add(data, t_ns)
+                self._progress.num_output_tokens += answer.add(data, t_ns)
 
 
 def _body_text(body: bytes) -> str:

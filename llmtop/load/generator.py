@@ -6,28 +6,27 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from llmtop.load.client import LoadClient
 from llmtop.load.loop_lag import LoopLag
+from llmtop.load.progress import LoadProgress
 from llmtop.load.prompts import PromptWriter, Vocabulary, measure_vocabulary
 from llmtop.load.report import LoadReport, RunFacts, make_report
 from llmtop.load.result import RequestResult
 from llmtop.load.server import Server, open_client
 from llmtop.load.spec import LoadSpec
 
-OnResult = Callable[[RequestResult], None]
-
 NS_PER_S: Final = 1_000_000_000
 
 
 async def run_load(
     spec: LoadSpec,
-    on_result: OnResult | None = None,
+    progress: LoadProgress | None = None,
     stop: asyncio.Event | None = None,
 ) -> LoadReport:
-    """The report of a whole run. `on_result` hears of each request as it ends, warm-up included.
+    """The report of a whole run; `progress` is kept up to date meanwhile.
 
     Once `stop` is set nothing more is sent and what is under way is cancelled.
     Raises: LoadError if the server cannot be reached or names no model.
@@ -36,9 +35,9 @@ async def run_load(
         server = Server(http)
         model = spec.model or await server.first_model()
         vocabulary = await measure_vocabulary(lambda text: server.count_tokens(model, text))
-        run = LoadRun(
-            spec, LoadClient(spec, model, http), PromptWriter(spec, vocabulary), on_result
-        )
+        progress = progress or LoadProgress()
+        client = LoadClient(spec, model, http, progress)
+        run = LoadRun(spec, client, PromptWriter(spec, vocabulary), progress)
         async with LoopLag() as lag:
             await run.until(stop or asyncio.Event())
         facts = RunFacts(model, _describe(vocabulary), run.num_cancelled, lag.lags_ms)
@@ -61,15 +60,14 @@ class LoadRun:
         spec: LoadSpec,
         client: LoadClient,
         prompts: PromptWriter,
-        on_result: OnResult | None = None,
+        progress: LoadProgress,
     ) -> None:
         self._spec = spec
         self._client = client
         self._prompts = prompts
-        self._on_result = on_result
+        self._progress = progress
         self.results: list[RequestResult] = []
         self.num_cancelled = 0
-        self._in_flight = 0
 
     async def until(self, stop: asyncio.Event) -> None:
         """Runs to the end of the spec, or until `stop` is set."""
@@ -80,15 +78,18 @@ class LoadRun:
         finally:
             stopped.cancel()
             if not load.done():
-                self.num_cancelled = self._in_flight
+                self.num_cancelled = self._progress.num_in_flight
                 load.cancel()
             await asyncio.gather(load, stopped, return_exceptions=True)
         if not load.cancelled():
             load.result()
 
     async def _all(self) -> None:
+        self._progress.t_start_ns = time.monotonic_ns()
         if self._spec.warmup_requests:
+            self._progress.warming_up = True
             await self._send_all(iter(range(self._spec.warmup_requests)), warmup=True)
+            self._progress.warming_up = False
         await self._send_all(self._numbers(), warmup=False)
 
     def _numbers(self) -> Iterator[int]:
@@ -134,14 +135,19 @@ class LoadRun:
     async def _send(self, number: int, t_arrival_ns: int | None, warmup: bool) -> None:
         prompt = self._prompts.write(number, warmup)
         arrival_ns = time.monotonic_ns() if t_arrival_ns is None else t_arrival_ns
-        self._in_flight += 1
+        self._progress.num_in_flight += 1
         try:
             result = await self._client.send(number, prompt, arrival_ns, warmup)
         finally:
-            self._in_flight -= 1
+            self._progress.num_in_flight -= 1
+        self._note(result)
+
+    def _note(self, result: RequestResult) -> None:
         self.results.append(result)
-        if self._on_result is not None:
-            self._on_result(result)
+        self._progress.error = result.error or self._progress.error
+        if not result.warmup:
+            self._progress.num_ok += result.ok
+            self._progress.num_failed += not result.ok
 
 
 async def poisson(
