@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
@@ -19,6 +20,9 @@ from llmtop.load.server import Server, open_client
 from llmtop.load.spec import LoadSpec
 
 NS_PER_S: Final = 1_000_000_000
+
+# A server that is down fails a request in a millisecond; the streams do not hammer it.
+FAILURE_PAUSE_S: Final = 0.25
 
 
 async def run_load(
@@ -113,26 +117,27 @@ class LoadRun:
     async def _closed_loop(self, numbers: Iterator[int], warmup: bool) -> None:
         async def stream() -> None:
             for number in numbers:
-                await self._send(number, None, warmup)
+                if not await self._send(number, None, warmup):
+                    await asyncio.sleep(FAILURE_PAUSE_S)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self._spec.concurrency):
                 group.create_task(stream())
 
     async def _open_loop(self, numbers: Iterator[int], rate_per_s: float, warmup: bool) -> None:
-        places = asyncio.Semaphore(self._spec.concurrency) if self._spec.concurrency else None
+        bound = self._spec.concurrency
+        places = asyncio.Semaphore(bound) if bound else contextlib.nullcontext()
 
         async def one(number: int, t_arrival_ns: int) -> None:
-            if places is None:
-                return await self._send(number, t_arrival_ns, warmup)
             async with places:
-                return await self._send(number, t_arrival_ns, warmup)
+                await self._send(number, t_arrival_ns, warmup)
 
         async with asyncio.TaskGroup() as group:
             async for number, t_arrival_ns in poisson(numbers, rate_per_s, self._spec.seed):
                 group.create_task(one(number, t_arrival_ns))
 
-    async def _send(self, number: int, t_arrival_ns: int | None, warmup: bool) -> None:
+    async def _send(self, number: int, t_arrival_ns: int | None, warmup: bool) -> bool:
+        """Whether the request was answered."""
         prompt = self._prompts.write(number, warmup)
         arrival_ns = time.monotonic_ns() if t_arrival_ns is None else t_arrival_ns
         self._progress.num_in_flight += 1
@@ -141,6 +146,7 @@ class LoadRun:
         finally:
             self._progress.num_in_flight -= 1
         self._note(result)
+        return result.ok
 
     def _note(self, result: RequestResult) -> None:
         self.results.append(result)

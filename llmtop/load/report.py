@@ -17,7 +17,7 @@ NS_PER_S: Final = 1e9
 
 
 class Latencies(msgspec.Struct, frozen=True):
-    """In milliseconds. `itl_ms` is weighted per token, `icl_ms` per chunk, the others per request."""
+    """In ms. `itl_ms` is weighted per token, `icl_ms` per chunk, the others per request."""
 
     ttft_ms: Quantiles | None
     tpot_ms: Quantiles | None

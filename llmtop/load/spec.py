@@ -64,7 +64,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """Load for one OpenAI server. The same spec and seed give the same prompts and lengths.
 
     Closed loop: `concurrency` streams, each sends its next request when its last has ended.
-    Open loop: `rate_per_s` Poisson arrivals; at most `concurrency` of them in flight, 0 is no bound.
+    Open loop: `rate_per_s` Poisson arrivals, at most `concurrency` of them in flight (0: no bound).
     Ends after `num_requests` or once `duration_s` has passed, or runs until stopped.
     `warmup_requests` go first, in the same way, and are left out of every number.
 
