@@ -8,7 +8,10 @@ from typing import Final
 from rich.style import Style
 from textual.theme import Theme
 
+from llmtop.widgets.ownercolours import ANSI_OWNERS, DARK_OWNERS, LIGHT_OWNERS
+
 DARK: Final = {
+    **DARK_OWNERS,
     "text": "#c5cdd9",
     "dim": "#7f8a9a",
     "faint": "#465160",
@@ -47,6 +50,7 @@ DARK: Final = {
 }
 LIGHT: Final = {
     **DARK,
+    **LIGHT_OWNERS,
     "text": "#2c3440",
     "dim": "#5d6877",
     "faint": "#a4afbd",
@@ -85,6 +89,7 @@ LIGHT: Final = {
 }
 ANSI: Final = {
     **dict.fromkeys(DARK, ""),
+    **ANSI_OWNERS,
     "dim": "dim",
     "faint": "dim",
     "frame": "dim",
