@@ -15,7 +15,8 @@ CountTokens = Callable[[str], Awaitable[int | None]]
 
 # Common words: one token each in most vocabularies when a space goes before.
 WORDS: Final = tuple(
-    """the of and to in is that it was for on are as with his they at be this from have or by one had
+    """
+    the of and to in is that it was for on are as with his they at be this from have or by one had
     not but what all were when we there can an your which their said if do will each about how up
     out them then she many some so these would other into has more her two like him see time could
     no make than first been its who now people my made over did down only way find use may water
@@ -35,7 +36,8 @@ WORDS: Final = tuple(
     move face door cut done group half red fish plants living black eat short United run book gave
     order open ground cold really table remember tree course front American space inside ago sad
     early learned brought close nothing though idea lived became add become grow draw yet less
-    wind behind cannot letter among""".split()
+    wind behind cannot letter among
+    """.split()
 )
 
 # A search for words of one token asks at most this many times, then does without the rest.

@@ -18,8 +18,8 @@ class RequestResult(msgspec.Struct, frozen=True):
     `t_arrival_ns` is when the generator wanted to send, `t_send_ns` when it did, `t_done_ns` when
     the response ended. `error` is "" for an answer; `resent` counts kept connections that the
     server had closed. Token counts are the server's `usage` (`usage` True), otherwise
-    `num_output_tokens` counts chunks. `chunks_counted` says that every chunk told its own number of tokens, or that
-    there were as many chunks as tokens.
+    `num_output_tokens` counts chunks. `chunks_counted` says that every chunk told its own number
+    of tokens, or that there were as many chunks as tokens.
     """
 
     number: int

@@ -1,0 +1,36 @@
+"""Whether the engine's libraries are there, found out without importing them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+from llmtop.errors import MissingExtraError
+
+ENGINE_MODULES: Final = (
+    "gguf",
+    "huggingface_hub",
+    "jinja2",
+    "numpy",
+    "safetensors",
+    "starlette",
+    "tokenizers",
+    "torch",
+    "uvicorn",
+    "zmq",
+)
+INSTALL_ENGINE: Final = "pip install -e '.[engine]'"
+
+
+def missing_engine_modules() -> list[str]:
+    return [name for name in ENGINE_MODULES if find_spec(name) is None]
+
+
+def require_engine() -> None:
+    """Raises: MissingExtraError."""
+    missing = missing_engine_modules()
+    if missing:
+        raise MissingExtraError(
+            f"the engine is not installed: no {', '.join(missing)}",
+            f"in llmtop's folder: {INSTALL_ENGINE}",
+        )
