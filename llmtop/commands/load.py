@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llmtop.commands.base import LlmtopCommand
-from llmtop.commands.url import ServerUrl
+from llmtop.commands.url import server_url
 
 if TYPE_CHECKING:
     from llmtop.load import LoadReport, LoadSpec, Objectives
@@ -27,7 +27,7 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
         "    --shared-prefix-len 64 --num-prompts 200 --json result.json",
     ),
 )
-@click.argument("url", type=ServerUrl())
+@click.argument("url", callback=server_url)
 @click.option("--model", help="The model's name there.  [default: the first of /v1/models]")
 @click.option("--endpoint", type=click.Choice(["completions", "chat"]), default="completions")
 @click.option(
@@ -90,8 +90,12 @@ def command(url: str, json_path: Path | None, **options: Any) -> int:
     if json_path is not None and not json_path.absolute().parent.is_dir():
         raise click.UsageError(f"there is no folder {json_path.absolute().parent}")
     from llmtop.commands.loading import run_to_end
+    from llmtop.errors import LoadError
 
-    spec = _spec(url, options)
+    try:
+        spec = _spec(url, options)
+    except LoadError as error:
+        raise click.UsageError(f"{error.message}; {error.hint}".rstrip("; ")) from None
     report, interrupted = run_to_end(spec)
     _show(report, json_path)
     if interrupted:

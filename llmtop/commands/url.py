@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 
-class ServerUrl(click.ParamType):
-    """`http://host:port`; the scheme may be left out, and a trailing slash or /v1 is dropped."""
+def server_url(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """`http://host:port`; the scheme may be left out, and a trailing slash or /v1 is dropped.
 
-    name = "url"
+    Raises: click.BadParameter.
+    """
+    text = value.strip() if "://" in value else f"http://{value.strip()}"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not an address: {error}") from None
+    if parts.scheme not in ("http", "https") or not host or not _is_plain(text):
+        raise click.BadParameter(f"{value!r} is not an address; write http://HOST:PORT")
+    if parts.username or parts.password:
+        raise click.BadParameter("no password in the address; use --api-key-env")
+    shown = f"[{host}]" if ":" in host else host
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value).strip()
-        if "://" not in text:
-            text = f"http://{text}"
-        try:
-            parts = urlsplit(text)
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            self.fail(f"{value!r} is not an address: {error}", param, ctx)
-        if parts.scheme not in ("http", "https") or not host:
-            self.fail(f"{value!r} is not an address; write http://HOST:PORT", param, ctx)
-        if parts.username or parts.password:
-            self.fail("no password in the address; use --api-key-env", param, ctx)
-        if any(c.isspace() or not c.isprintable() for c in text):
-            self.fail(f"{value!r} is not an address", param, ctx)
-        shown = f"[{host}]" if ":" in host else host
-        path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-        return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and not any(c.isspace() for c in text)

@@ -1,0 +1,162 @@
+"""The engine's settings as options, spelled as vLLM spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# vLLM's other names for the same types.
+DTYPES: Final = {"half": "float16", "float": "float32"}
+SUFFIXES: Final = {
+    "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+    "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
+}  # fmt: skip
+SCHEDULER_OPTIONS: Final = (
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enable_chunked_prefill",
+    "long_prefill_token_threshold",
+    "scheduling_policy",
+    "max_num_queued_reqs",
+    "max_num_queued_tokens",
+)
+
+
+def whole_number(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """4096, 4k (4000), 4K (4096), 1.5G. Raises: click.BadParameter."""
+    if value is None:
+        return None
+    factor = SUFFIXES.get(value[-1:], 1)
+    digits = value[:-1] if factor > 1 else value
+    try:
+        number = float(digits) * factor if factor > 1 else int(digits)
+    except ValueError:
+        number = 0
+    if number < 1 or number != int(number):
+        raise click.BadParameter(f"{value!r} is not a number such as 4096, 4K or 2G")
+    return int(number)
+
+
+def engine_options() -> Decorator:
+    """A decorator that adds every option that `engine_config` reads."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(OPTIONS):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _count(name: str, help: str, **settings: Any) -> Decorator:
+    return click.option(name, type=click.IntRange(min=1), help=help, **settings)
+
+
+OPTIONS: Final[tuple[Decorator, ...]] = (
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "bfloat16", "float16", "float32", *DTYPES]),
+        default="auto",
+        show_default=True,
+        help="Type of the weights and of the KV cache.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+    ),
+    click.option(
+        "--max-model-len",
+        callback=whole_number,
+        metavar="TOKENS",
+        help="Longest prompt and answer together, such as 4096 or 4K.  [default: the model's]",
+    ),
+    click.option(
+        "--block-size",
+        type=click.IntRange(1, 1024),
+        default=16,
+        show_default=True,
+        help="Tokens of a page of the KV cache.",
+    ),
+    click.option(
+        "--gpu-memory-utilization",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.9,
+        show_default=True,
+        help="Share of the device's memory that the engine may use.",
+    ),
+    click.option(
+        "--kv-cache-memory-bytes",
+        callback=whole_number,
+        metavar="BYTES",
+        help="Size of the KV cache instead, such as 2G.",
+    ),
+    _count("--num-gpu-blocks-override", "Number of pages instead; few pages show preemption."),
+    _count("--max-num-seqs", "Requests in one step.", default=256, show_default=True),
+    click.option(
+        "--max-num-batched-tokens",
+        callback=whole_number,
+        metavar="TOKENS",
+        default="2048",
+        show_default=True,
+        help="Tokens of one step, prompts and answers together.",
+    ),
+    click.option(
+        "--enable-prefix-caching/--no-enable-prefix-caching", default=True, show_default=True
+    ),
+    click.option(
+        "--enable-chunked-prefill/--no-enable-chunked-prefill", default=True, show_default=True
+    ),
+    click.option(
+        "--long-prefill-token-threshold",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Prompt tokens that one request may take of a step; 0 is no bound.",
+    ),
+    click.option(
+        "--scheduling-policy",
+        type=click.Choice(["fcfs", "priority"]),
+        default="fcfs",
+        show_default=True,
+    ),
+    _count(
+        "--max-num-queued-reqs",
+        "Requests that may wait; one more is answered 503.",
+        default=1024,
+        show_default=True,
+    ),
+    click.option(
+        "--max-num-queued-tokens",
+        callback=whole_number,
+        metavar="TOKENS",
+        help="Prompt tokens that may wait.  [default: no bound]",
+    ),
+    click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
+    click.option("--seed", type=int, default=0, show_default=True),
+    _count("--num-threads", "Threads of the CPU backend.  [default: this machine's cores]"),
+)
+
+
+def engine_config(model: str | None, options: dict[str, Any]) -> EngineConfig:
+    """The configuration in a command's parsed options; `model` None is the default model."""
+    from engine.config import EngineConfig, SchedulerConfig
+
+    scheduler = SchedulerConfig(**{name: options[name] for name in SCHEDULER_OPTIONS})
+    settings = {
+        name: options[name]
+        for name in EngineConfig.__struct_fields__
+        if name in options and name not in ("dtype", "model")
+    }
+    if model is not None:
+        settings["model"] = model
+    dtype: Any = DTYPES.get(options["dtype"], options["dtype"])
+    return EngineConfig(dtype=dtype, scheduler=scheduler, **settings)

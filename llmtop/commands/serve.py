@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.engine_options import engine_config, engine_options
+
+if TYPE_CHECKING:
+    from llmtop.serving_config import ServeConfig
+
+
+@click.command(
+    "serve",
+    cls=LlmtopCommand,
+    examples=(
+        "llmtop serve                                    # SmolLM2-135M-Instruct, real and small",
+        "llmtop serve ./Qwen2.5-7B-Instruct --port 8001  # a folder of safetensors",
+        "llmtop serve Qwen/Qwen3-8B --headless           # from the hub, without the dashboard",
+        "llmtop serve random:qwen2.5-7b                  # random weights, to measure speed",
+    ),
+)
+@click.argument("model", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="0 takes a free one and shows it.",
+)
+@click.option("--served-model-name", help="The name that clients use.")
+@click.option(
+    "--api-key",
+    envvar="LLMTOP_API_KEY",
+    show_envvar=True,
+    help="Clients must send it as a bearer token. Others can read a command line: use the variable.",
+)
+@engine_options()
+@click.option("--headless", is_flag=True, help="Serve without the dashboard.")
+@click.option(
+    "--session",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Record into this file.  [default: a new one under the data folder]",
+)
+@click.option("--no-record", is_flag=True, help="Record no session.")
+@click.option("--keep-text", is_flag=True, help="Record prompts and answers too.")
+@click.option(
+    "--no-observe",
+    is_flag=True,
+    help="No events at all, to measure what they cost. Needs --headless.",
+)
+def command(model: str | None, headless: bool, **options: Any) -> int:
+    """Serve a model and watch it work.
+
+    MODEL is a name (`llmtop models`), a folder of safetensors, a .gguf file, an id of the hub or
+    random:NAME. Without it the small default model is served.
+    """
+    from llmtop.commands.extras import require_engine
+    from llmtop.commands.listen import open_socket
+
+    _check(headless, options)
+    require_engine()
+    with open_socket(options["host"], options["port"]) as listener:
+        config = _config(model, listener, options)
+        if headless:
+            from llmtop.serving import run_server
+
+            return run_server(config)
+        from llmtop.commands.watching import watch_engine
+
+        return watch_engine(config, listener)
+
+
+def _check(headless: bool, options: dict[str, Any]) -> None:
+    """Raises: click.UsageError, LlmtopError."""
+    from llmtop.commands.listen import is_loopback
+    from llmtop.errors import LlmtopError
+
+    if options["no_record"] and options["session"]:
+        raise click.UsageError("--session and --no-record exclude each other")
+    if options["no_observe"] and not headless:
+        raise click.UsageError("--no-observe needs --headless")
+    if options["api_key"] is not None and not options["api_key"].strip():
+        raise click.UsageError("the API key is empty")
+    if not is_loopback(options["host"]) and not options["api_key"]:
+        raise LlmtopError(
+            f"{options['host']} is open to the network and there is no key",
+            "set LLMTOP_API_KEY, or serve on 127.0.0.1",
+        )
+
+
+def _config(model: str | None, listener: socket.socket, options: dict[str, Any]) -> ServeConfig:
+    from llmtop.serving_config import ServeConfig
+
+    session = options["session"]
+    return ServeConfig(
+        engine=engine_config(model, options),
+        host=options["host"],
+        port=listener.getsockname()[1],
+        socket_fd=listener.fileno(),
+        api_key=options["api_key"],
+        served_model_name=options["served_model_name"],
+        record=not options["no_record"] and not options["no_observe"],
+        session_path=None if session is None else str(session.absolute()),
+        keep_text=options["keep_text"],
+        observe=not options["no_observe"],
+    )

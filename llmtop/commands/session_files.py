@@ -1,0 +1,41 @@
+"""The session file that a person means."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from llmtop.errors import LlmtopError
+
+LATEST = "latest"
+
+
+def session_files(folder: Path) -> list[Path]:
+    """The recordings in `folder`, oldest first: their names begin with the time."""
+    return sorted(folder.glob("*.db"))
+
+
+def find_session(text: str, folder: Path) -> Path:
+    """A file as named, the only one of `folder` whose name begins with `text`, or the newest.
+
+    Raises: LlmtopError.
+    """
+    path = Path(text).expanduser()
+    if text != LATEST and path.is_file():
+        return path
+    files = session_files(folder)
+    if not files:
+        raise LlmtopError(f"there is no session in {folder}", "llmtop serve records one")
+    if text == LATEST:
+        return files[-1]
+    found = [file for file in files if file.name.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LlmtopError(f"{len(found)} sessions begin with {text}", f"such as {found[-1].name}")
+    raise LlmtopError(f"there is no session {text}", _nearest(text, files))
+
+
+def _nearest(text: str, files: list[Path]) -> str:
+    near = get_close_matches(text, [file.name for file in files], n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else "llmtop sessions lists them"

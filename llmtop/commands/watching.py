@@ -1,0 +1,32 @@
+"""Runs the terminal, or plain lines where there is none, on a source."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from llmtop.commands.terminal import has_terminal
+
+if TYPE_CHECKING:
+    from llmtop.serving_config import ServeConfig
+    from llmtop.sources.base import Source
+
+
+def watch(source: Source, base_url: str = "", api_key: str | None = None) -> int:
+    """The exit code, once the source has ended or the person has left."""
+    if not has_terminal():
+        from llmtop.plain import run_plain
+
+        return run_plain(source)
+    from llmtop.app import LlmtopApp
+
+    return LlmtopApp(source, base_url, api_key).run() or 0
+
+
+def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
+    """The exit code of a server of our own, started and ended with the terminal."""
+    from llmtop.commands.listen import url_of
+    from llmtop.sources.engine import EngineSource
+
+    url = url_of(listener)
+    return watch(EngineSource(config, listener), url, config.api_key)
