@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -91,6 +92,10 @@ class Pages:
 
     def state(self, page: int) -> str:
         return STATE_NAMES[self.states[page]]
+
+    def held(self, request: int) -> Collection[int]:
+        """What `pages_of` lists, without a copy: valid until the next event."""
+        return self._held.get(request, {}).keys()
 
     def pages_of(self, request: int) -> list[int]:
         """The pages a request references, in the order in which it took them."""
