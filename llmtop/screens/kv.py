@@ -1,0 +1,84 @@
+"""The KV tab: every page of the cache, and who holds it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from llmtop.screens.page import Page
+from llmtop.viewmodel import View
+from llmtop.widgets.holders import Holders
+from llmtop.widgets.pagecells import MAX_PER_CELL
+from llmtop.widgets.pagefacts import PageFacts
+from llmtop.widgets.pagemap import PageMap
+from llmtop.widgets.prefixfacts import PrefixFacts
+
+SIDE_FROM: Final = 100
+_SIDE_WIDTH: Final = 46
+_FACTS_HEIGHT: Final = 6
+_PREFIX_HEIGHT: Final = 9
+
+
+class KvPage(Page):
+    """Wide: the map with its facts at the right. Narrow: the facts below it."""
+
+    DEFAULT_CSS = "KvPage Container { width: 1fr; height: 1fr; }"
+
+    def compose(self) -> ComposeResult:
+        yield PageMap(id="kv-map")
+        with Container(id="kv-side"):
+            with Container(id="kv-facts"):
+                yield PageFacts(id="kv-page")
+                yield PrefixFacts(id="kv-prefix", top="├┤")
+            yield Holders(id="kv-holders", top="├┤")
+
+    def arrange(self, width: int, height: int) -> None:
+        wide = width >= SIDE_FROM
+        side, facts = self.query_one("#kv-side"), self.query_one("#kv-facts")
+        self.styles.layout = "horizontal" if wide else "vertical"
+        side.styles.layout = "vertical" if wide else "horizontal"
+        side.styles.width = _SIDE_WIDTH if wide else "1fr"
+        below = min(_FACTS_HEIGHT + _PREFIX_HEIGHT, max(7, height // 2))
+        side.styles.height = "1fr" if wide else below
+        facts.styles.height = _FACTS_HEIGHT + _PREFIX_HEIGHT if wide else "1fr"
+        self.query_one("#kv-page").styles.height = _FACTS_HEIGHT
+        for panel in self.panels():
+            panel.compact = not wide
+            panel.bottom = "└┘" if panel.id in ("kv-map", "kv-holders") else ""
+
+    @property
+    def _map(self) -> PageMap:
+        return self.query_one(PageMap)
+
+    def move(self, view: View, by: int) -> None:
+        self._go(view, by * self._map.grid.pages_per_line)
+
+    def slide(self, view: View, by: int) -> None:
+        self._go(view, by * self._map.grid.per_cell)
+
+    def _go(self, view: View, by: int) -> None:
+        last = max(0, view.state.pages.num_pages - 1)
+        view.model.cursor_page = max(0, min(last, view.model.cursor_page + by))
+
+    def zoom(self, view: View, by: int) -> None:
+        per_cell = max(1, view.model.pages_per_cell)
+        wanted = per_cell // 2 if by > 0 else per_cell * 2
+        most = min(MAX_PER_CELL, max(1, view.state.pages.num_pages))
+        view.model.pages_per_cell = max(1, min(most, wanted))
+
+    def open(self, view: View) -> None:
+        """Show the request that owns the page under the cursor."""
+        page = view.model.cursor_page
+        if page >= view.state.pages.num_pages:
+            return
+        owner = view.state.pages.owner(page)
+        if view.state.requests.get(owner) is not None:
+            view.model.selected, view.model.page, view.model.detail = owner, "requests", True
+
+    def on_page_map_picked(self, message: PageMap.Picked) -> None:
+        view = self._map.painted_view
+        if view is not None:
+            view.model.cursor_page = message.page
+            self.show(view)

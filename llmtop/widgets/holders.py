@@ -1,0 +1,75 @@
+"""Who holds how many pages, most first."""
+
+from __future__ import annotations
+
+from llmtop.format import grouped, percent
+from llmtop.viewmodel import View
+from llmtop.widgets.bar import bar
+from llmtop.widgets.ownercolours import own_role
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row, fit
+from profiler.folds.pages import Pages
+from profiler.folds.request_view import RequestView
+
+_COLUMNS = 35
+
+
+class Holders(Panel):
+    """One line a request: its colour on the map, its pages, how many of them others use too."""
+
+    def title(self, view: View) -> Row:
+        return (("Pages by request", "title"),)
+
+    def note(self, view: View) -> str:
+        pages = view.state.pages
+        return f"{percent(pages.used, pages.num_pages)} in use" if pages.num_pages else ""
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        pages = view.state.pages
+        held = holders(list(view.state.requests.live.values()), pages)
+        if not held:
+            return [(("no request holds a page", "dim"),)]
+        most = held[0][0]
+        rows: list[Row] = [
+            (("  id          phase      pages shared", "dim"),),
+        ]
+        shown = held[: height - 2] if len(held) > height - 1 else held
+        rows += [
+            _line(count, request, pages, view.model.selected, most, width)
+            for count, request in shown
+        ]
+        rest = held[len(shown) :]
+        if rest:
+            more = sum(count for count, _ in rest)
+            rows.append(((f"  and {len(rest)} more with {grouped(more)}", "dim"),))
+        return rows
+
+
+def holders(live: list[RequestView], pages: Pages) -> list[tuple[int, RequestView]]:
+    """Requests that hold pages with their number, most first, then in order of arrival."""
+    counted = [(pages.num_pages_of(r.request), r) for r in live]
+    held = [item for item in counted if item[0]]
+    held.sort(key=lambda item: (-item[0], item[1].request))
+    return held
+
+
+def num_shared(pages: Pages, request: int) -> int:
+    """Pages of `request` that others reference too."""
+    refs = pages.refs
+    return sum(refs[page] > 1 for page in pages.held(request))
+
+
+def _line(
+    count: int, request: RequestView, pages: Pages, selected: int | None, most: int, width: int
+) -> Row:
+    role = "select" if request.request == selected else "text"
+    shared = num_shared(pages, request.request)
+    text = f"{fit(request.name, 11)} {request.phase:<9}{grouped(count):>7} {grouped(shared):>6}"
+    own = own_role(request.request)
+    room = width - _COLUMNS - 3
+    return (
+        ("█ ", own),
+        (text, role),
+        (" ", "text"),
+        *(bar(count, most, room, own) if room > 3 else ()),
+    )

@@ -1,0 +1,153 @@
+"""KV pages as cells: which page lies where, and how it looks there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
+from llmtop.widgets.rows import Row, Span, merged
+from profiler.folds.pages import CACHED, FREE, OPEN, USED, Pages
+
+MANY: Final = "+"
+_PLAIN: Final = {FREE: "·", OPEN: "▄", USED: "█", CACHED: "░"}
+_HEIGHTS: Final = "▁▂▃▄▅▆▇█"
+_LABEL: Final = 2
+
+MAX_PER_CELL: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where pages lie: `per_row` cells a line, `per_cell` pages a cell, from line `first_line` on.
+
+    `label` columns at the left of each line hold the number of its first page.
+    """
+
+    num_pages: int
+    per_cell: int
+    per_row: int
+    first_line: int
+    height: int
+    label: int
+
+    @property
+    def pages_per_line(self) -> int:
+        return self.per_row * self.per_cell
+
+    @property
+    def num_lines(self) -> int:
+        """Lines that all pages take."""
+        return -(-self.num_pages // self.pages_per_line)
+
+    @property
+    def shown(self) -> range:
+        """The pages on the screen."""
+        first = self.first_line * self.pages_per_line
+        last = min(self.num_pages, (self.first_line + self.height) * self.pages_per_line)
+        return range(first, max(first, last))
+
+    def page_at(self, x: int, y: int) -> int | None:
+        """The first page of the cell in column `x` of line `y` on the screen."""
+        cell = x - self.label
+        if not (0 <= cell < self.per_row and 0 <= y < self.height):
+            return None
+        page = (self.first_line + y) * self.pages_per_line + cell * self.per_cell
+        return page if page < self.num_pages else None
+
+
+def grid_for(
+    num_pages: int, width: int, height: int, per_cell: int, cursor: int, first_line: int
+) -> Grid:
+    """A grid in `width` x `height` cells, scrolled from `first_line` as little as shows `cursor`.
+
+    Lines hold a multiple of eight cells, so that page numbers are easy to find.
+    """
+    label = len(str(max(0, num_pages - 1))) + _LABEL
+    room = max(1, width - label)
+    per_row = room - room % 8 if room >= 8 else room
+    per_line = per_row * per_cell
+    num_lines = -(-num_pages // per_line)
+    at = cursor // per_line
+    first = max(at - height + 1, min(first_line, at))
+    first = max(0, min(first, num_lines - height))
+    return Grid(num_pages, per_cell, per_row, first, max(0, height), label)
+
+
+def map_lines(pages: Pages, grid: Grid, cursor: int, picked: Collection[int]) -> list[Row]:
+    """The grid as rows. The cell of page `cursor` and the cells of `picked` pages stand out."""
+    rows: list[Row] = []
+    for line in range(grid.first_line, min(grid.first_line + grid.height, grid.num_lines)):
+        first = line * grid.pages_per_line
+        last = min(grid.num_pages, first + grid.pages_per_line)
+        if grid.per_cell == 1:
+            cells = _page_cells(pages, first, last, picked)
+        else:
+            groups = range(first, last, grid.per_cell)
+            cells = [_group_cell(pages, at, min(last, at + grid.per_cell)) for at in groups]
+        if first <= cursor < last:
+            at = (cursor - first) // grid.per_cell
+            cells[at] = (cells[at][0], "cursor")
+        rows.append(merged([(f"{first:>{grid.label - 1}} ", "faint"), *cells]))
+    return rows
+
+
+def _page_cells(pages: Pages, first: int, last: int, picked: Collection[int]) -> list[Span]:
+    cells: list[Span] = []
+    columns = zip(
+        range(first, last),
+        pages.states[first:last],
+        pages.owners[first:last],
+        pages.refs[first:last],
+        strict=True,
+    )
+    for page, state, owner, refs in columns:
+        if state == FREE:
+            cells.append(("·", "free"))
+            continue
+        glyph = _PLAIN.get(state) or (str(refs) if refs < 10 else MANY)
+        colours = PICKED if page in picked else SHARED if refs > 1 else OWN
+        cells.append((glyph, colours[owner % NUM_COLOURS]))
+    return cells
+
+
+def _group_cell(pages: Pages, first: int, last: int) -> Span:
+    """Height is the share of pages that a request references; colour the owner's if it is one."""
+    states = pages.states[first:last]
+    num_free, num_cached = states.count(FREE), states.count(CACHED)
+    referenced = len(states) - num_free - num_cached
+    if not referenced:
+        return ("░", "cached") if num_cached else ("·", "free")
+    owners = {
+        owner
+        for state, owner in zip(states, pages.owners[first:last], strict=True)
+        if state not in (FREE, CACHED)
+    }
+    glyph = _HEIGHTS[max(0, -(-8 * referenced // len(states)) - 1)]
+    return glyph, OWN[owners.pop() % NUM_COLOURS] if len(owners) == 1 else "text"
+
+
+def legend(per_cell: int) -> Row:
+    """What the glyphs and colours of the map mean."""
+    if per_cell == 1:
+        return (
+            ("█", "own0"),
+            (" full  ", "dim"),
+            ("▄", "own0"),
+            (" filling  ", "dim"),
+            ("3", "own0shared"),
+            (f" shared by 3 ({MANY}: 10 or more)  ", "dim"),
+            ("░", "own0"),
+            (" cached  ", "dim"),
+            ("·", "free"),
+            (" free   colour: owner", "dim"),
+        )
+    return (
+        ("▁▄█", "text"),
+        (f" share of {per_cell} pages in use  ", "dim"),
+        ("░", "cached"),
+        (" only cached  ", "dim"),
+        ("·", "free"),
+        (" all free   colour: sole owner", "dim"),
+    )

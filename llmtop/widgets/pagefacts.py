@@ -1,0 +1,106 @@
+"""All that is known about the page under the cursor."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmtop.format import NONE, grouped, percent, seconds
+from llmtop.sanitize import clean_line
+from llmtop.viewmodel import View
+from llmtop.widgets.ownercolours import own_role
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row
+from profiler.folds.request_view import RequestView
+from profiler.state import SessionState
+
+_STATE_WORDS: Final = {
+    "free": "free",
+    "open": "filling, private",
+    "used": "full, private",
+    "cached": "cached: full, evictable",
+}
+_LABEL: Final = 9
+
+
+class PageFacts(Panel):
+    """Cursor page: state, owner, who references it, tokens in it, when it last changed."""
+
+    def title(self, view: View) -> Row:
+        page = view.model.cursor_page
+        if not 0 <= page < view.state.pages.num_pages:
+            return (("Page", "title"),)
+        return (("Page ", "title"), (grouped(page), "value"))
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        page = view.model.cursor_page
+        if not 0 <= page < view.state.pages.num_pages:
+            return [(("arrows move over the map", "dim"),)]
+        return page_facts(view.state, page)
+
+
+def page_facts(state: SessionState, page: int) -> list[Row]:
+    pages = state.pages
+    refs, sealed = pages.ref_count(page), pages.sealed(page)
+    name = pages.state(page)
+    word = f"{'full' if sealed else 'filling'}, shared" if refs > 1 else _STATE_WORDS[name]
+    rows = [_fact("state", word), _owner(state, page)]
+    rows.append(_fact("refs", _references(state, page, refs)))
+    rows.append(_fact("tokens", _tokens(state, page)))
+    touched_ns = pages.t_touch_ns[page]
+    changed = f"{seconds(state.t_ns - touched_ns)} ago" if touched_ns else NONE
+    rows.append(_fact("changed", changed))
+    return rows
+
+
+def _fact(label: str, text: str, role: str = "value") -> Row:
+    return ((label.ljust(_LABEL), "dim"), (text, role))
+
+
+def _owner(state: SessionState, page: int) -> Row:
+    owner = state.pages.owner(page)
+    if not owner:
+        return _fact("owner", "nobody", "dim")
+    request = state.requests.get(owner)
+    phase = f" {request.phase}" if request else " ended"
+    mark = ("█ ", own_role(owner))
+    return (("owner".ljust(_LABEL), "dim"), mark, (_name(state, owner), "value"), (phase, "dim"))
+
+
+def _name(state: SessionState, request: int) -> str:
+    view = state.requests.get(request)
+    return f"request {request}" if view is None else clean_line(view.name)
+
+
+def _references(state: SessionState, page: int, refs: int) -> str:
+    if not refs:
+        return "0"
+    names = [_name(state, r) for r in _holders(state, page)]
+    return f"{refs}: {', '.join(names)}" if names else str(refs)
+
+
+def _holders(state: SessionState, page: int) -> list[int]:
+    return [r for r in state.requests.live if page in state.pages.held(r)]
+
+
+def _tokens(state: SessionState, page: int) -> str:
+    """Exact for full and free pages, and for a filling one where its owner's context is known."""
+    block_size = state.session.block_size if state.session else 0
+    pages = state.pages
+    if not block_size:
+        return NONE
+    if pages.sealed(page):
+        return f"{block_size} of {block_size}"
+    if pages.ref_count(page) == 0:
+        return f"0 of {block_size}"
+    owner = state.requests.live.get(pages.owner(page))
+    held = pages.pages_of(pages.owner(page))
+    if owner is None or page not in held or owner.preemptions:
+        return f"up to {block_size}"
+    filled = context_tokens(owner) - block_size * held.index(page)
+    filled = max(0, min(block_size, filled))
+    return f"{filled} of {block_size} ({percent(filled, block_size)})"
+
+
+def context_tokens(request: RequestView) -> int:
+    """Tokens whose keys and values lie in pages: the newest token's come with the next step."""
+    return request.computed_tokens + max(0, request.num_output_tokens - 1)

@@ -1,0 +1,90 @@
+"""The KV cache page by page, with a cursor to ask about one of them."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.message import Message
+
+from llmtop.format import grouped
+from llmtop.viewmodel import View
+from llmtop.widgets.pagecells import Grid, grid_for, legend, map_lines
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row
+from profiler.folds.pages import Pages
+
+
+class PageMap(Panel):
+    """One cell is one page until the viewer zooms out; then the title says how many."""
+
+    class Picked(Message):
+        """A cell was clicked: `page` is the first of it."""
+
+        def __init__(self, page: int) -> None:
+            super().__init__()
+            self.page = page
+
+    def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
+        super().__init__(id=id, top=top, bottom=bottom)
+        self._first_line = 0
+        self.grid = Grid(0, 1, 1, 0, 0, 0)
+
+    def title(self, view: View) -> Row:
+        session = view.state.session
+        num_pages = view.state.pages.num_pages
+        per_cell = max(1, view.model.pages_per_cell)
+        size = f" of {session.block_size} tokens" if session else ""
+        scale = "1 cell = 1 page" if per_cell == 1 else f"1 cell = {per_cell} pages"
+        return (
+            ("KV map ", "title"),
+            (grouped(num_pages), "value"),
+            (f" pages{size}, ", "dim"),
+            (scale, "value"),
+        )
+
+    def note(self, view: View) -> str:
+        shown = self.grid.shown
+        if not shown:
+            return ""
+        if len(shown) == self.grid.num_pages:
+            return "all shown"
+        return f"{shown.start} to {shown.stop - 1} shown"
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        self.grid = self._grid(view)
+        return super().rows(view, width, height)
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        if view.state.pages.num_pages == 0:
+            return [(("no pages yet: the engine has not laid out its KV cache", "dim"),)]
+        pages = view.state.pages
+        picked = _held(pages, view.model.selected)
+        lines = map_lines(pages, self.grid, _cursor(view), picked)
+        lines += [()] * (height - 1 - len(lines))
+        return [*lines, legend(self.grid.per_cell)]
+
+    def _grid(self, view: View) -> Grid:
+        width, height = self.inner
+        per_cell = max(1, view.model.pages_per_cell)
+        num_pages = view.state.pages.num_pages
+        grid = grid_for(num_pages, width, height - 1, per_cell, _cursor(view), self._first_line)
+        self._first_line = grid.first_line
+        return grid
+
+    @property
+    def painted_view(self) -> View | None:
+        """The picture that is on the screen."""
+        return self._view
+
+    def on_click(self, event: events.Click) -> None:
+        left, top = self.body_offset()
+        page = self.grid.page_at(event.x - left, event.y - top)
+        if page is not None:
+            self.post_message(self.Picked(page))
+
+
+def _cursor(view: View) -> int:
+    return max(0, min(view.model.cursor_page, view.state.pages.num_pages - 1))
+
+
+def _held(pages: Pages, request: int | None) -> frozenset[int]:
+    return frozenset() if request is None else frozenset(pages.pages_of(request))

@@ -1,0 +1,84 @@
+"""What the prefix cache found, and what sharing saves."""
+
+from __future__ import annotations
+
+from llmtop.format import grouped, percent, size
+from llmtop.viewmodel import View
+from llmtop.widgets.bar import bar, stacked
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row
+from profiler.state import SessionState
+
+
+class PrefixFacts(Panel):
+    """Pages by state; hit rate over the session; pages saved, cached and evicted."""
+
+    def title(self, view: View) -> Row:
+        return (("Pages and prefix cache", "title"),)
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        return [*page_split(view.state, width), *hit_facts(view.state, width)]
+
+
+def page_split(state: SessionState, width: int) -> list[Row]:
+    """A bar of all pages by state, and the same in numbers."""
+    pages = state.pages
+    private = pages.used - pages.shared
+    parts = (
+        (private, "█", "used"),
+        (pages.shared, "▓", "shared"),
+        (pages.cached, "░", "cached"),
+    )
+    numbers: Row = (
+        ("█", "used"),
+        (f" private {grouped(private)} ", "text"),
+        ("▓", "shared"),
+        (f" shared {grouped(pages.shared)}", "text"),
+    )
+    rest: Row = (
+        ("░", "cached"),
+        (f" cached {grouped(pages.cached)} ", "text"),
+        ("·", "faint"),
+        (f" free {grouped(pages.free)}", "text"),
+    )
+    return [stacked(parts, pages.num_pages, width), numbers, rest]
+
+
+def hit_facts(state: SessionState, width: int) -> list[Row]:
+    """Hit rate by tokens since the session began, then what sharing and caching hold."""
+    pages = state.pages
+    rows = [_hits(pages.hit_tokens, pages.query_tokens, width)]
+    rows.append(
+        ((f"{grouped(pages.hit_tokens)} of {grouped(pages.query_tokens)} prompt tokens", "dim"),)
+    )
+    saved = sum(pages.num_pages_of(r) for r in state.requests.live) - pages.used
+    page_bytes = state.session.page_bytes if state.session else None
+    rows.append(_amount("saved by sharing", max(0, saved), page_bytes))
+    rows.append(_amount("cached for reuse", pages.cached, page_bytes))
+    preempted = state.requests.num_preemptions
+    rows.append(
+        (
+            ("evicted ", "dim"),
+            (grouped(pages.evictions), "value"),
+            (" pages, preempted ", "dim"),
+            (f"{preempted}x", "warn" if preempted else "value"),
+        )
+    )
+    return rows
+
+
+def _hits(hit_tokens: int, query_tokens: int, width: int) -> Row:
+    if not query_tokens:
+        return (("hit rate ", "dim"), ("-- ", "value"), ("nothing looked up yet", "dim"))
+    head = f"{percent(hit_tokens, query_tokens):>4} "
+    room = max(0, width - 9 - len(head))
+    return (
+        ("hit rate ", "dim"),
+        (head, "value"),
+        *bar(hit_tokens, query_tokens, min(16, room), "cached"),
+    )
+
+
+def _amount(label: str, num_pages: int, page_bytes: int | None) -> Row:
+    held = f" = {size(num_pages * page_bytes)}" if page_bytes else ""
+    return ((f"{label} ", "dim"), (grouped(num_pages), "value"), (f" pages{held}", "dim"))
