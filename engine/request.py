@@ -36,9 +36,10 @@ class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     """What one step gave to one request.
 
-    `finish_reason` is None while it runs, then "stop", "length" or "abort"; `stop_token` is the
-    end-of-text or stop id that ended it, which is the last of `token_ids`. `prompt_logprobs` come
-    once, with the first output, one entry per prompt token; the first token has none.
+    `finish_reason` is None while it runs, then "stop" or "length", or "error: ..." when a step that
+    it was part of failed; `stop_token` is the end-of-text or stop id that ended it, which is the
+    last of `token_ids`. `prompt_logprobs` come once, with the first output, one entry per prompt
+    token; the first token has none.
     """
 
     request: int

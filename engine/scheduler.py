@@ -16,7 +16,7 @@ from engine.sequence import Sequence
 from engine.waiting import WaitingQueue
 
 # Prompt log-probabilities need one row of logits per prompt token: 256 rows of 152k fp32 are
-# 156 MB, which is what one step may cost for it.
+# 156 MB, which is what they may cost one step.
 MAX_PROMPT_LOGPROB_TOKENS = 256
 
 _by_key: Callable[[Sequence], tuple[int, int]] = attrgetter("key")
@@ -51,6 +51,7 @@ class Scheduler:
         self._sequences: dict[int, Sequence] = {}
         self._num_added = 0
         self._num_admitted = 0
+        self._logprob_budget = 0
 
     @property
     def num_waiting(self) -> int:
@@ -95,6 +96,7 @@ class Scheduler:
         preempted: list[Preemption] = []
         rows = self._plan_decode(preempted)
         num_decode = len(rows)
+        self._logprob_budget = MAX_PROMPT_LOGPROB_TOKENS
         budget = self._token_budget - num_decode
         budget = self._plan_prefill(rows, budget)
         admitted: list[Admission] = []
@@ -130,11 +132,10 @@ class Scheduler:
     def _plan_decode(self, preempted: list[Preemption]) -> list[PlanRow]:
         rows: list[PlanRow] = []
         block_size = self._kv.block_size
-        budget = self._token_budget
         for sequence in list(self._running):
             start = sequence.num_computed
             table = sequence.table
-            if table is None or len(sequence.token_ids) - start != 1 or len(rows) == budget:
+            if table is None or len(sequence.token_ids) - start != 1:
                 continue
             if start == len(table.pages) * block_size and not self._extend(sequence, preempted):
                 continue
@@ -176,22 +177,23 @@ class Scheduler:
         return budget
 
     def _add_chunk(self, sequence: Sequence, rows: list[PlanRow], budget: int) -> int:
-        """Adds the sequence's next chunk to `rows`; its number of tokens."""
+        """Adds the sequence's next chunk to `rows`, if it may have one; its number of tokens."""
         start = sequence.num_computed
         left = len(sequence.token_ids) - start
-        count = min(left, budget, self._limit(sequence))
-        rows.append(PlanRow(sequence, start, count, count == left))
+        count = min(left, budget, self._chunk_limit)
+        if sequence.wants_prompt_logprobs:
+            count = min(count, self._logprob_budget)
+            self._logprob_budget -= count
+        if count:
+            rows.append(PlanRow(sequence, start, count, count == left))
         return count
-
-    def _limit(self, sequence: Sequence) -> int:
-        if sequence.params.prompt_logprobs is not None:
-            return min(self._chunk_limit, MAX_PROMPT_LOGPROB_TOKENS)
-        return self._chunk_limit
 
     def _admit(self, rows: list[PlanRow], budget: int, admitted: list[Admission]) -> int:
         while budget and self._free_seats:
             sequence = self._waiting.head()
-            if sequence is None or not self._take_seat(sequence, budget):
+            if sequence is None or (sequence.wants_prompt_logprobs and not self._logprob_budget):
+                break
+            if not self._take_seat(sequence, budget):
                 break
             admitted.append(self._admission(sequence))
             budget -= self._add_chunk(sequence, rows, budget)
@@ -201,7 +203,7 @@ class Scheduler:
         """Whether the sequence now runs: pages for all it knows, and a chunk within the budget."""
         kv = self._kv
         num_tokens = len(sequence.token_ids)
-        wants_all = sequence.params.prompt_logprobs is not None
+        wants_all = sequence.wants_prompt_logprobs
         prefix = [] if wants_all else kv.find_prefix(sequence.chain, num_tokens)
         cached = len(prefix) * kv.block_size
         if not self._chunked and num_tokens - cached > budget and not wants_all:

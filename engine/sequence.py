@@ -71,6 +71,14 @@ class Sequence:
         return len(self.token_ids) - self.num_prompt
 
     @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether every token of the prompt must be computed, cached or not, to have its logits.
+
+        They go out with the first token, so a sequence preempted after that wants them no more.
+        """
+        return self.params.prompt_logprobs is not None and len(self.token_ids) == self.num_prompt
+
+    @property
     def pages(self) -> list[int]:
         """The pages of a running sequence."""
         return self.table.pages if self.table is not None else []

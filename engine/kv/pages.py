@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+
+import numpy as np
 
 from engine.invariants import require
 from engine.kv.runs import RunLog
@@ -26,8 +29,8 @@ class PagePool:
         # A stack: pages released tail first come back head first, so tables stay consecutive.
         self._free = list(range(num_pages - 1, -1, -1))
         self._cached: OrderedDict[int, None] = OrderedDict()
-        self._refs = [0] * num_pages
-        self._owner = [0] * num_pages
+        self._refs = array("q", bytes(8 * num_pages))
+        self._owner = array("q", bytes(8 * num_pages))
         self._sealed = bytearray(num_pages)
 
     @property
@@ -84,18 +87,22 @@ class PagePool:
             self._to_free(page)
 
     def spans(self) -> tuple[PageSpan, ...]:
-        """Every page that is not free, neighbours in the same state merged."""
-        spans: list[PageSpan] = []
-        first = 0
-        facts = list(zip(self._owner, self._refs, self._sealed, strict=True))
-        for page in range(1, self.num_pages + 1):
-            if page < self.num_pages and facts[page] == facts[first]:
-                continue
-            owner, refs, sealed = facts[first]
-            if refs or sealed:
-                spans.append(PageSpan(first, page - first, owner, refs, bool(sealed)))
-            first = page
-        return tuple(spans)
+        """Every page that is not free, neighbours in the same state merged.
+
+        Over arrays, because a GPU has 100,000 pages and the next step waits for this.
+        """
+        if not self.num_pages:
+            return ()
+        facts = np.stack([np.frombuffer(column, np.int64) for column in (self._owner, self._refs)])
+        sealed = np.frombuffer(self._sealed, np.uint8)
+        changes = (facts[:, 1:] != facts[:, :-1]).any(0) | (sealed[1:] != sealed[:-1])
+        firsts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+        counts = np.diff(np.append(firsts, self.num_pages))
+        kept = (facts[1, firsts] > 0) | (sealed[firsts] > 0)
+        firsts, counts = firsts[kept], counts[kept]
+        owners, refs = facts[:, firsts].tolist()
+        columns = (firsts.tolist(), counts.tolist(), owners, refs, sealed[firsts].tolist())
+        return tuple(PageSpan(p, n, o, r, bool(s)) for p, n, o, r, s in zip(*columns, strict=True))
 
     def check(self, references: dict[int, int], findable: set[int]) -> None:
         """Compares with the block tables' own counts and the pages the prefix cache knows.

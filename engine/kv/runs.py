@@ -20,7 +20,8 @@ class RunLog:
             if page == self._first + self._count:
                 self._count += 1
                 return
-            if page == self._first - 1:
+            # A table is released from its end; it is never allocated so, and keeps its order.
+            if op == "release" and page == self._first - 1:
                 self._first = page
                 self._count += 1
                 return

@@ -1,0 +1,201 @@
+"""The engine: requests in, one step at a time, tokens and events out."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from engine.config import EngineConfig
+from engine.errors import InvalidRequestError, QueueFullError
+from engine.kv.cache import PagedKVCache
+from engine.loading import Loader, Progress, load_model
+from engine.narrator import Narrator
+from engine.plan import Plan, PlanRow, StepResult
+from engine.request import EngineRequest, TokenLogprobs, TokenOutput
+from engine.scheduler import Scheduler
+from engine.sequence import Sequence
+from engine.validation import check_request
+from profiler.events import AnyEvent, SessionStart, StepRow
+
+SEED_BITS = 63
+
+
+class Commit:
+    """What one step changed, gathered row by row."""
+
+    __slots__ = ("finished", "firsts", "outputs", "rows")
+
+    def __init__(self) -> None:
+        self.outputs: list[TokenOutput] = []
+        self.rows: list[StepRow] = []
+        self.firsts: list[Sequence] = []
+        self.finished: list[tuple[Sequence, str]] = []
+
+
+class EngineCore:
+    """Plans, launches, collects, commits and emits, one step a call. Not safe for threads.
+
+    Loads the model on construction, telling `progress` about it, and hands every event to `emit`.
+    Within a step the events come in this order: scheduled, preempted and page changes, the step
+    itself, then first tokens and finishes, which carry the step's end as their time.
+
+    Raises: EngineError from the constructor if the model cannot be loaded or does not fit.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        cache_dir: Path,
+        emit: Callable[[AnyEvent], None],
+        progress: Progress,
+        clock: Callable[[], int] = time.monotonic_ns,
+        load: Loader = load_model,
+    ) -> None:
+        loaded = load(config, cache_dir, progress)
+        self.folder = loaded.folder
+        self._runner = loaded.runner
+        self._kv = PagedKVCache(
+            self._runner.num_pages, config.block_size, config.enable_prefix_caching
+        )
+        self._scheduler = Scheduler(config.scheduler, self._kv, self._runner.max_model_len)
+        self._narrator = Narrator(config, self.folder, self._runner, self._kv, emit, clock)
+        self._clock = clock
+        self._seeds = random.Random(config.seed)
+
+    @property
+    def has_work(self) -> bool:
+        return self._scheduler.has_work
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens, prompt and output together, that a request may have."""
+        return self._runner.max_model_len
+
+    def session_start(self) -> SessionStart:
+        """The facts of this engine, stamped with the time of the call."""
+        return self._narrator.session_start()
+
+    def add(self, request: EngineRequest) -> None:
+        """Queues a request. Raises: QueueFullError, InvalidRequestError (which names the field)."""
+        if self._scheduler.get(request.request) is not None:
+            raise InvalidRequestError(f"request {request.request} is there already", "request")
+        check_request(request, self.max_model_len, self.folder.config.vocab_size)
+        params = request.params
+        room = self.max_model_len - len(request.prompt_token_ids)
+        max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
+        seed = self._seeds.getrandbits(SEED_BITS) if params.seed is None else params.seed
+        try:
+            sequence = self._scheduler.add(request, max_tokens, seed)
+        except QueueFullError:
+            self._narrator.rejected(request)
+            raise
+        self._narrator.queued(sequence)
+
+    def abort(self, request: int, reason: str) -> None:
+        """Drops a request wherever it is; one that is gone already is left alone."""
+        sequence = self._scheduler.get(request)
+        if sequence is not None:
+            self._scheduler.remove(sequence)
+            self._narrator.aborted(sequence, reason)
+
+    def finish(self, request: int, reason: str) -> None:
+        """Ends a request well, because its text is complete."""
+        sequence = self._scheduler.get(request)
+        if sequence is not None:
+            self._scheduler.remove(sequence)
+            self._narrator.finished_by_text(sequence, reason)
+
+    def step(self) -> list[TokenOutput]:
+        """What one step gave, an entry per request that got tokens or ended; [] with no work.
+
+        A step that fails ends its requests with "error: ..."; the others go on.
+        """
+        begin_ns = self._clock()
+        plan = self._scheduler.plan()
+        if plan is None:
+            return []
+        self._narrator.planned(plan, begin_ns)
+        try:
+            result = self._runner.collect(self._runner.launch(plan))
+        except Exception as error:
+            return self._fail(plan, begin_ns, error)
+        commit = self._commit(plan, result)
+        end_ns = self._clock()
+        for row in plan.rows:
+            if row.samples:
+                row.sequence.t_last_ns = end_ns
+        self._narrator.stepped(self._scheduler, commit, result, begin_ns, end_ns)
+        return commit.outputs
+
+    def check(self) -> None:
+        """Compares all books with each other. Raises: InvariantError."""
+        self._scheduler.check()
+
+    def _commit(self, plan: Plan, result: StepResult) -> Commit:
+        commit = Commit()
+        tokens = iter(result.tokens)
+        logprobs = iter(result.logprobs or ())
+        for row in plan.rows:
+            sequence = row.sequence
+            self._scheduler.commit(row)
+            if sequence.params.prompt_logprobs is not None:
+                _keep_prompt_logprobs(sequence, result.prompt_logprobs.get(sequence.number, ()))
+            num_new = 0
+            if row.samples:
+                chosen = next(logprobs, None)
+                num_new = self._append(commit, sequence, next(tokens), chosen)
+            commit.rows.append(StepRow(sequence.number, _prefill_tokens(row), num_new))
+        return commit
+
+    def _append(
+        self, commit: Commit, sequence: Sequence, token: int, logprobs: TokenLogprobs | None
+    ) -> int:
+        """Gives the sequence its token; how many tokens it took, 0 if none was asked for."""
+        num_before = len(sequence.token_ids)
+        reason = sequence.append(token)
+        num_new = len(sequence.token_ids) - num_before
+        commit.outputs.append(_output(sequence, token, num_new, logprobs, reason))
+        if num_new and num_before == sequence.num_prompt:
+            commit.firsts.append(sequence)
+        if reason is not None:
+            self._scheduler.remove(sequence)
+            commit.finished.append((sequence, reason))
+        return num_new
+
+    def _fail(self, plan: Plan, begin_ns: int, error: Exception) -> list[TokenOutput]:
+        reason = f"error: {type(error).__name__}: {error}".splitlines()[0]
+        rows = [StepRow(row.sequence.number, 0, 0) for row in plan.rows]
+        for row in plan.rows:
+            self._scheduler.remove(row.sequence)
+        sequences = [row.sequence for row in plan.rows]
+        self._narrator.failed(self._scheduler, rows, sequences, reason, begin_ns)
+        return [TokenOutput(s.number, [], finish_reason=reason) for s in sequences]
+
+
+def _keep_prompt_logprobs(sequence: Sequence, more: Iterable[TokenLogprobs]) -> None:
+    if sequence.prompt_logprobs is None:
+        sequence.prompt_logprobs = [None]
+    sequence.prompt_logprobs.extend(more)
+
+
+def _prefill_tokens(row: PlanRow) -> int:
+    """The row's tokens less the one that the step before gave out."""
+    return row.count if row.count > 1 or row.start < row.sequence.num_prompt else 0
+
+
+def _output(
+    sequence: Sequence, token: int, num_new: int, logprobs: TokenLogprobs | None, reason: str | None
+) -> TokenOutput:
+    """What the client gets; prompt log-probabilities go out with the first output."""
+    is_first = len(sequence.token_ids) - num_new == sequence.num_prompt
+    return TokenOutput(
+        sequence.number,
+        [token] if num_new else [],
+        [logprobs] if logprobs is not None and num_new else None,
+        sequence.prompt_logprobs if is_first else None,
+        reason,
+        token if reason == "stop" else None,
+        sequence.first_cached_tokens or 0,
+    )

@@ -1,0 +1,234 @@
+"""Tells the event stream what the core does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from engine.config import EngineConfig, SamplingParams
+from engine.kv.cache import PagedKVCache
+from engine.models.folder import ModelFolder
+from engine.plan import Plan, Runner, StepResult
+from engine.request import EngineRequest
+from engine.scheduler import Scheduler
+from engine.sequence import Sequence
+from profiler.events import (
+    AnyEvent,
+    Log,
+    MemorySample,
+    PageDelta,
+    PageKeyframe,
+    RequestAborted,
+    RequestFinished,
+    RequestFirstToken,
+    RequestPreempted,
+    RequestQueued,
+    RequestRejected,
+    RequestScheduled,
+    SessionStart,
+    Step,
+    StepRow,
+)
+
+if TYPE_CHECKING:
+    from engine.core import Commit
+
+KEYFRAME_NS: Final = 5_000_000_000
+MEMORY_NS: Final = 1_000_000_000
+
+
+class Narrator:
+    """Turns what happened into events, in the stream's order. Knows nothing the core does not.
+
+    Page changes are stamped with the beginning of the step that made them: a step's events then
+    never go back in time.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        folder: ModelFolder,
+        runner: Runner,
+        kv: PagedKVCache,
+        emit: Callable[[AnyEvent], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._runner = runner
+        self._pool = kv.pool
+        self._emit = emit
+        self._clock = clock
+        self._step = 0
+        self._pages_changed = False
+        self._next_keyframe_ns = clock() + KEYFRAME_NS
+        self._next_memory_ns = 0
+
+    def session_start(self) -> SessionStart:
+        config, runner, memory = self._config, self._runner, self._runner.memory()
+        return SessionStart(
+            t_ns=self._clock(),
+            wall_ns=time.time_ns(),
+            tool_version=_tool_version(),
+            model=self._folder.name,
+            device=memory.device,
+            num_layers=self._folder.config.num_layers,
+            num_pages=runner.num_pages,
+            block_size=config.block_size,
+            page_bytes=runner.page_bytes,
+            weights_bytes=memory.weights_bytes,
+            max_model_len=runner.max_model_len,
+            max_num_seqs=config.scheduler.max_num_seqs,
+            max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
+            config=_flat(config),
+        )
+
+    def queued(self, sequence: Sequence) -> None:
+        request = sequence.request
+        self._emit(
+            RequestQueued(
+                request.t_arrival_ns or self._clock(),
+                request.request,
+                request.name,
+                sequence.num_prompt,
+                sequence.max_tokens,
+                request.priority,
+                describe_sampling(request.params),
+            )
+        )
+
+    def rejected(self, request: EngineRequest) -> None:
+        num_prompt = len(request.prompt_token_ids)
+        self._emit(RequestRejected(self._clock(), "queue_full", num_prompt))
+
+    def aborted(self, sequence: Sequence, reason: str) -> None:
+        t_ns = self._clock()
+        self._tell_pages(t_ns)
+        self._emit(RequestAborted(t_ns, sequence.number, reason, sequence.num_output))
+
+    def finished_by_text(self, sequence: Sequence, reason: str) -> None:
+        t_ns = self._clock()
+        self._tell_pages(t_ns)
+        end_ns = sequence.t_last_ns or t_ns
+        self._emit(RequestFinished(end_ns, sequence.number, reason, sequence.num_output))
+
+    def planned(self, plan: Plan, t_ns: int) -> None:
+        for admission in plan.admitted:
+            number = admission.sequence.number
+            self._emit(RequestScheduled(t_ns, number, admission.cached_tokens, admission.resumed))
+        for victim, lost_tokens in plan.preempted:
+            self._emit(RequestPreempted(t_ns, victim.number, "pages", lost_tokens))
+
+    def stepped(
+        self,
+        scheduler: Scheduler,
+        commit: Commit,
+        result: StepResult,
+        begin_ns: int,
+        end_ns: int,
+    ) -> None:
+        self._tell_pages(begin_ns)
+        host_ns = end_ns - begin_ns - result.busy_ns
+        self._tell_step(scheduler, commit.rows, host_ns, result.device_ns, begin_ns, end_ns)
+        for sequence in commit.firsts:
+            self._emit(RequestFirstToken(end_ns, sequence.number))
+        for sequence, reason in commit.finished:
+            self._emit(RequestFinished(end_ns, sequence.number, reason, sequence.num_output))
+        self._tell_periodic(end_ns)
+
+    def failed(
+        self,
+        scheduler: Scheduler,
+        rows: list[StepRow],
+        sequences: list[Sequence],
+        reason: str,
+        begin_ns: int,
+    ) -> None:
+        end_ns = self._clock()
+        self._tell_pages(begin_ns)
+        self._tell_step(scheduler, rows, end_ns - begin_ns, None, begin_ns, end_ns)
+        self._emit(Log(end_ns, "error", "engine", f"a step failed, {reason}"))
+        for sequence in sequences:
+            self._emit(RequestAborted(end_ns, sequence.number, reason, sequence.num_output))
+
+    def _tell_step(
+        self,
+        scheduler: Scheduler,
+        rows: list[StepRow],
+        host_ns: int,
+        device_ns: int | None,
+        begin_ns: int,
+        end_ns: int,
+    ) -> None:
+        self._step += 1
+        pool = self._pool
+        self._emit(
+            Step(
+                begin_ns,
+                end_ns,
+                self._step,
+                host_ns,
+                device_ns,
+                tuple(rows),
+                scheduler.num_waiting,
+                scheduler.num_running,
+                pool.num_used,
+                pool.num_cached,
+                pool.num_free,
+            )
+        )
+
+    def _tell_pages(self, t_ns: int) -> None:
+        runs = self._pool.runs.take()
+        if runs:
+            self._pages_changed = True
+            self._emit(PageDelta(t_ns, runs))
+
+    def _tell_periodic(self, t_ns: int) -> None:
+        if t_ns >= self._next_memory_ns:
+            self._next_memory_ns = t_ns + MEMORY_NS
+            self._emit(MemorySample(t_ns, *self._runner.memory()))
+        if self._pages_changed and t_ns >= self._next_keyframe_ns:
+            self._pages_changed = False
+            self._next_keyframe_ns = t_ns + KEYFRAME_NS
+            self._emit(PageKeyframe(t_ns, self._pool.spans()))
+
+
+def describe_sampling(params: SamplingParams) -> str:
+    """The settings that differ from their defaults, for a person; "greedy" at temperature 0."""
+    shown = {
+        name: value
+        for name, value in msgspec.to_builtins(params).items()
+        if name in _SHOWN and not (name == "temperature" and value == 0)
+    }
+    words = [f"{name}={value}" for name, value in shown.items()]
+    return " ".join((["greedy"] if params.temperature == 0 else []) + words)
+
+
+_SHOWN: Final = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "seed",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+
+
+def _flat(config: EngineConfig) -> dict[str, str | int | float | bool | None]:
+    fields = msgspec.structs.asdict(config)
+    scheduler = fields.pop("scheduler")
+    return {**fields, **msgspec.structs.asdict(scheduler)}
+
+
+def _tool_version() -> str:
+    try:
+        return version("llmtop")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,161 @@
+"""A runner without a model, so that the loop around it is tested in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import EngineConfig, SamplingParams, SchedulerConfig
+from engine.core import EngineCore
+from engine.loading import Loaded, quiet
+from engine.models.config import ModelConfig
+from engine.models.folder import ModelFolder
+from engine.plan import Plan, RunnerMemory, StepResult
+from engine.request import EngineRequest, TokenLogprobs, TokenOutput
+from profiler.events import AnyEvent
+
+VOCAB = 1000
+EOS = 2
+
+
+def next_token(tokens: Sequence[int]) -> int:
+    """The fake model: a token depends on all that came before it, and is never the EOS."""
+    return 3 + (sum(tokens) * 31 + len(tokens) * 7) % (VOCAB - 3)
+
+
+class FakeRunner:
+    """Remembers what was written to which page, and answers from that memory alone.
+
+    A page table that points to a wrong, stale or shared-and-overwritten page therefore shows up
+    as a wrong token.
+    """
+
+    page_bytes = 1
+
+    def __init__(self, num_pages: int, block_size: int, max_model_len: int) -> None:
+        self.num_pages = num_pages
+        self.block_size = block_size
+        self.max_model_len = max_model_len
+        self.cells = [[-1] * block_size for _ in range(num_pages)]
+        self.plans: list[Plan] = []
+        self.fail_next = False
+
+    def launch(self, plan: Plan) -> Plan:
+        self.plans.append(plan)
+        return plan
+
+    def collect(self, handle: Plan) -> StepResult:
+        if self.fail_next:
+            self.fail_next = False
+            raise RuntimeError("the device caught fire\nhere is how")
+        tokens: list[int] = []
+        prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
+        for row in handle.rows:
+            sequence = row.sequence
+            for i in range(row.start, row.start + row.count):
+                page = sequence.pages[i // self.block_size]
+                self.cells[page][i % self.block_size] = sequence.token_ids[i]
+            if sequence.wants_prompt_logprobs:
+                end = min(row.start + row.count + 1, sequence.num_prompt)
+                prompt_logprobs[sequence.number] = [
+                    TokenLogprobs(sequence.token_ids[i], -1.0, 1) for i in range(row.start + 1, end)
+                ]
+        for row in handle.rows:
+            if row.samples:
+                tokens.append(next_token(self.read(row.sequence.pages, row.start + row.count)))
+        logprobs = [TokenLogprobs(t, -0.5, 1) for t in tokens]
+        return StepResult(tokens, logprobs, prompt_logprobs, 0, None)
+
+    def read(self, pages: list[int], count: int) -> list[int]:
+        return [self.cells[pages[i // self.block_size]][i % self.block_size] for i in range(count)]
+
+    def memory(self) -> RunnerMemory:
+        return RunnerMemory("fake", 1, 2, 3, 0, 10)
+
+
+class CoreBench:
+    """An EngineCore over a FakeRunner, with a clock that moves 1 ms a look, and what came out."""
+
+    def __init__(self, config: EngineConfig, num_pages: int, max_model_len: int) -> None:
+        self.runner = FakeRunner(num_pages, config.block_size, max_model_len)
+        self.events: list[AnyEvent] = []
+        self.outputs: dict[int, list[int]] = {}
+        self.reasons: dict[int, str] = {}
+        self.last: list[TokenOutput] = []
+        self.now_ns = 0
+        shape = ModelConfig("llama", 2, 8, 16, 2, 1, 4, VOCAB, max_model_len)
+        folder = ModelFolder(Path("nowhere"), "fake", shape)
+        self.core = EngineCore(
+            config,
+            Path("nowhere"),
+            self.events.append,
+            quiet,
+            self.clock,
+            lambda *_: Loaded(folder, self.runner),
+        )
+
+    def clock(self) -> int:
+        self.now_ns += 1_000_000
+        return self.now_ns
+
+    def add(self, number: int, prompt: Sequence[int], priority: int = 0, **params: Any) -> None:
+        settings = SamplingParams(**{"temperature": 0.0, **params})
+        self.core.add(
+            EngineRequest(
+                number, f"r{number}", tuple(prompt), settings, priority, eos_token_ids=(EOS,)
+            )
+        )
+        self.outputs[number] = []
+
+    def step(self) -> list[TokenOutput]:
+        self.last = self.core.step()
+        self.core.check()
+        for output in self.last:
+            self.outputs[output.request] += output.token_ids
+            if output.finish_reason is not None:
+                self.reasons[output.request] = output.finish_reason
+        return self.last
+
+    def run(self, max_steps: int = 10_000) -> None:
+        while self.core.has_work:
+            max_steps -= 1
+            assert max_steps, "the core does not come to an end"
+            self.step()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def core_bench() -> Callable[..., CoreBench]:
+    def make(
+        num_pages: int = 64,
+        block_size: int = 4,
+        max_model_len: int = 128,
+        prefix: bool = True,
+        **scheduler: Any,
+    ) -> CoreBench:
+        config = EngineConfig(
+            block_size=block_size,
+            enable_prefix_caching=prefix,
+            scheduler=SchedulerConfig(**{"max_num_batched_tokens": 64, **scheduler}),
+        )
+        return CoreBench(config, num_pages, max_model_len)
+
+    return make
+
+
+@pytest.fixture
+def expected() -> Callable[[Sequence[int], int], list[int]]:
+    """What the fake model says after a prompt."""
+
+    def continuation(prompt: Sequence[int], count: int) -> list[int]:
+        tokens = list(prompt)
+        for _ in range(count):
+            tokens.append(next_token(tokens))
+        return tokens[len(prompt) :]
+
+    return continuation
