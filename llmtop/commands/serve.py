@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--api-key",
     envvar="LLMTOP_API_KEY",
     show_envvar=True,
-    help="Clients must send it as a bearer token. Others can read a command line: use the variable.",
+    help="Clients must send it as a bearer token; a command line can be read, the variable not.",
 )
 @engine_options()
 @click.option("--headless", is_flag=True, help="Serve without the dashboard.")

@@ -1,0 +1,1 @@
+"""What `llmtop doctor` looks at, one subject a file."""
