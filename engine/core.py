@@ -10,7 +10,8 @@ from pathlib import Path
 from engine.config import EngineConfig
 from engine.errors import InvalidRequestError, QueueFullError
 from engine.kv.cache import PagedKVCache
-from engine.loading import Loader, Progress, load_model
+from engine.loading import Loader, load_model
+from engine.models.progress import Progress
 from engine.narrator import Narrator
 from engine.plan import Plan, PlanRow, StepResult
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
@@ -182,7 +183,7 @@ def _keep_prompt_logprobs(sequence: Sequence, more: Iterable[TokenLogprobs]) -> 
 
 def _prefill_tokens(row: PlanRow) -> int:
     """The row's tokens less the one that the step before gave out."""
-    return row.count if row.count > 1 or row.start < row.sequence.num_prompt else 0
+    return row.num_tokens if row.num_tokens > 1 or row.start < row.sequence.num_prompt else 0
 
 
 def _output(

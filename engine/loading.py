@@ -8,11 +8,8 @@ from typing import NamedTuple
 
 from engine.config import EngineConfig
 from engine.models.folder import ModelFolder
+from engine.models.progress import Progress
 from engine.plan import Runner
-
-# Called with the phase ("fetch", "convert", "load", "warmup"), how much of it is done, the total
-# (0: not known) and the unit of both.
-Progress = Callable[[str, int, int, str], None]
 
 
 class Loaded(NamedTuple):
@@ -30,7 +27,3 @@ def load_model(config: EngineConfig, cache_dir: Path, progress: Progress) -> Loa
 
     folder = ModelRegistry(cache_dir).resolve(config.model, progress)
     return Loaded(folder, ModelRunner(config, folder, progress))
-
-
-def quiet(phase: str, done: int, total: int, unit: str) -> None:
-    """Progress that tells nobody."""

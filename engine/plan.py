@@ -9,11 +9,11 @@ from engine.sequence import Sequence
 
 
 class PlanRow(NamedTuple):
-    """Compute tokens `start` to `start + count` of a sequence; `samples`: its next token too."""
+    """Compute tokens `start` to `start + num_tokens` of a sequence; `samples`: its next token too."""
 
     sequence: Sequence
     start: int
-    count: int
+    num_tokens: int
     samples: bool
 
 

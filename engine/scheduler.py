@@ -109,7 +109,7 @@ class Scheduler:
     def commit(self, row: PlanRow) -> None:
         """The row's tokens are computed: their full pages can be shared from now on."""
         sequence = row.sequence
-        sequence.num_computed = row.start + row.count
+        sequence.num_computed = row.start + row.num_tokens
         table = sequence.table
         if table is not None and sequence.num_computed // self._kv.block_size > table.num_settled:
             self._kv.settle(table, sequence.num_computed)

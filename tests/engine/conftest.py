@@ -10,9 +10,10 @@ import pytest
 
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
 from engine.core import EngineCore
-from engine.loading import Loaded, quiet
+from engine.loading import Loaded
 from engine.models.config import ModelConfig
 from engine.models.folder import ModelFolder
+from engine.models.progress import silent
 from engine.plan import Plan, RunnerMemory, StepResult
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
 from profiler.events import AnyEvent
@@ -55,17 +56,17 @@ class FakeRunner:
         prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
         for row in handle.rows:
             sequence = row.sequence
-            for i in range(row.start, row.start + row.count):
+            for i in range(row.start, row.start + row.num_tokens):
                 page = sequence.pages[i // self.block_size]
                 self.cells[page][i % self.block_size] = sequence.token_ids[i]
             if sequence.wants_prompt_logprobs:
-                end = min(row.start + row.count + 1, sequence.num_prompt)
+                end = min(row.start + row.num_tokens + 1, sequence.num_prompt)
                 prompt_logprobs[sequence.number] = [
                     TokenLogprobs(sequence.token_ids[i], -1.0, 1) for i in range(row.start + 1, end)
                 ]
         for row in handle.rows:
             if row.samples:
-                tokens.append(next_token(self.read(row.sequence.pages, row.start + row.count)))
+                tokens.append(next_token(self.read(row.sequence.pages, row.start + row.num_tokens)))
         logprobs = [TokenLogprobs(t, -0.5, 1) for t in tokens]
         return StepResult(tokens, logprobs, prompt_logprobs, 0, None)
 
@@ -92,7 +93,7 @@ class CoreBench:
             config,
             Path("nowhere"),
             self.events.append,
-            quiet,
+            silent,
             self.clock,
             lambda *_: Loaded(folder, self.runner),
         )
