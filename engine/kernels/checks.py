@@ -34,7 +34,9 @@ def expect_dtype(name: str, tensor: Tensor, allowed: Sequence[torch.dtype]) -> N
 def expect_unit_stride(name: str, tensor: Tensor) -> None:
     """The last axis must be dense. Raises ValueError."""
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
-        raise ValueError(f"{name} must be dense in its last axis, its strides are {tensor.stride()}")
+        raise ValueError(
+            f"{name} must be dense in its last axis, its strides are {tensor.stride()}"
+        )
 
 
 def expect_contiguous(name: str, tensor: Tensor) -> None:

@@ -1,5 +1,5 @@
-"""What the paged kernels share: the checks of a pool and its tables, and how tiles are addressed."""
-# mypy: disable-error-code="no-untyped-def,misc"
+"""What the paged kernels share: the checks of a pool and its tables, the addresses of tiles."""
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -25,13 +25,22 @@ if TYPE_CHECKING:
 
 # Wider than any context, and still an int32: the window of a model without one.
 NO_WINDOW = 2**31 - 1
+# Below every score, and finite: a row that has seen nothing yet keeps weights of 0 and not NaN.
+NO_SCORE = tl.constexpr(-1.0e30)
 
 
 @triton.jit
 def page_rows(
-    table, first, offsets, in_range, stride_page, stride_token, PAGE: tl.constexpr, TILE: tl.constexpr
+    table,
+    first,
+    offsets,
+    in_range,
+    stride_page,
+    stride_token,
+    PAGE: tl.constexpr,
+    TILE: tl.constexpr,
 ):
-    """Element offsets (TILE,) int64 of the tokens first + offsets; `first` is a multiple of TILE."""
+    """Offsets (TILE,) int64 of the tokens first + offsets; `first` is a multiple of TILE."""
     if TILE <= PAGE:
         page = tl.load(table + first // PAGE).to(tl.int64)
         return page * stride_page + (first % PAGE + offsets) * stride_token
@@ -55,21 +64,26 @@ def load_rows(base, rows, in_range, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexp
 
 
 def check_pool(pool: LayerPool, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raises ValueError or TypeError unless the pool is (pages, H_kv, power of two >= 8, head_dim)."""
-    for name, pages in zip(("pool.k", "pool.v"), pool, strict=True):
-        expect_shape(name, pages, (None, None, None, head_dim))
+    """k and v (pages, H_kv, power of two >= 8, head_dim) with equal strides.
+
+    Raises: ValueError or TypeError.
+    """
+    k, v = pool
+    expect_shape("pool.k", k, (None, None, None, head_dim))
+    expect_shape("pool.v", v, k.shape)
+    for name, pages in (("pool.k", k), ("pool.v", v)):
         expect_dtype(name, pages, (dtype,))
         expect_device(name, pages, device)
         expect_unit_stride(name, pages)
-    if pool.k.shape != pool.v.shape:
-        raise ValueError(f"pool.k is {tuple(pool.k.shape)}, pool.v is {tuple(pool.v.shape)}")
-    block_size = pool.k.shape[2]
+    if k.stride() != v.stride():
+        raise ValueError(f"pool.k has strides {k.stride()}, pool.v {v.stride()}; they must agree")
+    block_size = k.shape[2]
     if block_size < 8 or block_size & (block_size - 1):
         raise ValueError(f"block_size must be a power of two and at least 8, not {block_size}")
 
 
 def check_queries(q: Tensor, pool: LayerPool) -> None:
-    """q must be (T, H, D), dense in D, with H a multiple of the pool's heads."""
+    """q (T, H, D), dense in D, with H a multiple of the pool's heads. Raises: as check_pool."""
     expect_shape("q", q, (None, None, None))
     expect_dtype("q", q, FLOATS)
     expect_unit_stride("q", q)
@@ -81,7 +95,7 @@ def check_queries(q: Tensor, pool: LayerPool) -> None:
 def check_tables(
     block_tables: Tensor, query_starts: Tensor, context_lens: Tensor, device: torch.device
 ) -> None:
-    """int32 (S, P), (S + 1,), (S,) on `device`."""
+    """int32 (S, P), (S + 1,) and (S,) on `device`. Raises: ValueError or TypeError."""
     num_sequences = block_tables.shape[0]
     expect_shape("block_tables", block_tables, (num_sequences, None))
     expect_unit_stride("block_tables", block_tables)
@@ -94,3 +108,11 @@ def check_tables(
     for tensor in (block_tables, query_starts, context_lens):
         expect_dtype("block_tables, query_starts and context_lens", tensor, (torch.int32,))
         expect_device("block_tables, query_starts and context_lens", tensor, device)
+
+
+def check_output(out: Tensor, q: Tensor) -> None:
+    """out (T, H * D), contiguous, of q's dtype and device. Raises: ValueError or TypeError."""
+    expect_shape("out", out, (q.shape[0], q.shape[1] * q.shape[2]))
+    expect_dtype("out", out, (q.dtype,))
+    expect_device("out", out, q.device)
+    expect_contiguous("out", out)

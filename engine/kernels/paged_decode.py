@@ -3,7 +3,7 @@
 Source: Flash-Decoding (Dao et al., 2023): each split keeps its own softmax, a second kernel merges.
 The query heads that share a KV head ride in one tile, so that K and V are read once.
 """
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import triton
 import triton.language as tl
 
 from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
-from engine.kernels.paged import NO_WINDOW, check_queries, check_tables, load_rows, page_rows
+from engine.kernels.paged import (
+    NO_SCORE,
+    NO_WINDOW,
+    check_output,
+    check_queries,
+    check_tables,
+    load_rows,
+    page_rows,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from engine.attention import LayerPool
 
 MAX_SPLITS = 128
-# Programs per multiprocessor that kept one H200 busiest; tile 64, 4 warps, D 128 in bfloat16.
+# Programs to offer each multiprocessor: two run side by side, and two more even out the ends.
 PROGRAMS_PER_SM = 4
 
 
@@ -50,7 +58,7 @@ def choose_splits(num_rows: int, max_context: int, num_sms: int, tiles: DecodeTi
     """
     to_fill = PROGRAMS_PER_SM * num_sms // max(1, num_rows)
     by_work = triton.next_power_of_2(triton.cdiv(max(1, max_context), tiles.min_split))
-    return max(1, min(_floor_power_of_2(to_fill), by_work, MAX_SPLITS))
+    return min(_floor_power_of_2(to_fill), int(by_work), MAX_SPLITS)
 
 
 def _floor_power_of_2(n: int) -> int:
@@ -58,7 +66,7 @@ def _floor_power_of_2(n: int) -> int:
 
 
 class DecodeWorkspace(NamedTuple):
-    """Where splits leave their parts: (S, H, splits, D) fp32 and the log2-sum-exp (S, H, splits)."""
+    """Where splits leave their parts: (S, H, splits, D) fp32 and log2-sum-exp (S, H, splits)."""
 
     parts: Tensor
     lse: Tensor
@@ -99,12 +107,9 @@ def _decode_kernel(
     window,
     stride_q_token,
     stride_q_head,
-    stride_k_page,
-    stride_k_head,
-    stride_k_token,
-    stride_v_page,
-    stride_v_head,
-    stride_v_token,
+    stride_page,
+    stride_head,
+    stride_token,
     stride_table,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
@@ -144,20 +149,18 @@ def _decode_kernel(
         q_row + heads[:, None] * stride_q_head + offs_d[None, :], mask=q_mask, other=0.0
     )
 
-    m_i = tl.full((BLOCK_M,), -float("inf"), tl.float32)
+    m_i = tl.full((BLOCK_M,), NO_SCORE, tl.float32)
     l_i = tl.zeros((BLOCK_M,), tl.float32)
     acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     table = block_tables + sequence.to(tl.int64) * stride_table
-    k_head = k_pages + kv_head * stride_k_head
-    v_head = v_pages + kv_head * stride_v_head
-    # Every tile holds a visible token, so m_i is finite after the first one.
+    k_head = k_pages + kv_head * stride_head
+    v_head = v_pages + kv_head * stride_head
     for first in range(start, end, TILE):
         tokens = first + offs_n
         visible = (tokens >= first_visible) & (tokens < end)
-        k_rows = page_rows(table, first, offs_n, visible, stride_k_page, stride_k_token, PAGE, TILE)
-        v_rows = page_rows(table, first, offs_n, visible, stride_v_page, stride_v_token, PAGE, TILE)
-        k = load_rows(k_head, k_rows, visible, HEAD_DIM, BLOCK_D)
-        v = load_rows(v_head, v_rows, visible, HEAD_DIM, BLOCK_D)
+        rows = page_rows(table, first, offs_n, visible, stride_page, stride_token, PAGE, TILE)
+        k = load_rows(k_head, rows, visible, HEAD_DIM, BLOCK_D)
+        v = load_rows(v_head, rows, visible, HEAD_DIM, BLOCK_D)
         scores = tl.dot(queries, tl.trans(k), input_precision="ieee") * scale_log2
         scores = tl.where(visible[None, :], scores, -float("inf"))
         m_new = tl.maximum(m_i, tl.max(scores, 1))
@@ -236,17 +239,15 @@ def paged_decode(
 ) -> Tensor:
     """Writes attention of each sequence that brings one token into its row of `out`; returns `out`.
 
-    q (T, H, D), may be strided in T and H; out (T, H * D) contiguous; rows of other sequences stay.
-    `workspace` of `allocate_workspace` sets the number of splits, None is one. A context of 0 gives 0.
-    Never waits for the device and allocates nothing. Raises ValueError or TypeError.
+    q (T, H, D), may be strided in T and H; out (T, H * D) contiguous, rows of other sequences stay.
+    `workspace` of `allocate_workspace` sets the number of splits, None is one. No context gives 0.
+    Never waits for the device and allocates nothing. Raises: ValueError or TypeError.
     """
     check_queries(q, pool)
     check_tables(block_tables, query_starts, context_lens, q.device)
-    num_tokens, num_heads, head_dim = q.shape
+    num_heads, head_dim = q.shape[1:]
     num_sequences, num_kv_heads = block_tables.shape[0], pool.k.shape[1]
-    expect_shape("out", out, (num_tokens, num_heads * head_dim))
-    expect_dtype("out", out, (q.dtype,))
-    expect_contiguous("out", out)
+    check_output(out, q)
     num_splits = _num_splits(workspace, num_sequences, num_heads, head_dim)
     parts, lse = workspace if workspace else (out, out)
     tiles = tiles or choose_tiles(head_dim, q.dtype)
@@ -268,7 +269,6 @@ def paged_decode(
         q.stride(0),
         q.stride(1),
         *pool.k.stride()[:3],
-        *pool.v.stride()[:3],
         block_tables.stride(0),
         GROUP=group,
         HEAD_DIM=head_dim,

@@ -1,0 +1,166 @@
+"""The decoder's operations on a CUDA device: Triton kernels, and cuBLAS for the large products.
+
+A layer is 9 launches, 10 with split decode: qkv, rope_write, attention (and its merge), o,
+add_rms_norm, gate_up, silu_mul, down, add_rms_norm. Q/K norms add two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from engine.attention import LayerPool
+from engine.kernels import norm, paged_decode, paged_prefill
+from engine.kernels.rope_write import rope_write
+from engine.kernels.silu_mul import silu_mul
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.attention import Linear
+    from engine.batch import Batch
+
+# Where there is no device to ask (the interpreter): as many as an H200 has, so the same cuts.
+DEFAULT_SMS = 132
+
+
+@dataclass(frozen=True, slots=True)
+class CublasLinear:
+    """x @ weight.T + bias; weight (out, in) as it came."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """How one pass cuts its attention; the layers run one after another and share the workspace.
+
+    Sequences with one token go to the decode kernel, all others to the prefill kernel, in whatever
+    order they stand. `tile_map` (num_tiles, 2) is None when there are no others.
+    """
+
+    batch: Batch
+    has_decode: bool
+    workspace: paged_decode.DecodeWorkspace | None
+    tile_map: Tensor | None
+    prefill_tiles: paged_prefill.PrefillTiles | None
+
+
+class TritonBackend:
+    """Implements engine.attention.Backend on `device`.
+
+    Also runs on the CPU under Triton's interpreter, for tests.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._num_sms = DEFAULT_SMS
+        if device.type == "cuda":
+            self._num_sms = torch.cuda.get_device_properties(device).multi_processor_count
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        """Holds the weight itself when it is on the device in this dtype, else a copy that is."""
+        own_bias = None if bias is None else bias.to(self.device, self.dtype)
+        return CublasLinear(weight.to(self.device, self.dtype), own_bias)
+
+    def allocate_pool(
+        self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
+    ) -> LayerPool:
+        """Two views of one uninitialised tensor (num_pages, H_kv, 2, block_size, D).
+
+        The K and V of one head in one page are one dense run of memory: 8 KiB for 16 tokens of 128
+        channels in bfloat16, which a program reads as whole lines.
+        """
+        shape = (num_pages, num_kv_heads, 2, block_size, head_dim)
+        pages = torch.empty(shape, dtype=self.dtype, device=self.device)
+        return LayerPool(pages[:, :, 0], pages[:, :, 1])
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return norm.rms_norm(x, weight, eps)
+
+    def add_rms_norm(
+        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        return norm.add_rms_norm(x, residual, weight, eps)
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        return silu_mul(gate_up)
+
+    def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> AttentionPlan:
+        """Split counts and prefill tiles, from the lengths on the host: the device is not asked."""
+        group = num_heads // num_kv_heads
+        tiles = paged_prefill.choose_tiles(
+            batch.query_lens, group, num_kv_heads, self._num_sms, self.dtype
+        )
+        mapped = paged_prefill.map_tiles(batch.query_lens, batch.context_lens, group, tiles.rows)
+        return AttentionPlan(
+            batch=batch,
+            has_decode=1 in batch.query_lens,
+            workspace=self._workspace(batch, num_heads, num_kv_heads, head_dim),
+            tile_map=self._to_device(mapped) if mapped else None,
+            prefill_tiles=tiles if mapped else None,
+        )
+
+    def _workspace(
+        self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int
+    ) -> paged_decode.DecodeWorkspace | None:
+        lens = zip(batch.query_lens, batch.context_lens, strict=True)
+        contexts = [context for new, context in lens if new == 1]
+        if not contexts:
+            return None
+        cut = paged_decode.choose_tiles(head_dim, self.dtype)
+        num_splits = paged_decode.choose_splits(
+            len(contexts) * num_kv_heads, max(contexts), self._num_sms, cut
+        )
+        return paged_decode.allocate_workspace(
+            batch.num_sequences, num_heads, num_splits, head_dim, self.device
+        )
+
+    def _to_device(self, rows: list[tuple[int, int]]) -> Tensor:
+        host = torch.tensor(rows, dtype=torch.int32)
+        if self.device.type != "cuda":
+            return host.to(self.device)
+        return host.pin_memory().to(self.device, non_blocking=True)
+
+    def rope_and_write(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        pool: LayerPool,
+        plan: AttentionPlan,
+    ) -> Tensor:
+        return rope_write(q, k, v, cos, sin, plan.batch.positions, plan.batch.slots, pool)
+
+    def attend(
+        self, q: Tensor, pool: LayerPool, plan: AttentionPlan, scale: float, window: int | None
+    ) -> Tensor:
+        batch = plan.batch
+        tables = (batch.block_tables, batch.query_starts, batch.context_lens_device)
+        out = torch.empty((q.shape[0], q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
+        if plan.has_decode:
+            paged_decode.paged_decode(
+                q, pool, *tables, out, scale=scale, window=window, workspace=plan.workspace
+            )
+        if plan.tile_map is not None and plan.prefill_tiles is not None:
+            paged_prefill.paged_prefill(
+                q,
+                pool,
+                *tables,
+                plan.tile_map,
+                out,
+                tiles=plan.prefill_tiles,
+                scale=scale,
+                window=window,
+            )
+        return out
