@@ -55,19 +55,21 @@ class FailedRequestError(Exception):
 
 
 class Answer:
-    """Gathers the messages of one stream."""
+    """Gathers the messages of one stream; `newest_text` is what the last `add` brought."""
 
     def __init__(self) -> None:
         self._stamps: list[tuple[int, int | None]] = []
         self._counted = 0
         self.usage: _Usage | None = None
         self.complete = False
+        self.newest_text = ""
 
     def add(self, data: bytes, t_ns: int) -> int:
         """The number of tokens that the message brought, 1 if it does not tell.
 
         Raises: FailedRequestError.
         """
+        self.newest_text = ""
         if data == b"[DONE]":
             self.complete = True
             return 0
@@ -82,7 +84,8 @@ class Answer:
         num_tokens = self._new_tokens(message.usage)
         choices = message.choices
         self.complete |= any(choice.finish_reason for choice in choices)
-        if any(choice.output for choice in choices) or (choices and self._counts(num_tokens)):
+        self.newest_text = "".join(choice.output for choice in choices)
+        if self.newest_text or (choices and self._counts(num_tokens)):
             self._stamps.append((t_ns, num_tokens))
             return 1 if num_tokens is None else num_tokens
         return 0
@@ -117,6 +120,17 @@ def error_text(error: object) -> str:
     """The message of an OpenAI error object, in one short line."""
     text = error.get("message", error) if isinstance(error, dict) else error
     return " ".join(str(text).split())[:MAX_ERROR_TEXT]
+
+
+def body_text(body: bytes) -> str:
+    """What the body of an answer that is not 200 says is wrong, in one short line."""
+    try:
+        content = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        content = body.decode(errors="replace")
+    if isinstance(content, dict) and "error" in content:
+        content = content["error"]
+    return error_text(content)
 
 
 async def sse_data(response: httpx.Response) -> AsyncIterator[tuple[bytes, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from llmtop.load.answer import Answer, FailedRequestError, error_text, sse_data
+from llmtop.load.answer import Answer, FailedRequestError, body_text, sse_data
 from llmtop.load.progress import LoadProgress
 from llmtop.load.prompts import Prompt
 from llmtop.load.result import RequestResult
@@ -74,19 +74,9 @@ class LoadClient:
         async with request as response:
             if response.status_code != 200:
                 text = (await response.aread())[:4096]
-                raise FailedRequestError(f"status {response.status_code}: {_body_text(text)}")
+                raise FailedRequestError(f"status {response.status_code}: {body_text(text)}")
             async for data, t_ns in sse_data(response):
                 self._progress.num_output_tokens += answer.add(data, t_ns)
-
-
-def _body_text(body: bytes) -> str:
-    try:
-        content = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        content = body.decode(errors="replace")
-    if isinstance(content, dict) and "error" in content:
-        content = content["error"]
-    return error_text(content)
 
 
 def _result(
