@@ -45,8 +45,8 @@ class Lengths(msgspec.Struct, frozen=True):
 
 
 def _span(text: str) -> Span:
-    low, _, high = text.partition("-")
-    span = Span(int(low), int(high or low))
+    low, dash, high = text.partition("-")
+    span = Span(int(low), int(high if dash else low))
     if not 1 <= span.low <= span.high:
         raise ValueError(text)
     return span

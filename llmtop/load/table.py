@@ -59,10 +59,10 @@ def _counts(report: LoadReport) -> Iterator[str]:
     yield f"requests     {', '.join(parts)}"
     for error, count in report.errors.items():
         yield f"  {count} x {clean_line(error)}"
-    cached = (
-        "" if report.num_cached_tokens is None else f", {report.num_cached_tokens} of it cached"
-    )
-    yield f"tokens       {report.num_prompt_tokens} prompt{cached}, {report.num_output_tokens} output"
+    tokens = f"{report.num_prompt_tokens} prompt, {report.num_output_tokens} output"
+    if report.num_cached_tokens is not None:
+        tokens += f", {report.num_cached_tokens} of the prompt out of the cache"
+    yield f"tokens       {tokens}"
 
 
 def _rates(report: LoadReport) -> Iterator[str]:
@@ -98,9 +98,8 @@ def _row(values: Quantiles | None) -> str:
     if values is None:
         return f"{0:>10}" + f"{'--':>10}" * 6
     numbers = (values.mean, values.p50, values.p90, values.p95, values.p99, values.max)
-    return f"{values.n:>10}" + "".join(
-        f"{'--':>10}" if v is None else f"{v:>10.2f}" for v in numbers
-    )
+    cells = (f"{'--':>10}" if v is None else f"{v:>10.2f}" for v in numbers)
+    return f"{values.n:>10}{''.join(cells)}"
 
 
 def _notes(report: LoadReport) -> Iterator[str]:
