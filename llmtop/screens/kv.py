@@ -75,7 +75,8 @@ class KvPage(Page):
             return
         owner = view.state.pages.owner(page)
         if view.state.requests.get(owner) is not None:
-            view.model.selected, view.model.page, view.model.detail = owner, "requests", True
+            view.model.selected = owner
+            view.model.open_request()
 
     def on_page_map_picked(self, message: PageMap.Picked) -> None:
         view = self._map.painted_view

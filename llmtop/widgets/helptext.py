@@ -1,0 +1,58 @@
+"""The help as rows, made from the registries of keys and of table fields."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import Final
+
+from llmtop.columns import FIELDS
+from llmtop.keys import Key, groups
+from llmtop.widgets.rows import EMPTY, Row, fit_row
+
+COLUMN_WIDTH: Final = 56
+_KEY_WIDTH: Final = 9
+_NOTES: Final = (
+    ("--", "not known; 0 is zero"),
+    ("<1%", "less than half a percent, but not nothing"),
+)
+
+
+def help_rows(mode: str, width: int) -> list[Row]:
+    """All keys that work in `mode` ("live" or "replay"), the filter's fields, the signs used.
+
+    In as many columns as fit `width`.
+    """
+    sections = [_key_section(head, keys, mode) for head, keys in groups().items()]
+    fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
+    sections.append([_head("Filter fields"), *fields, EMPTY])
+    sections.append([_head("Signs"), *(_line(sign, text, "value") for sign, text in _NOTES)])
+    return _columns([s for s in sections if s], max(1, width // COLUMN_WIDTH), width)
+
+
+def _key_section(head: str, keys: list[Key], mode: str) -> list[Row]:
+    lines = [_line(key.shown, key.help, "key") for key in keys if key.mode in ("any", mode)]
+    return [_head(head), *lines, EMPTY] if lines else []
+
+
+def _head(text: str) -> Row:
+    return ((text, "title"),)
+
+
+def _line(left: str, right: str, role: str) -> Row:
+    return (("  ", "text"), (left.ljust(_KEY_WIDTH), role), (right, "text"))
+
+
+def _columns(sections: list[list[Row]], count: int, width: int) -> list[Row]:
+    """Sections in order, each whole, in `count` columns of about equal height."""
+    target = -(-sum(map(len, sections)) // count)
+    columns: list[list[Row]] = [[]]
+    for section in sections:
+        full = columns[-1] and len(columns[-1]) + len(section) // 2 > target
+        if full and len(columns) < count:
+            columns.append([])
+        columns[-1] += section
+    cell = width // count
+    return [
+        tuple(span for row in line for span in fit_row(row, cell))
+        for line in zip_longest(*columns, fillvalue=EMPTY)
+    ]
