@@ -11,9 +11,11 @@ from llmtop.paths import cache_dir
 def default_model() -> Check:
     if find_spec("tokenizers") is None:
         return Check("model", "ok", "none looked for: the engine is not installed")
-    from engine.models.registry import ModelRegistry
+    from engine.models.registry import DEFAULT_MODEL, ModelRegistry
 
-    default = ModelRegistry(cache_dir()).list()[0]
-    if default.path is None:
-        return Check("model", "ok", f"{default.name} is not here yet: serve fetches it once")
-    return Check("model", "ok", f"{default.name} is here: serve needs no network")
+    known = {model.name: model for model in ModelRegistry(cache_dir()).list()}
+    if known[DEFAULT_MODEL].is_cached:
+        return Check("model", "ok", f"{DEFAULT_MODEL} is here: serve needs no network")
+    megabytes = known[DEFAULT_MODEL].size_bytes / 1e6
+    detail = f"{DEFAULT_MODEL} is not here yet: the first serve fetches {megabytes:.0f} MB"
+    return Check("model", "ok", detail)

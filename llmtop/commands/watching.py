@@ -18,9 +18,9 @@ def watch(source: Source, base_url: str = "", api_key: str | None = None) -> int
         from llmtop.plain import run_plain
 
         return run_plain(source)
-    from llmtop.app import LlmtopApp
+    from llmtop.app import run_app
 
-    return LlmtopApp(source, base_url, api_key).run() or 0
+    return run_app(source, base_url, api_key)
 
 
 def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
