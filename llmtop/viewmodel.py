@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
-from profiler.folds.requests import RequestView
+from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
 Status = Literal["starting", "connected", "reconnecting", "ended", "failed"]
@@ -26,11 +27,14 @@ class ViewModel:
     filter_error: str = ""
     selected: int | None = None
     detail: bool = False
+    opened_from: str = "requests"
+    token: int | None = None
     chart: str = CHARTS[0]
     pages_per_cell: int = 0
     cursor_page: int = 0
     log_level: str = "info"
-    log_offset: int = 0
+    log_filter: str = ""
+    log_until_ns: int | None = None
     load: str = ""
     predicate: Predicate | None = field(default=None, repr=False)
 
@@ -53,7 +57,16 @@ class ViewModel:
     def next_level(self) -> None:
         at = LOG_LEVELS.index(self.log_level)
         self.log_level = LOG_LEVELS[(at + 1) % len(LOG_LEVELS)]
-        self.log_offset = 0
+        self.log_until_ns = None
+
+    def set_log_filter(self, text: str) -> str:
+        """"" or why `text` is no regular expression; then the old filter holds."""
+        try:
+            re.compile(text)
+        except re.error as error:
+            return f"not a regular expression: {error}"
+        self.log_filter, self.log_until_ns = text.strip(), None
+        return ""
 
     def table(self, state: SessionState) -> list[RequestView]:
         """Live requests, then the newest done ones, filtered; each part in the chosen order."""
@@ -68,6 +81,19 @@ class ViewModel:
         keyed.sort(key=lambda item: item[:2], reverse=self.descending)
         return [request for _, _, request in keyed]
 
+    def open_request(self) -> None:
+        """Show the selected request's own page, and remember where from."""
+        if self.selected is not None:
+            self.opened_from, self.page, self.detail = self.page, "requests", True
+            self.token = None
+
+    def close_request(self) -> bool:
+        """Whether a request was open; where it was opened from is shown again."""
+        was_open = self.detail
+        if was_open:
+            self.page, self.detail = self.opened_from, False
+        return was_open
+
     def move(self, state: SessionState, by: int) -> None:
         """Select the request `by` rows further down the table."""
         ids = [request.request for request in self.table(state)]
@@ -77,7 +103,7 @@ class ViewModel:
             at = ids.index(self.selected) + by
         else:
             at = 0 if by > 0 else len(ids) - 1
-        self.selected = ids[max(0, min(len(ids) - 1, at))]
+        self.selected, self.token = ids[max(0, min(len(ids) - 1, at))], None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +147,17 @@ class View:
     address: str = ""
     cost: Cost = Cost()
     playback: Playback | None = None
+
+    @property
+    def request(self) -> RequestView | None:
+        """The selected request, None without one or once it is no longer kept."""
+        chosen = self.model.selected
+        return None if chosen is None else self.state.requests.get(chosen)
+
+    @property
+    def starting(self) -> bool:
+        """Whether the server has yet to say that it is ready for the first time."""
+        return self.mode == "LIVE" and self.state.session is None
 
     @property
     def wall_ns(self) -> int | None:
