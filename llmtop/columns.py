@@ -8,7 +8,7 @@ from typing import Final
 
 from llmtop.format import NONE, milliseconds, seconds, short
 from llmtop.sanitize import clean_line
-from profiler.folds.requests import RequestView
+from profiler.folds.request_view import RequestView
 
 Value = Callable[[RequestView, int], float | str | None]
 
@@ -42,6 +42,20 @@ def itl_p95_ms(request: RequestView) -> float | None:
     """The 95th percentile (nearest rank) of the request's own inter-token latencies."""
     gaps = sorted(request.itl_ns)
     return None if not gaps else gaps[max(0, -(-95 * len(gaps) // 100) - 1)] / 1e6
+
+
+def gaps_ms(request: RequestView) -> list[float]:
+    """The gap before each token but those of the first step, in ms."""
+    return [gap / 1e6 for gap in request.itl_ns]
+
+
+def token_cursor(request: RequestView, chosen: int | None) -> int:
+    """Index of the token to look at: the one `chosen`, else the slowest one after the first."""
+    count = len(request.token_steps)
+    if chosen is not None:
+        return max(0, min(count - 1, chosen))
+    gaps = request.itl_ns
+    return count - len(gaps) + max(range(len(gaps)), key=gaps.__getitem__) if gaps else 0
 
 
 def _age_text(value_ms: float) -> str:

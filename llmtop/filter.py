@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llmtop.columns import FIELDS
-from profiler.folds.requests import RequestView
+from profiler.folds.request_view import RequestView
 
 Predicate = Callable[[RequestView, int], bool]
 

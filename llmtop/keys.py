@@ -29,7 +29,7 @@ KEYS: Final = (
     Key("2", "2", "page('requests')", "Requests", "one row per request", "Screens"),
     Key("3", "3", "page('kv')", "KV", "the page map of the KV cache", "Screens"),
     Key("4", "4", "page('gpu')", "GPU", "the devices, or this host without one", "Screens"),
-    Key("6", "6", "page('log')", "Log", "what the server says", "Screens"),
+    Key("5", "5", "page('log')", "Log", "what the server says", "Screens"),
     Key("tab", "Tab", "focus_pane(1)", "focus", "next panel", "Screens"),
     Key("shift+tab", "S-Tab", "focus_pane(-1)", "focus", "previous panel", "Screens"),
     Key("j,down", "j ↓", "move(1)", "down", "next row", "Moving"),

@@ -8,9 +8,6 @@ from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import Panel
 
-WIDE_FROM = 100
-TALL_FROM = 30
-
 
 class Page(Widget):
     """A subclass composes panels and may answer keys; it keeps no state of the session.
@@ -24,7 +21,7 @@ class Page(Widget):
     def show(self, view: View) -> None:
         """Paint `view` on every panel that is on the screen."""
         for painted in self.query(Painted):
-            if painted.display and painted.is_on_screen:
+            if painted.display:
                 painted.paint(view)
 
     def arrange(self, width: int, height: int) -> None:

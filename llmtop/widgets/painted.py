@@ -7,6 +7,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.palette import style_of
 from llmtop.widgets.rows import EMPTY, Row, fit_row, merged, width_of
@@ -22,6 +23,13 @@ def changed_cells(old: Row, new: Row) -> tuple[int, int]:
         tail += 1
     start = width_of(new[:head])
     return start, width_of(new[head : len(new) - tail])
+
+
+def printable(row: Row) -> Row:
+    """`row` without control characters: the last gate before the terminal."""
+    if all(text.isprintable() for text, _ in row):
+        return row
+    return tuple((clean_line(text), role) for text, role in row)
 
 
 class Painted(Widget):
@@ -48,7 +56,7 @@ class Painted(Widget):
             return
         drawn = self.rows(view, width, height)[:height]
         drawn += [EMPTY] * (height - len(drawn))
-        new = [merged(fit_row(row, width)) for row in drawn]
+        new = [merged(fit_row(printable(row), width)) for row in drawn]
         if self._painted_size != (width, height):
             self._rows, self._painted_size = new, (width, height)
             self._strips.clear()

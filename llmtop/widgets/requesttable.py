@@ -11,7 +11,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, fit
 from llmtop.widgets.timeline import LEGEND, ROLES, cell_duration_ns, timeline
-from profiler.folds.requests import RequestView
+from profiler.folds.request_view import RequestView
 
 _NARROW = ("id", "phase", "age", "in", "out", "tps", "ttft")
 _WIDE = ("id", "phase", "age", "in", "hit", "out", "tps", "ttft", "itl", "pages")

@@ -7,7 +7,7 @@ from typing import Final
 from llmtop.columns import age_ns
 from llmtop.format import nice_ceiling, percent
 from llmtop.widgets.rows import Row, Span, merged
-from profiler.folds.requests import RequestView
+from profiler.folds.request_view import RequestView
 
 GLYPHS: Final = {"queued": "░", "prefill": "▒", "decode": "█", "preempted": "░", "done": "█"}
 ROLES: Final = {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from llmtop.columns import age_ns
 from llmtop.format import milliseconds, nice_ceiling, seconds
-from llmtop.widgets.chart import area, scale_of
 from llmtop.widgets.rows import Row, Span
 from llmtop.widgets.timeline import GLYPHS, ROLES
-from profiler.folds.requests import RequestView
+from profiler.folds.request_view import RequestView
 
 _WORDS = {"queued": "queue", "preempted": "preempted", "prefill": "prefill", "decode": "decode"}
 
@@ -70,26 +69,3 @@ def _lane(request: RequestView, phase: str, t_ns: int, width: int) -> Row:
             cells[x] = True
     glyph = "✖" if phase == "preempted" else GLYPHS[phase]
     return tuple((glyph, ROLES[phase]) if on else (" ", "text") for on in cells)
-
-
-def itl_strip(request: RequestView, width: int, height: int) -> list[Row]:
-    """A title and `height` rows of bars: latency of each token after the first, oldest left.
-
-    With more tokens than columns a bar is the worst of its share, and the title says so.
-    """
-    gaps = [gap / 1e6 for gap in request.itl_ns]
-    if not gaps:
-        return [(("time between tokens: needs two tokens", "dim"),)]
-    per_bar = -(-len(gaps) // (2 * width))
-    bars = [max(gaps[i : i + per_bar]) for i in range(0, len(gaps), per_bar)]
-    top = scale_of(bars)
-    worst = max(range(len(gaps)), key=gaps.__getitem__)
-    share = "one bar a token" if per_bar == 1 else f"one bar the worst of {per_bar} tokens"
-    title: Row = (
-        ("time between tokens ", "title"),
-        (f"0-{milliseconds(top)} ms, {share}; worst: token {worst + 2} ", "dim"),
-        (f"{milliseconds(gaps[worst])} ms", "value"),
-    )
-    cells = -(-len(bars) // 2)
-    padded: list[float | None] = [*bars, *([None] * (2 * cells - len(bars)))]
-    return [title, *area(padded, cells, height, top)]

@@ -1,0 +1,121 @@
+"""The terminal: takes a picture four times a second and paints what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+
+from llmtop.cost import CountingDriver
+from llmtop.errors import LlmtopError
+from llmtop.keys import KEYS
+from llmtop.picture import Picture
+from llmtop.screens.dashboard import Dashboard
+from llmtop.sources.base import Source
+from llmtop.viewmodel import ViewModel
+from llmtop.widgets.painted import Painted
+from llmtop.widgets.palette import THEME_NAMES, THEMES
+
+FRAME_S: Final = 0.25
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+
+class LlmtopApp(App[int]):
+    """Watches `source` until the viewer leaves or the source fails; the result is an exit code.
+
+    `base_url` and `api_key` are for load and prompts of the viewer's own; "" has none.
+    """
+
+    TITLE = "llmtop"
+    BINDINGS = [  # noqa: RUF012
+        Binding("ctrl+c", "leave(130)", "interrupt", show=False, priority=True)
+    ]
+
+    def __init__(self, source: Source, base_url: str = "", api_key: str | None = None) -> None:
+        # NO_COLOR asks for no colour at all; Textual would else turn colours into greys.
+        plain = True if os.environ.get("NO_COLOR") else None
+        super().__init__(driver_class=CountingDriver, ansi_color=plain)
+        self.source = source
+        self.model = ViewModel()
+        self._picture = Picture(source, self.model)
+        self._dashboard = Dashboard(self.model, source.player, base_url, api_key)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = THEME_NAMES[-1] if plain else THEME_NAMES[0]
+
+    def on_mount(self) -> None:
+        self.push_screen(self._dashboard)
+        loop = asyncio.get_running_loop()
+        for number, code in ((signal.SIGTERM, TERMINATED), (signal.SIGHUP, TERMINATED)):
+            loop.add_signal_handler(number, self.action_leave, code)
+        self.source.start()
+        self.set_interval(FRAME_S, self.frame)
+        self.call_after_refresh(self.frame)
+
+    def frame(self) -> None:
+        """Take a picture and paint it. A source that failed ends the program."""
+        self._dashboard.show(self._picture.take(time.monotonic_ns()))
+        if self.source.connection.status == "failed":
+            self.action_leave(1)
+
+    def on_dashboard_pause_asked(self) -> None:
+        self._picture.hold()
+        self.frame()
+
+    def action_leave(self, code: int) -> None:
+        self._dashboard.close()
+        self.exit(code)
+
+    async def action_quit(self) -> None:
+        self.action_leave(0)
+
+    def action_next_theme(self) -> None:
+        at = THEME_NAMES.index(self.theme) if self.theme in THEME_NAMES else -1
+        self.theme = THEME_NAMES[(at + 1) % len(THEME_NAMES)]
+        self.call_after_refresh(self._recolour)
+
+    def _recolour(self) -> None:
+        for painted in self._dashboard.query(Painted):
+            painted.repaint()
+
+    def action_picture(self) -> None:
+        path = self.save_screenshot()
+        self.notify(f"saved {path}")
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for key in KEYS:
+            if key.group in ("Screens", "Server", "Program", "Time"):
+                yield SystemCommand(
+                    f"{key.label} ({key.shown})", key.help, self._runner(key.action)
+                )
+
+    def _runner(self, action: str):  # type: ignore[no-untyped-def]
+        async def run() -> None:
+            await self._dashboard.run_action(action)
+
+        return run
+
+
+def run_app(source: Source, base_url: str = "", api_key: str | None = None) -> int:
+    """The exit code, once the viewer has left and the source has given everything back.
+
+    Raises: LlmtopError when the source failed, with its last words.
+    """
+    app = LlmtopApp(source, base_url, api_key)
+    try:
+        code = app.run()
+    finally:
+        print("stopping", end="\r", file=sys.stderr, flush=True)
+        source.stop()
+    if source.connection.status == "failed":
+        raise LlmtopError(source.connection.detail, source.hint)
+    return app.return_code or 0 if code is None else code

@@ -1,0 +1,281 @@
+"""The one screen behind all tabs: title, tabs, the current page, replay bar and footer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.message import Message
+from textual.screen import Screen
+
+from llmtop.keys import KEYS
+from llmtop.screens.gpu import GpuPage
+from llmtop.screens.help import HelpScreen
+from llmtop.screens.kv import KvPage
+from llmtop.screens.load import LoadControl
+from llmtop.screens.log import LogPage
+from llmtop.screens.overview import OverviewPage
+from llmtop.screens.page import Page
+from llmtop.screens.prompt import PromptScreen
+from llmtop.screens.requests import RequestsPage
+from llmtop.screens.startup import StartupPage
+from llmtop.sources.base import Player
+from llmtop.viewmodel import View, ViewModel
+from llmtop.widgets.commandline import Attempt, CommandLine
+from llmtop.widgets.painted import Painted
+from llmtop.widgets.replaybar import ReplayBar
+from llmtop.widgets.requesttable import RequestTable
+from llmtop.widgets.rows import Row
+from llmtop.widgets.strips import Footer, PressStrip, Tabs
+from llmtop.widgets.titlebar import TitleBar
+
+MIN_WIDTH: Final = 60
+MIN_HEIGHT: Final = 16
+_FILTER_HINT: Final = "ttft>200 & phase==decode"
+_GOTO_HINT: Final = "1:30   90s   50%   step 1200"
+
+
+class TooSmall(Painted):
+    """Says so, instead of drawing what cannot be read."""
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        return [((f"needs {MIN_WIDTH}x{MIN_HEIGHT}, has {width}x{height}; q quits", "warn"),)]
+
+
+class Dashboard(Screen[None]):
+    """Turns keys into changes of the view model and paints what `show` is given."""
+
+    class PauseAsked(Message):
+        """Hold the picture still, or let it go on."""
+
+    CSS = """
+    Dashboard { layout: vertical; }
+    Dashboard > Page { display: none; }
+    Dashboard > TooSmall { display: none; }
+    Dashboard.tiny > * { display: none; }
+    Dashboard.tiny > TooSmall { display: block; }
+    """
+    BINDINGS = [  # noqa: RUF012
+        Binding(key.keys, key.action, key.label, show=False) for key in KEYS
+    ]
+
+    def __init__(
+        self, model: ViewModel, player: Player | None, base_url: str, api_key: str | None
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._player = player
+        self._server = (base_url, api_key)
+        self._load = LoadControl(base_url, api_key) if base_url else None
+        self._view: View | None = None
+        self._page: Page | None = None
+
+    def compose(self) -> ComposeResult:
+        yield TitleBar(id="title")
+        yield Tabs(id="tabs")
+        yield StartupPage(id="startup")
+        yield OverviewPage(id="overview")
+        yield RequestsPage(id="requests")
+        yield KvPage(id="kv")
+        yield GpuPage(id="gpu")
+        yield LogPage(id="log")
+        if self._player is not None:
+            yield ReplayBar(id="replay")
+        yield CommandLine(id="command")
+        yield Footer(id="footer")
+        yield TooSmall(id="small")
+
+    def show(self, view: View) -> None:
+        """Paint `view` on everything that is on the screen."""
+        self._view = view
+        if self._load is not None:
+            self._model.load = self._load.error or self._load.text()
+        page = self._current(view)
+        page.show(view)
+        for painted in self.query_children(Painted):
+            if painted.display:
+                painted.paint(view)
+
+    def repaint(self) -> None:
+        """Paint the last picture again, since what the viewer chose has changed."""
+        if self._view is not None:
+            self.show(self._view)
+
+    def close(self) -> None:
+        if self._load is not None:
+            self._load.close()
+
+    def _current(self, view: View) -> Page:
+        wanted = self._model.page
+        if wanted == "overview" and view.starting:
+            wanted = "startup"
+        if self._page is None or self._page.id != wanted:
+            if self._page is not None:
+                self._page.display = False
+            self._page = self.query_one(f"#{wanted}", Page)
+            self._page.display = True
+            self.set_focus(None)
+        return self._page
+
+    def on_resize(self) -> None:
+        width, height = self.app.size
+        self.set_class(width < MIN_WIDTH or height < MIN_HEIGHT, "tiny")
+        self.call_after_refresh(self.repaint)
+
+    # Screens
+
+    def action_page(self, page: str) -> None:
+        self._model.page = page
+        self._model.detail = self._model.detail and page == "requests"
+        self.repaint()
+
+    def action_focus_pane(self, by: int) -> None:
+        panels = [] if self._page is None else self._page.panels()
+        if not panels:
+            return
+        focused = self.focused
+        at = panels.index(focused) + by if focused in panels else (0 if by > 0 else -1)
+        panels[at % len(panels)].focus()
+
+    def action_maximise(self) -> None:
+        if self.maximized is not None:
+            self.minimize()
+        elif self.focused is not None:
+            self.maximize(self.focused)
+        self.call_after_refresh(self.repaint)
+
+    # Moving
+
+    def _on_page(self, action: str, by: int) -> None:
+        if self._page is not None and self._view is not None:
+            getattr(self._page, action)(self._view, by)
+            self.repaint()
+
+    def action_move(self, by: int) -> None:
+        self._on_page("move", by)
+
+    def action_slide(self, by: int) -> None:
+        self._on_page("slide", by)
+
+    def action_zoom(self, by: int) -> None:
+        self._on_page("zoom", by)
+
+    def action_open(self) -> None:
+        if self._page is not None and self._view is not None:
+            self._page.open(self._view)
+            self.repaint()
+
+    def action_back(self) -> None:
+        if self._page is None or self._view is None:
+            return
+        if self.maximized is not None:
+            self.action_maximise()
+        elif not self._page.back(self._view):
+            self._model.set_filter("")
+        self.repaint()
+
+    # Table and panels
+
+    def action_filter(self) -> None:
+        def attempt(text: str) -> str:
+            self._model.set_filter(text)
+            self.repaint()
+            return self._model.filter_error
+
+        self._ask("filter /", self._model.filter_text, _FILTER_HINT, attempt, live=True)
+
+    def action_sort(self, by: int) -> None:
+        self._model.next_sort(by)
+        self.repaint()
+
+    def action_reverse(self) -> None:
+        self._model.descending = not self._model.descending
+        self.repaint()
+
+    def action_chart(self, by: int) -> None:
+        self._model.next_chart(by)
+        self.repaint()
+
+    def action_level(self) -> None:
+        self._model.next_level()
+        self.repaint()
+
+    def _ask(self, label: str, text: str, hint: str, attempt: Attempt, live: bool) -> None:
+        self.query_one(Footer).display = False
+        self.query_one(CommandLine).ask(label, text, hint, attempt, live)
+
+    @on(CommandLine.Closed)
+    def _answered(self) -> None:
+        self.query_one(Footer).display = True
+        self.set_focus(None)
+        self.call_after_refresh(self.repaint)
+
+    # Time
+
+    def action_pause(self) -> None:
+        if self._player is not None:
+            self._player.toggle()
+        else:
+            self.post_message(self.PauseAsked())
+
+    def action_seek(self, by_s: int) -> None:
+        if self._player is not None:
+            self._player.seek(self._player.playback.t_ns + by_s * 1_000_000_000)
+
+    def action_step(self, by: int) -> None:
+        if self._player is not None:
+            self._player.step(by)
+
+    def action_speed(self, by: int) -> None:
+        if self._player is not None:
+            self._player.faster(by)
+
+    def action_goto(self) -> None:
+        if self._player is not None:
+            self._ask("go to", "", _GOTO_HINT, self._player.go_to, live=False)
+
+    # Server
+
+    def action_load(self) -> None:
+        if self._load is not None:
+            self._load.toggle()
+            self.repaint()
+
+    def action_prompt(self) -> None:
+        base_url, api_key = self._server
+        if base_url:
+            self.app.push_screen(PromptScreen(base_url, api_key))
+
+    # Program
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen("live" if self._player is None else "replay"))
+
+    # Mouse
+
+    @on(PressStrip.Pressed)
+    async def _pressed(self, event: PressStrip.Pressed) -> None:
+        await self.run_action(event.action)
+
+    @on(RequestTable.Picked)
+    def _picked(self, event: RequestTable.Picked) -> None:
+        self._model.selected = event.request
+        if event.again:
+            self._model.open_request()
+        self.repaint()
+
+    @on(RequestTable.SortPicked)
+    def _sort_picked(self, event: RequestTable.SortPicked) -> None:
+        if self._model.sort == event.field:
+            self._model.descending = not self._model.descending
+        self._model.sort = event.field
+        self.repaint()
+
+    @on(ReplayBar.Sought)
+    def _sought(self, event: ReplayBar.Sought) -> None:
+        if self._player is not None:
+            playback = self._player.playback
+            length_ns = playback.end_ns - playback.start_ns
+            self._player.seek(playback.start_ns + round(event.share * length_ns))

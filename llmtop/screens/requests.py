@@ -1,0 +1,42 @@
+"""The Requests tab: every request as a row, or one of them alone."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+
+from llmtop.columns import token_cursor
+from llmtop.screens.page import Page
+from llmtop.screens.request_detail import RequestDetail
+from llmtop.viewmodel import View
+from llmtop.widgets.requesttable import RequestTable
+
+
+class RequestsPage(Page):
+    def compose(self) -> ComposeResult:
+        yield RequestTable(id="requests-table", top="┌┐", bottom="└┘")
+        yield RequestDetail(id="request-detail")
+
+    def show(self, view: View) -> None:
+        detail = view.model.detail
+        if self.query_one(RequestDetail).display != detail:
+            self.query_one(RequestDetail).display = detail
+            self.query_one(RequestTable).display = not detail
+        super().show(view)
+
+    def move(self, view: View, by: int) -> None:
+        view.model.move(view.state, by)
+
+    def slide(self, view: View, by: int) -> None:
+        request = view.request
+        if view.model.detail and request is not None and request.token_steps:
+            at = token_cursor(request, view.model.token) + by
+            view.model.token = max(0, min(len(request.token_steps) - 1, at))
+
+    def open(self, view: View) -> None:
+        if not view.model.detail:
+            if view.request is None:
+                view.model.move(view.state, 1)
+            view.model.open_request()
+
+    def back(self, view: View) -> bool:
+        return view.model.close_request()

@@ -1,0 +1,247 @@
+"""Follows the event stream of a server of ours, and stays with it when it goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final, Literal
+
+import httpx
+import msgspec
+
+from llmtop.sanitize import clean_line
+from llmtop.sources.base import Player
+from llmtop.sources.sse import Frame, FrameReader
+from llmtop.viewmodel import Connection
+from profiler.errors import ProfilerError, StreamError
+from profiler.events import SCHEMA_VERSION, AnyEvent, decode_event
+from profiler.state import SessionState
+
+STREAM_PATH: Final = "/v1/llmtop/events"
+HELLO_PATH: Final = "/v1/llmtop/hello"
+_FIRST_WAIT_S: Final = 0.25
+_LONGEST_WAIT_S: Final = 8.0
+# The server sends a comment at least every 10 s; a line that is silent for longer is dead.
+_SILENCE_S: Final = 25.0
+_MAX_HELLO_BYTES: Final = 1 << 20
+_MAX_WAITING: Final = 200_000
+
+
+class Hello(msgspec.Struct):
+    """What a server says of itself before the stream begins."""
+
+    schema: int
+    version: str = ""
+    model: str = ""
+    session: str = ""
+
+
+class _Keyframe(msgspec.Struct, frozen=True):
+    seq: int
+    data: bytes
+
+
+class _Arrived(msgspec.Struct, frozen=True, gc=False):
+    seq: int
+    event: AnyEvent
+    now_ns: int
+
+
+class _Lost(msgspec.Struct, frozen=True):
+    count: int
+
+
+class RefusedError(StreamError):
+    """The server answers, but will never answer with our stream: trying again is of no use."""
+
+
+class RemoteSource:
+    """A thread of its own reads the stream; `poll` folds what it has read.
+
+    The server's clock is that of its host. Where it is another one, the newest event and the time
+    since it came tell how late it is there.
+    """
+
+    mode: Literal["LIVE"] = "LIVE"
+
+    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+        self._base_url = base_url.rstrip("/").removesuffix("/v1")
+        self._api_key = api_key
+        self._state = SessionState()
+        self._inbox: deque[_Keyframe | _Arrived | _Lost] = deque()
+        self._connection = Connection("starting", f"connecting to {self._base_url}")
+        self._seq: int | None = None
+        self._session = ""
+        self._clock_offset_ns: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return self._base_url
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
+    def bytes_recorded(self) -> int | None:
+        return None
+
+    @property
+    def player(self) -> Player | None:
+        return None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="llmtop-stream", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def poll(self, now_ns: int) -> SessionState:
+        inbox = self._inbox
+        for _ in range(len(inbox)):
+            self._fold(inbox.popleft())
+        if self._connection.status == "connected" and self._clock_offset_ns is not None:
+            self._state.advance(max(self._state.t_ns, now_ns + self._clock_offset_ns))
+        return self._state
+
+    def _fold(self, item: _Keyframe | _Arrived | _Lost) -> None:
+        if isinstance(item, _Arrived):
+            self._state.apply(item.event, item.seq)
+            offset_ns = item.event.t_ns - item.now_ns
+            if self._clock_offset_ns is None or offset_ns > self._clock_offset_ns:
+                self._clock_offset_ns = offset_ns
+        elif isinstance(item, _Keyframe):
+            state = SessionState()
+            state.restore(item.data)
+            self._state = state
+            self._clock_offset_ns = None
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._follow_for_good())
+        await asyncio.wait([self._task])
+
+    async def _follow_for_good(self) -> None:
+        headers = {} if self._api_key is None else {"Authorization": f"Bearer {self._api_key}"}
+        timeout = httpx.Timeout(5.0, read=_SILENCE_S)
+        wait_s = _FIRST_WAIT_S
+        async with httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client:
+            while True:
+                started = time.monotonic()
+                try:
+                    await self._follow(client)
+                    why = "the server ended the stream"
+                except RefusedError as error:
+                    self._connection = Connection("failed", error.message)
+                    return
+                except (httpx.HTTPError, StreamError) as error:
+                    why = _reason(error)
+                if time.monotonic() - started > _LONGEST_WAIT_S:
+                    wait_s = _FIRST_WAIT_S
+                await self._wait(why, wait_s)
+                wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+
+    async def _wait(self, why: str, wait_s: float) -> None:
+        self._connection = Connection("reconnecting", f"{why}; trying again")
+        await asyncio.sleep(wait_s)
+
+    async def _follow(self, client: httpx.AsyncClient) -> None:
+        hello = await self._hello(client)
+        if hello.session != self._session:
+            self._session, self._seq = hello.session, None
+        headers = {"Accept": "text/event-stream"}
+        if self._seq is not None:
+            headers["Last-Event-ID"] = str(self._seq)
+        async with client.stream("GET", self._base_url + STREAM_PATH, headers=headers) as response:
+            _check(response, self._base_url)
+            self._connection = Connection("connected")
+            async for frame in _frames(response):
+                self._take(frame)
+                while len(self._inbox) > _MAX_WAITING:
+                    await asyncio.sleep(0.05)
+
+    async def _hello(self, client: httpx.AsyncClient) -> Hello:
+        response = await client.get(self._base_url + HELLO_PATH)
+        _check(response, self._base_url)
+        try:
+            hello = msgspec.json.decode(response.content[:_MAX_HELLO_BYTES], type=Hello)
+        except msgspec.DecodeError:
+            raise RefusedError(f"{self._base_url} is not a server of llmtop") from None
+        if hello.schema != SCHEMA_VERSION:
+            raise RefusedError(
+                f"the server (llmtop {clean_line(hello.version)}) speaks version {hello.schema} of"
+                f" the event stream, this program version {SCHEMA_VERSION}"
+            )
+        return hello
+
+    def _take(self, frame: Frame) -> None:
+        seq = int(frame.id) if frame.id.isdecimal() else self._seq or 0
+        if frame.event == "keyframe":
+            self._inbox.append(_Keyframe(seq, _decoded(frame.data)))
+        elif frame.event == "lag":
+            self._inbox.append(_Lost(0))
+            return
+        else:
+            self._inbox.append(_Arrived(seq, _event(frame.data), time.monotonic_ns()))
+        self._seq = seq
+
+
+async def _frames(response: httpx.Response) -> AsyncIterator[Frame]:
+    reader = FrameReader()
+    async for chunk in response.aiter_bytes():
+        for frame in reader.feed(chunk):
+            yield frame
+
+
+def _decoded(data: bytes) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise StreamError("the stream sent a keyframe that is not base64") from None
+
+
+def _event(data: bytes) -> AnyEvent:
+    try:
+        return decode_event(data)
+    except msgspec.DecodeError as error:
+        raise StreamError(f"the stream sent what is no event: {error}") from None
+
+
+def _check(response: httpx.Response, base_url: str) -> None:
+    """Raises: RefusedError, StreamError for what a person, or only time, can mend."""
+    status = response.status_code
+    if status == 200:
+        return
+    if status in (401, 403):
+        raise RefusedError(f"{base_url} wants another API key (status {status})")
+    if status == 404:
+        raise RefusedError(f"{base_url} is not a server of llmtop: it has no event stream")
+    if status == 503:
+        raise StreamError("the server is not ready")
+    raise StreamError(f"the server answered with status {status}")
+
+
+def _reason(error: httpx.HTTPError | ProfilerError) -> str:
+    if isinstance(error, ProfilerError):
+        return error.message
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return f"connection lost ({type(error).__name__})"

@@ -1,0 +1,69 @@
+"""The head of a request's own page: what it asked for and how long it waited for what."""
+
+from __future__ import annotations
+
+from llmtop.columns import itl_p95_ms
+from llmtop.format import NONE, grouped, milliseconds, ns_as_ms, short
+from llmtop.viewmodel import View
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row, joined
+from llmtop.widgets.timeline import ROLES
+from profiler.folds.request_view import RequestView
+
+
+def fact(name: str, value: str, unit: str = "") -> Row:
+    """`name value unit` in the panel's usual colours."""
+    tail = f" {unit}" if unit else ""
+    return ((f"{name} ", "dim"), (value, "value"), (tail, "dim"))
+
+
+class RequestFacts(Panel):
+    def title(self, view: View) -> Row:
+        request = view.request
+        name = "gone" if request is None else request.name
+        return (("Requests › ", "dim"), (name, "title"))
+
+    def note(self, view: View) -> str:
+        return "Esc back, ↑ ↓ another request, ← → another token"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        request = view.request
+        if request is None:
+            return [(("this request is not among the newest that are kept", "dim"),)]
+        lines = [_tokens(request), _latencies(request), _rest(request)]
+        return lines[:height]
+
+
+def _tokens(request: RequestView) -> Row:
+    block = fact("prompt", grouped(request.num_prompt_tokens), "tokens")
+    hit = fact("of them cached", grouped(request.cached_tokens))
+    out = fact("output", grouped(request.num_output_tokens), f"of at most {request.max_tokens}")
+    pages = fact("KV pages", grouped(request.num_pages))
+    phase: Row = ((request.phase, ROLES[request.phase]),)
+    return joined((phase, block, hit, out, pages), "   ")
+
+
+def _latencies(request: RequestView) -> Row:
+    p95 = itl_p95_ms(request)
+    return joined(
+        (
+            fact("queue", ns_as_ms(request.queue_ns), "ms"),
+            fact("ttft", ns_as_ms(request.ttft_ns), "ms"),
+            fact("tpot", milliseconds(None if request.tpot_ns is None else request.tpot_ns / 1e6), "ms"),
+            fact("itl p95", milliseconds(p95), "ms"),
+            fact("e2el", ns_as_ms(request.e2el_ns), "ms"),
+            fact("speed", short(request.tokens_per_s), "tok/s"),
+        ),
+        "   ",
+    )
+
+
+def _rest(request: RequestView) -> Row:
+    facts = [
+        fact("finish", request.finish_reason or NONE),
+        fact("preempted", f"{request.preemptions}x"),
+        fact("priority", str(request.priority)),
+    ]
+    if request.sampling:
+        facts.append(fact("sampling", request.sampling))
+    return joined(facts, "   ")
