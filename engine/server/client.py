@@ -66,7 +66,7 @@ class CoreClient:
         self._stopping = False
         self._failure: EngineError | None = None
         self._exited = asyncio.Event()
-        self._socket = zmq.Context.instance().socket(zmq.PAIR)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._socket.bind(launch.endpoint)

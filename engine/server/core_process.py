@@ -53,7 +53,7 @@ class Link:
     """The core's end of the socket. Sending never waits for the server."""
 
     def __init__(self, endpoint: str) -> None:
-        self._socket = zmq.Context.instance().socket(zmq.PAIR)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.LINGER, FAREWELL_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 10)

@@ -12,6 +12,10 @@ from engine.errors import EngineError, InvalidRequestError, QueueFullError
 RETRY_AFTER_S: Final = 1
 
 
+class NotServingError(EngineError):
+    """The engine takes no orders now: it is starting, draining or dead."""
+
+
 class HttpError(Exception):
     """A refusal with its status; `param` names the field of the request that is at fault."""
 
@@ -44,14 +48,12 @@ class HttpError(Exception):
         return Response(self.body(), self.status, headers, media_type="application/json")
 
 
-def unavailable(message: str, code: str) -> HttpError:
-    return HttpError(503, message, "service_unavailable", code=code)
-
-
 def from_engine(error: EngineError) -> HttpError:
     """The HTTP refusal that says what an engine error says."""
     if isinstance(error, QueueFullError):
-        return unavailable(error.message, "queue_full")
+        return HttpError(503, error.message, "service_unavailable", code="queue_full")
+    if isinstance(error, NotServingError):
+        return HttpError(503, error.message, "service_unavailable", code="not_serving")
     if isinstance(error, InvalidRequestError):
         return HttpError(400, error.message, param=error.param)
     text = f"{error.message}. {error.hint}" if error.hint else error.message

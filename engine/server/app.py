@@ -1,0 +1,117 @@
+"""The HTTP application: OpenAI's routes, the profiler's stream, and what guards them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.errors import EngineError
+from engine.server.about import About
+from engine.server.answer import json_bytes
+from engine.server.async_engine import AsyncEngine
+from engine.server.event_feed import EventFeed
+from engine.server.generating import Generating
+from engine.server.guard import BodyLimit, KeyGuard
+from engine.server.http_errors import HttpError, from_engine
+from engine.server.sse import EventStreamResponse
+
+MAX_BODY_BYTES: Final = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the profiler's side shows over HTTP: a Prometheus page, the event stream, and the
+    facts by which a reader knows which session it is of."""
+
+    metrics: Callable[[], bytes]
+    feed: EventFeed
+    hello: Callable[[], dict[str, object]]
+
+
+def create_app(
+    engine: AsyncEngine,
+    observed: Observed,
+    *,
+    version: str,
+    api_keys: tuple[str, ...] = (),
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> Starlette:
+    """The application. With `api_keys`, all but /health is for those who show one of them."""
+    generating = Generating(engine)
+    about = About(engine, version, observed.metrics)
+    stream = Stream(observed)
+    return Starlette(
+        routes=[
+            Route("/v1/completions", generating.completions, methods=["POST"]),
+            Route("/v1/chat/completions", generating.chat, methods=["POST"]),
+            Route("/v1/models", about.models),
+            Route("/v1/models/{name:path}", about.model),
+            Route("/v1/llmtop/events", stream.events),
+            Route("/v1/llmtop/hello", stream.hello),
+            Route("/health", about.health),
+            Route("/version", about.version),
+            Route("/metrics", about.metrics),
+            Route("/tokenize", about.tokenize, methods=["POST"]),
+            Route("/detokenize", about.detokenize, methods=["POST"]),
+            Route("/tokenizer_info", about.tokenizer_info),
+        ],
+        middleware=[
+            Middleware(KeyGuard, keys=api_keys),
+            Middleware(BodyLimit, max_bytes=max_body_bytes),
+        ],
+        exception_handlers={
+            HttpError: _answer_http_error,
+            EngineError: _answer_engine_error,
+            HTTPException: _answer_routing_error,
+            Exception: _answer_bug,
+        },
+    )
+
+
+class Stream:
+    """The profiler's stream."""
+
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+
+    async def events(self, request: Request) -> Response:
+        last = request.headers.get("last-event-id")
+        if last is not None and not (last.isascii() and last.isdigit() and len(last) < 19):
+            raise HttpError(400, "Last-Event-ID is not a sequence number", param="Last-Event-ID")
+        return EventStreamResponse(self._observed.feed.read(int(last) if last else None))
+
+    async def hello(self, request: Request) -> Response:
+        return Response(json_bytes(self._observed.hello()), media_type="application/json")
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HttpError)
+    return error.response()
+
+
+def _answer_engine_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, EngineError)
+    return from_engine(error).response()
+
+
+def _answer_routing_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    text = {404: f"There is no {path}", 405: f"{path} does not take {request.method}"}
+    message = text.get(error.status_code, error.detail)
+    response = HttpError(error.status_code, message, code="not_found").response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _answer_bug(request: Request, error: Exception) -> Response:
+    message = f"{type(error).__name__} in the server; its log has more"
+    return HttpError(500, message, "internal_error").response()
