@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -47,6 +49,15 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            ctx.fail(f"there is no command {args[0]!r}{meant}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -75,13 +86,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(arguments, prog_name="llmtop", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        say(error.format_message(), hint_for_usage(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except BrokenPipeError:
+        return abandon_output()
     except Exception as error:
         return report_error(error, debug="--debug" in arguments)
     return result if isinstance(result, int) else 0
+
+
+def say(message: str, hint: str) -> None:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def hint_for_usage(error: click.ClickException) -> str:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.ctx.command_path} --help shows how"
+    return ""
+
+
+def abandon_output() -> int:
+    """The exit code after the reader of our output has left, as `head` does."""
+    # What is still in the buffer would be written, and fail again, when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def report_error(error: Exception, debug: bool) -> int:
@@ -93,11 +125,8 @@ def report_error(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, EngineError | ProfilerError | LlmtopError):
-        message, hint = error.message, error.hint
+        say(error.message, error.hint)
     else:
-        message = f"unexpected {type(error).__name__}: {error}"
         hint = "this is a bug in llmtop; --debug shows where"
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+        say(f"unexpected {type(error).__name__}: {error}", hint)
     return error.exit_code if isinstance(error, LlmtopError) else 1

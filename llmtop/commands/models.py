@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     examples=(
         "llmtop models",
         "llmtop models --json",
-        "llmtop serve ./folder          # or a folder of safetensors, a .gguf file, an id of the hub",
+        "llmtop serve ./folder          # a folder, a .gguf file or an id of the hub will do too",
     ),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")

@@ -27,7 +27,8 @@ def command(session: str, at: str | None, speed: float) -> int:
     from llmtop.commands.session_files import find_session
     from llmtop.commands.watching import watch
     from llmtop.paths import sessions_dir
-    from llmtop.sources.replay import ReplaySource
 
     path = find_session(session, sessions_dir())
+    from llmtop.sources.replay import ReplaySource
+
     return watch(ReplaySource(path, at=at, speed=speed))

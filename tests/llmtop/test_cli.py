@@ -1,0 +1,166 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmtop.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "llmtop", *arguments],
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    monkeypatch.delenv("LLMTOP_API_KEY", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_begins_as_the_list_says_and_shows_examples(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert COMMANDS[name] in text
+    assert "Examples:" in text and f"llmtop {name}" in text
+    assert "--debug" in text
+
+
+def test_help_alone_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert "llmtop serve" in text
+
+
+def test_help_loads_no_library_but_click() -> None:
+    code = (
+        "import sys; from llmtop.cli import main; main(['--help']);"
+        "print(*(m for m in ('httpx', 'textual', 'msgspec', 'torch', 'rich', 'asyncio', 'sqlite3')"
+        " if m in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("serv",), "did you mean serve?"),
+        (("zzz",), "there is no command"),
+        (("attach", "ftp://host"), "is not an address"),
+        (("attach", "http://u:p@host"), "--api-key-env"),
+        (("attach", "http://ho st"), "is not an address"),
+        (("attach", "http://host:99999"), "is not an address"),
+        (("attach",), "Missing argument"),
+        (("load", "h", "--input-len", "9-2"), "is not a length"),
+        (("load", "h", "--goodput", "fast:3"), "ttft"),
+        (("load", "h", "--goodput", "ttft"), "NAME:MS"),
+        (("load", "h", "--shared-prefix-share", "0.5"), "need each other"),
+        (("load", "h", "--json", "/no/such/folder/x.json"), "no folder"),
+        (("serve", "--block-size", "0"), "not in the range"),
+        (("serve", "--max-model-len", "4q"), "not a number"),
+        (("serve", "--no-record", "--session", "x.db"), "exclude"),
+        (("serve", "--no-observe"), "--headless"),
+        (("serve", "--frobnicate"), "No such option"),
+        (("replay", "--speed", "99"), "not in the range"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
+    arguments: tuple[str, ...], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert word in error
+    lines = error.strip().splitlines()
+    assert lines[0].startswith("error: ") and lines[-1].startswith("hint: ")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("serve", "--host", "0.0.0.0"), "LLMTOP_API_KEY"),
+        (("serve", "--host", "nonsense.invalid", "--api-key", "k"), "no address of this machine"),
+        (("load", "127.0.0.1:9", "--num-prompts", "1"), "is the server up"),
+        (("replay", "nothing"), "there is no session"),
+        (("replay",), "llmtop serve records one"),
+    ],
+)
+def test_a_failure_is_one_line_without_a_traceback_and_exit_code_1(
+    arguments: tuple[str, ...], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert word in error
+    assert "Traceback" not in error
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "nothing", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode(*_: object) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr("llmtop.commands.session_files.find_session", explode)
+    assert main(["replay"]) == 1
+    assert "unexpected ZeroDivisionError: surprise" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmtop.commands.session_files.find_session", interrupt)
+    assert main(["replay"]) == 130
+
+
+def test_serve_without_the_engine_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("llmtop.commands.extras.ENGINE_MODULES", ("torch_that_is_missing", "zmq"))
+    assert main(["serve", "--port", "0"]) == 1
+    error = capsys.readouterr().err
+    assert "torch_that_is_missing" in error and "zmq" not in error
+    assert "pip install -e '.[engine]'" in error
+
+
+def test_output_into_a_closed_pipe_ends_quietly() -> None:
+    script = f"'{sys.executable}' -m llmtop completion bash | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_ask_for_words_that_we_then_give(shell: str) -> None:
+    done = run("completion", shell)
+    assert done.returncode == 0 and "_LLMTOP_COMPLETE" in done.stdout
+    words = {"COMP_WORDS": "llmtop re", "COMP_CWORD": "1", "_LLMTOP_COMPLETE": "bash_complete"}
+    assert "replay" in run(env=words).stdout
+
+
+def test_models_are_listed_with_the_default_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "default" in capsys.readouterr().out.splitlines()[0]
+    assert main(["models", "--json"]) == 0
+    names = [model["name"] for model in json.loads(capsys.readouterr().out)]
+    assert "random:qwen2.5-7b" in names
