@@ -1,0 +1,121 @@
+"""The server's log: levels, a filter, and a window that follows its end or stands still."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from llmtop.format import clock
+from llmtop.sanitize import clean_line
+from llmtop.viewmodel import LOG_LEVELS, View, ViewModel
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row
+from llmtop.widgets.wrapping import wrapped
+from profiler.events import Log
+
+_ROLES: Final = {"debug": "dim", "info": "good", "warning": "warn", "error": "bad"}
+_TEXT_ROLES: Final = {"debug": "dim", "warning": "warn", "error": "bad"}
+_SOURCE_WIDTH: Final = 8
+
+
+class LogLines(Panel):
+    """Newest at the bottom. Lines that are too long go on below, indented."""
+
+    def title(self, view: View) -> Row:
+        model, logs = view.model, view.state.log
+        title: Row = (("Log ", "title"), (_level_words(model.log_level), "value"))
+        if model.log_filter:
+            title = (*title, (", filter ", "dim"), (clean_line(model.log_filter), "key"))
+        counts = [f"{logs.counts[level]} {level}" for level in LOG_LEVELS if level in logs.counts]
+        return (*title, (f"  {', '.join(counts)}", "dim")) if counts else title
+
+    def note(self, view: View) -> str:
+        lines = matching(view.state.log.lines, view.model)
+        newer = len(lines) - last_shown(lines, view.model.log_until_ns) - 1
+        if view.model.log_until_ns is None or newer <= 0:
+            return "following"
+        return f"{newer} newer, End follows"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        lines = matching(view.state.log.lines, view.model)
+        if not lines:
+            return [((_nothing(view), "dim"),)]
+        rows: list[Row] = []
+        for at in range(last_shown(lines, view.model.log_until_ns), -1, -1):
+            if len(rows) >= height:
+                break
+            rows = log_rows(lines[at], _time(view, lines[at].t_ns), width) + rows
+        return rows[max(0, len(rows) - height) :]
+
+
+def matching(lines: Sequence[Log], model: ViewModel) -> list[Log]:
+    """Lines of at least the chosen level in which the filter is found, whatever the case."""
+    least = LOG_LEVELS.index(model.log_level)
+    search = re.compile(model.log_filter, re.IGNORECASE).search
+    return [
+        line
+        for line in lines
+        if _rank(line.level) >= least and search(f"{line.level} {line.source} {line.text}")
+    ]
+
+
+def _rank(level: str) -> int:
+    return LOG_LEVELS.index(level) if level in LOG_LEVELS else len(LOG_LEVELS)
+
+
+def last_shown(lines: Sequence[Log], until_ns: int | None) -> int:
+    """Index of the newest line not after `until_ns`, at least 0; the last one for None."""
+    if until_ns is None:
+        return len(lines) - 1
+    return max(0, sum(line.t_ns <= until_ns for line in lines) - 1)
+
+
+def scrolled(lines: Sequence[Log], until_ns: int | None, by: int) -> int | None:
+    """The time up to which to show lines after a move of `by` lines; None is "follow the end".
+
+    Lines of one instant are passed over together.
+    """
+    if not lines:
+        return None
+    before = last_shown(lines, until_ns)
+    at = max(0, min(len(lines) - 1, before + by))
+    while 0 < at < before and lines[at].t_ns == lines[before].t_ns:
+        at -= 1
+    return None if lines[at].t_ns >= lines[-1].t_ns else lines[at].t_ns
+
+
+def log_rows(line: Log, time: str, width: int) -> list[Row]:
+    level = line.level if line.level in _ROLES else clean_line(line.level)[:7]
+    source = clean_line(line.source)[:_SOURCE_WIDTH]
+    head = f"{time} "
+    lead = len(head) + 8 + _SOURCE_WIDTH + 1
+    texts = wrapped(clean_line(line.text), max(16, width - lead))
+    role = _TEXT_ROLES.get(line.level, "text")
+    first: Row = (
+        (head, "dim"),
+        (f"{level:<8}", _ROLES.get(line.level, "text")),
+        (f"{source:<{_SOURCE_WIDTH}} ", "dim"),
+        (texts[0], role),
+    )
+    return [first, *(((" " * lead, "text"), (text, role)) for text in texts[1:])]
+
+
+def _time(view: View, t_ns: int) -> str:
+    session = view.state.session
+    if session is None:
+        return clock(t_ns)
+    wall_ns = session.wall_ns + t_ns - session.t_ns
+    shown = datetime.fromtimestamp(wall_ns / 1e9).strftime("%H:%M:%S")
+    return f"{shown}.{wall_ns // 1_000_000 % 1000:03d}"
+
+
+def _level_words(level: str) -> str:
+    return "all levels" if level == LOG_LEVELS[0] else f"{level} and above"
+
+
+def _nothing(view: View) -> str:
+    if view.state.log.lines:
+        return "no line matches; v shows other levels, Esc clears the filter"
+    return "nothing logged yet"
