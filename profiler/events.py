@@ -110,7 +110,7 @@ class RequestAborted(Event, frozen=True, gc=False):
 
 
 class StepRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One request's share of a step: prompt tokens computed in it, tokens it put out (0 or more)."""
+    """One request's share of a step: prompt tokens computed, tokens put out (0 or more)."""
 
     request: int
     prefill_tokens: int
@@ -120,8 +120,8 @@ class StepRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Step(Event, frozen=True, gc=False):
     """One engine step, from `t_ns` (planning began) to `end_ns` (its tokens are known).
 
-    `host_ns` is the part in which the host planned, launched and committed; `device_ns` the time the
-    device computed, None where it is not measured. Pages: `used` are referenced by a request,
+    `host_ns` is the part in which the host planned, launched and committed; `device_ns` the time
+    the device computed, None where it is not measured. Pages: `used` are referenced by a request,
     `cached` hold a reusable prefix nobody references, `free` hold nothing; they sum to all pages.
     Waiting and running count requests after the step. `graph` is "hit", "miss" or "" (no graphs).
     """
@@ -268,7 +268,7 @@ EVENT_BY_KIND: Final[dict[str, type[Event]]] = {
 }
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def kind_of(event: Event) -> str:

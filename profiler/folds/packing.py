@@ -1,78 +1,51 @@
-"""Folds as bytes: how arrays travel inside a keyframe."""
+"""How a state travels as bytes: columns little-endian, the whole compressed, both with limits."""
 
 from __future__ import annotations
 
 import sys
+import zlib
 from array import array
-from collections.abc import Iterable
-from itertools import accumulate, islice
-from operator import sub
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
-MAX_ITEMS: Final = 1 << 24
-_WIDTHS: Final = "bhiq"
+MAX_BYTES: Final = 1 << 28
+# Level 1 takes a tenth of the time of level 6 and gives within a quarter of its size here.
+_LEVEL: Final = 1
 
 
-def _deltas(values: array[int]) -> array[int]:
-    pairs = map(sub, islice(values, 1, None), values)
-    for width in _WIDTHS[:-1]:
-        try:
-            return array(width, (values[0], *pairs))
-        except OverflowError:
-            pairs = map(sub, islice(values, 1, None), values)
-    return array("q", (values[0], *pairs))
+def pack(column: array[int]) -> bytes:
+    """The items in their own width, little-endian."""
+    return _little_endian(column).tobytes()
 
 
-def pack(values: array[int]) -> bytes:
-    """Differences of neighbours in the narrowest width that holds them all, little-endian."""
-    if not values:
-        return b""
-    deltas = _deltas(values)
+def unpack(data: bytes, width: str) -> array[int]:
+    """The column that was packed. Raises: ValueError when `data` is no multiple of the width."""
+    column = array(width)
+    column.frombytes(data)
+    return _little_endian(column)
+
+
+def _little_endian(column: array[int]) -> array[int]:
     if sys.byteorder == "big":
-        deltas.byteswap()
-    return deltas.typecode.encode() + deltas.tobytes()
+        column = column[:]
+        column.byteswap()
+    return column
 
 
-def unpack(data: bytes) -> array[int]:
-    """The array('q') that was packed. Raises: ValueError when the bytes are not of `pack`."""
-    if not data:
-        return array("q")
-    width = data[:1].decode("ascii", "replace")
-    if width not in _WIDTHS or len(data) > 8 * MAX_ITEMS:
-        raise ValueError("not a packed array")
-    deltas = array(width)
-    deltas.frombytes(data[1:])
-    if sys.byteorder == "big":
-        deltas.byteswap()
-    try:
-        return array("q", accumulate(deltas))
-    except OverflowError:
-        raise ValueError("packed array leaves 64 bits") from None
-
-
-def ints(values: Iterable[int]) -> array[int]:
-    return array("q", values)
-
-
-def _encode_array(value: Any) -> bytes:
-    if isinstance(value, array):
-        return pack(value)
-    raise NotImplementedError(f"{type(value)} has no place in a keyframe")
-
-
-def _decode_array(kind: type, value: Any) -> Any:
-    if kind is array and isinstance(value, bytes):
-        return unpack(value)
-    raise ValueError(f"{kind} has no place in a keyframe")
+def _leave_out(reference: object) -> None:
+    """What one fold knows of another is not data: whoever thaws a frame sets it anew."""
 
 
 def encode(frame: msgspec.Struct) -> bytes:
-    return msgspec.msgpack.encode(frame, enc_hook=_encode_array)
+    return zlib.compress(msgspec.msgpack.encode(frame, enc_hook=_leave_out), _LEVEL)
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Raises: msgspec.DecodeError, msgspec.ValidationError."""
-    return msgspec.msgpack.decode(data, type=kind, dec_hook=_decode_array)
+    """Raises: zlib.error, msgspec.MsgspecError, and ValueError above 256 MiB."""
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(data, MAX_BYTES)
+    if not inflater.eof:
+        raise ValueError("a keyframe is cut short or too large")
+    return msgspec.msgpack.decode(plain, type=kind)

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from profiler.events import PageDelta, PageKeyframe, PageRun
+from profiler.folds.packing import pack, unpack
 
 STATE_NAMES: Final = ("free", "open", "used", "shared", "cached")
 FREE, OPEN, USED, SHARED, CACHED = range(5)
@@ -18,11 +19,11 @@ MAX_CHANGES: Final = 8192
 
 
 class PagesFrame(msgspec.Struct, array_like=True):
-    refs: array[int]
-    owners: array[int]
+    refs: bytes
+    owners: bytes
     sealed: bytes
-    t_touch_ns: array[int]
-    held: dict[int, array[int]]
+    t_touch_ns: bytes
+    held: dict[int, list[int]]
     evictions: int
     hit_tokens: int
     query_tokens: int
@@ -224,11 +225,11 @@ class Pages:
 
     def freeze(self) -> PagesFrame:
         return PagesFrame(
-            self.refs,
-            self.owners,
+            pack(self.refs),
+            pack(self.owners),
             bytes(self.sealed_flags),
-            self.t_touch_ns,
-            {request: array("q", held) for request, held in self._held.items()},
+            pack(self.t_touch_ns),
+            {request: list(held) for request, held in self._held.items()},
             self.evictions,
             self.hit_tokens,
             self.query_tokens,
@@ -237,10 +238,12 @@ class Pages:
     def thaw(self, frame: PagesFrame) -> None:
         """Raises: ValueError when the columns do not fit each other."""
         num_pages = len(frame.sealed)
-        columns = (frame.refs, frame.owners, frame.t_touch_ns)
+        columns = [unpack(c, "q") for c in (frame.refs, frame.owners, frame.t_touch_ns)]
         if num_pages > MAX_PAGES or any(len(c) != num_pages for c in columns):
             raise ValueError("page columns of different lengths")
-        if any(held and not 0 <= min(held) <= max(held) < num_pages for held in frame.held.values()):
+        if any(
+            held and not 0 <= min(held) <= max(held) < num_pages for held in frame.held.values()
+        ):
             raise ValueError("a request holds a page that does not exist")
         self.refs, self.owners, self.t_touch_ns = columns
         self.sealed_flags = bytearray(frame.sealed)

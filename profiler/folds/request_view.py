@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from itertools import groupby
+from collections.abc import Iterator
 
 import msgspec
+
+from profiler.folds.step_times import StepTimes
 
 
 class Span(msgspec.Struct, array_like=True):
@@ -16,11 +18,27 @@ class Span(msgspec.Struct, array_like=True):
     phase: str
 
 
-class RequestView(msgspec.Struct, array_like=True):
+class TokenRun(msgspec.Struct, array_like=True, gc=False):
+    """`per_step` tokens in each of the steps `first` to `last`."""
+
+    first: int
+    last: int
+    per_step: int
+
+    @property
+    def num_tokens(self) -> int:
+        return (self.last - self.first + 1) * self.per_step
+
+
+class RequestView(msgspec.Struct, array_like=True, eq=False):
     """Stamps are engine stamps, None until known. `phase` is queued, prefill, decode, preempted
-    or done. `token_times` holds the end of the step that made each output token and `token_steps`
-    that step's number; k tokens of one step are k equal entries. `computed_tokens` counts the
-    context tokens that are in pages because they were cached or prefilled.
+    or done. `computed_tokens` counts the context tokens that are in pages because they were cached
+    or prefilled. `num_pages` is what it holds, or held when it ended.
+
+    Tokens are kept as runs of steps, since a decoding request makes the same number of tokens in
+    step after step: a token's time is the end of its step, which `step_times` knows once for all.
+    `last_step` gave the newest tokens and is the true end of the last run; `steady` says that this
+    run gives one token a step. Those two are what the hottest loop of all folds touches.
     """
 
     request: int
@@ -30,20 +48,65 @@ class RequestView(msgspec.Struct, array_like=True):
     priority: int
     sampling: str
     t_queued_ns: int
+    step_times: StepTimes | None
     phase: str = "queued"
     cached_tokens: int = 0
     computed_tokens: int = 0
-    num_output_tokens: int = 0
     t_scheduled_ns: int | None = None
     t_first_ns: int | None = None
-    t_last_ns: int | None = None
     t_done_ns: int | None = None
     finish_reason: str | None = None
     preemptions: int = 0
     num_pages: int = 0
-    token_times: array[int] = msgspec.field(default_factory=lambda: array("q"))
-    token_steps: array[int] = msgspec.field(default_factory=lambda: array("q"))
     spans: list[Span] = []
+    runs: list[TokenRun] = []
+    last_step: int = -1
+    steady: bool = False
+    told_tokens: int = 0
+    t_end_ns: int | None = None
+
+    @property
+    def first_step(self) -> int | None:
+        """The step of the first token."""
+        return self.runs[0].first if self.runs else None
+
+    def token_runs(self) -> list[TokenRun]:
+        """All runs, the last one up to the newest token."""
+        if self.runs:
+            self.runs[-1].last = self.last_step
+        return self.runs
+
+    @property
+    def num_output_tokens(self) -> int:
+        return max(self.told_tokens, sum(run.num_tokens for run in self.token_runs()))
+
+    @property
+    def token_steps(self) -> array[int]:
+        """The step of each output token, those left out whose step is no longer known."""
+        return array("q", (step for step, _, k in self._chunks() for _ in range(k)))
+
+    @property
+    def token_times(self) -> array[int]:
+        """The end of the step that made each token, as `token_steps`; k tokens of one step are
+        k equal entries."""
+        return array("q", (end_ns for _, end_ns, k in self._chunks() for _ in range(k)))
+
+    def _chunks(self) -> Iterator[tuple[int, int, int]]:
+        """(step, end_ns, tokens) of every step that is still known."""
+        if self.step_times is None:
+            return
+        for run in self.token_runs():
+            steps, ends = self.step_times.between(run.first, run.last)
+            for step, end_ns in zip(steps, ends, strict=True):
+                if end_ns:
+                    yield step, end_ns, run.per_step
+
+    @property
+    def t_last_ns(self) -> int | None:
+        """The end of the step that made the newest token."""
+        if self.t_end_ns is not None or self.step_times is None:
+            return self.t_end_ns
+        return self.step_times.get(self.last_step)
 
     @property
     def queue_ns(self) -> int | None:
@@ -65,29 +128,29 @@ class RequestView(msgspec.Struct, array_like=True):
     @property
     def decode_ns(self) -> int | None:
         """From the first token to the newest."""
-        if self.t_last_ns is None or self.t_first_ns is None:
+        t_last_ns = self.t_last_ns
+        if t_last_ns is None or self.t_first_ns is None:
             return None
-        return self.t_last_ns - self.t_first_ns
+        return t_last_ns - self.t_first_ns
 
     @property
     def e2el_ns(self) -> int | None:
         """From queued in the engine to the newest token."""
-        return None if self.t_last_ns is None else self.t_last_ns - self.t_queued_ns
+        t_last_ns = self.t_last_ns
+        return None if t_last_ns is None else t_last_ns - self.t_queued_ns
 
     @property
     def tpot_ns(self) -> float | None:
         """(e2el - ttft) / (n - 1); None, not 0, for a single token."""
-        if self.decode_ns is None or self.num_output_tokens < 2:
-            return None
-        return self.decode_ns / (self.num_output_tokens - 1)
+        decode_ns, n = self.decode_ns, self.num_output_tokens
+        return None if decode_ns is None or n < 2 else decode_ns / (n - 1)
 
     @property
     def itl_ns(self) -> list[int]:
         """The gap before each token but those of the first step; k tokens of one step share it."""
         gaps: list[int] = []
         before: int | None = None
-        for end_ns, chunk in groupby(self.token_times):
-            k = sum(1 for _ in chunk)
+        for _, end_ns, k in self._chunks():
             if before is not None:
                 gaps += [(end_ns - before) // k] * k
             before = end_ns
@@ -106,3 +169,16 @@ class RequestView(msgspec.Struct, array_like=True):
         if phase != "done":
             self.spans.append(Span(t_ns, None, phase))
         self.phase = phase
+
+    def begin_run(self, step: int, per_step: int) -> None:
+        """The step gave `per_step` tokens, and not as the continuation of the newest run."""
+        self.token_runs().append(TokenRun(step, step, per_step))
+        self.last_step = step
+        self.steady = per_step == 1
+
+    def end(self, t_ns: int, reason: str, told_tokens: int) -> None:
+        self.t_end_ns = self.t_last_ns
+        self.told_tokens = told_tokens
+        self.t_done_ns = t_ns
+        self.finish_reason = reason
+        self.enter("done", t_ns)

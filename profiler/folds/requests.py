@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from typing import Final, NamedTuple
 
@@ -19,10 +18,10 @@ from profiler.events import (
     Step,
 )
 from profiler.folds.request_view import RequestView
+from profiler.folds.step_times import StepTimes, StepTimesFrame
 
 MAX_DONE: Final = 256
 MAX_LIVE: Final = 65_536
-_NO_TIMES: Final[array[int]] = array("q")
 
 
 class StepShare(NamedTuple):
@@ -34,12 +33,9 @@ class StepShare(NamedTuple):
 
 
 class RequestsFrame(msgspec.Struct, array_like=True):
-    """The fold as data. `steps` and `ends_ns` give the token times that the views leave out."""
-
     live: list[RequestView]
     done: list[RequestView]
-    steps: array[int]
-    ends_ns: array[int]
+    step_times: StepTimesFrame
     num_finished: int
     num_aborted: int
     num_rejected: int
@@ -53,11 +49,15 @@ def _plain_reason(reason: str) -> str:
 
 
 class Requests:
-    """`live` by request number in order of arrival; `done` the newest 256, oldest first."""
+    """`live` by request number in order of arrival; `done` the newest 256, oldest first.
+
+    Token times reach back 65,536 steps; counts and stamps are exact whatever came before.
+    """
 
     def __init__(self) -> None:
         self.live: dict[int, RequestView] = {}
         self.done: deque[RequestView] = deque(maxlen=MAX_DONE)
+        self.step_times = StepTimes()
         self.num_finished = 0
         self.num_aborted = 0
         self.num_rejected = 0
@@ -95,6 +95,7 @@ class Requests:
             event.priority,
             event.sampling,
             event.t_ns,
+            self.step_times,
         )
         view.enter("queued", event.t_ns)
         self.live[event.request] = view
@@ -140,52 +141,53 @@ class Requests:
         view = self.live.pop(event.request, None)
         if view is None:
             return None
-        view.enter("done", event.t_ns)
-        view.t_done_ns = event.t_ns
-        view.finish_reason = event.reason
-        view.num_output_tokens = max(view.num_output_tokens, event.num_output_tokens)
+        view.end(event.t_ns, event.reason, event.num_output_tokens)
         self.done.append(view)
         return view
 
     def step(self, event: Step) -> StepShare:
-        """Give each row's tokens to its request: one pass, since this is the hottest fold."""
+        """Give each row's tokens to its request: one pass, since this is the hottest fold.
+
+        A row that continues a run of one token a step only moves the run's end: 0.1 us, against
+        0.5 us for any other.
+        """
         end_ns, number, live = event.end_ns, event.step, self.live
-        prefill_tokens = new_tokens = 0
+        times = self.step_times
+        before = number - 1 if times.last == number - 1 else -2
+        before_ns = times.get(before)
+        times.add(number, end_ns)
+        prefill_tokens = new_tokens = steady_tokens = 0
         gaps: dict[int, int] = {}
         for row in event.rows:
             view = live.get(row.request)
+            k = row.new_tokens
             if row.prefill_tokens:
                 prefill_tokens += row.prefill_tokens
                 if view is not None:
                     view.computed_tokens += row.prefill_tokens
-            k = row.new_tokens
-            if not k:
+            elif k == 1 and view is not None and view.last_step == before and view.steady:
+                view.last_step = number
+                steady_tokens += 1
                 continue
-            new_tokens += k
-            if view is None:
-                continue
-            if view.t_last_ns is not None:
-                gap_ns = (end_ns - view.t_last_ns) // k
-                gaps[gap_ns] = gaps.get(gap_ns, 0) + k
-            view.t_last_ns = end_ns
-            view.num_output_tokens += k
-            for _ in range(k):
-                view.token_times.append(end_ns)
-                view.token_steps.append(number)
-            if view.phase != "decode":
-                view.enter("decode", end_ns)
-        return StepShare(prefill_tokens, new_tokens, gaps)
+            if k:
+                new_tokens += k
+                if view is not None:
+                    _give(view, k, event, before, gaps)
+        if steady_tokens and before_ns is not None:
+            gap_ns = end_ns - before_ns
+            gaps[gap_ns] = gaps.get(gap_ns, 0) + steady_tokens
+        return StepShare(prefill_tokens, new_tokens + steady_tokens, gaps)
 
     def freeze(self) -> RequestsFrame:
-        ends: dict[int, int] = {}
-        for views in (self.done, self.live.values()):
-            for view in views:
-                ends.update(zip(view.token_steps, view.token_times, strict=True))
+        live, done = list(self.live.values()), list(self.done)
+        for view in (*live, *done):
+            view.token_runs()
+        firsts = (view.first_step for view in (*done, *live))
+        oldest = min((step for step in firsts if step is not None), default=self.step_times.last)
         return RequestsFrame(
-            [msgspec.structs.replace(v, token_times=_NO_TIMES) for v in self.live.values()],
-            [msgspec.structs.replace(v, token_times=_NO_TIMES) for v in self.done],
-            array("q", ends),
-            array("q", ends.values()),
+            live,
+            done,
+            self.step_times.freeze(oldest),
             self.num_finished,
             self.num_aborted,
             self.num_rejected,
@@ -195,10 +197,10 @@ class Requests:
         )
 
     def thaw(self, frame: RequestsFrame) -> None:
-        """Raises: ValueError, KeyError when a view names a step that the frame does not have."""
-        ends = dict(zip(frame.steps, frame.ends_ns, strict=True))
+        """Raises: ValueError when the frame is not one of `freeze`."""
+        self.step_times.thaw(frame.step_times)
         for view in (*frame.live, *frame.done):
-            view.token_times = array("q", map(ends.__getitem__, view.token_steps))
+            view.step_times = self.step_times
         self.live = {v.request: v for v in frame.live}
         self.done.extend(frame.done)
         self.num_finished = frame.num_finished
@@ -207,6 +209,20 @@ class Requests:
         self.num_preemptions = frame.num_preemptions
         self.finish_reasons = frame.finish_reasons
         self.reject_reasons = frame.reject_reasons
+
+
+def _give(view: RequestView, k: int, event: Step, before: int, gaps: dict[int, int]) -> None:
+    """`k` tokens of a step to a request that did not get exactly one in the step before it."""
+    last_ns = view.t_last_ns
+    if last_ns is not None:
+        gap_ns = (event.end_ns - last_ns) // k
+        gaps[gap_ns] = gaps.get(gap_ns, 0) + k
+    if view.runs and view.last_step == before and view.runs[-1].per_step == k:
+        view.last_step = event.step
+    else:
+        view.begin_run(event.step, k)
+    if view.phase != "decode":
+        view.enter("decode", event.end_ns)
 
 
 def _count(counts: dict[str, int], reason: str) -> None:

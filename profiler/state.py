@@ -1,0 +1,317 @@
+"""The one place where events become numbers: a live, an attached and a replayed session look here.
+
+A state reads no clock and does no I/O: it stands where the newest event, or `advance`, put it.
+Events may come a few ms out of order, since several processes write them; each counts in the
+second in which it reached the state.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from profiler.errors import StreamError
+from profiler.events import (
+    SCHEMA_VERSION,
+    AnyEvent,
+    Dropped,
+    Event,
+    GpuAbsent,
+    GpuSample,
+    Log,
+    MemorySample,
+    PageDelta,
+    PageKeyframe,
+    Phase,
+    ProcessSample,
+    RequestAborted,
+    RequestFinished,
+    RequestFirstToken,
+    RequestPreempted,
+    RequestQueued,
+    RequestRejected,
+    RequestScheduled,
+    SessionStart,
+    Step,
+)
+from profiler.folds import packing, seconds
+from profiler.folds.clock import NS_PER_S, Clock
+from profiler.folds.gpus import Gpus, GpusFrame
+from profiler.folds.latency import LatencyFrame, LatencyProfiler
+from profiler.folds.logs import Logs
+from profiler.folds.memory import MemoryProfiler
+from profiler.folds.pages import Pages, PagesFrame
+from profiler.folds.phases import Phases, PhaseSpan
+from profiler.folds.requests import Requests, RequestsFrame
+from profiler.folds.seconds import SecondRow, Seconds, SecondsFrame
+from profiler.folds.slo import Slo
+from profiler.folds.steps import Steps, StepsFrame
+from profiler.folds.throughput import ThroughputFrame, ThroughputMonitor
+from profiler.folds.totals import Totals
+
+MAX_PROCESSES: Final = 64
+
+
+class StateFrame(msgspec.Struct, array_like=True):
+    schema: int
+    seq: int
+    t_ns: int
+    session: SessionStart | None
+    phases: list[PhaseSpan]
+    requests: RequestsFrame
+    steps: StepsFrame
+    pages: PagesFrame
+    gpus: GpusFrame
+    latency: LatencyFrame
+    throughput: ThroughputFrame
+    totals: Totals
+    seconds: SecondsFrame
+    memory: MemorySample | None
+    log_lines: list[Log]
+    log_counts: dict[str, int]
+    processes: dict[str, ProcessSample]
+    drops: int
+
+
+class SessionState:
+    """All that is known of a session at `t_ns`, after the event of sequence number `seq`.
+
+    `drops` counts events that this reader lost; `processes` holds the newest sample of each role.
+    The folds are read, never written, by whoever shows them.
+    """
+
+    def __init__(self, slo: Slo | None = None) -> None:
+        self._clock = Clock()
+        self.seq = 0
+        self.session: SessionStart | None = None
+        self.phases = Phases()
+        self.requests = Requests()
+        self.steps = Steps()
+        self.pages = Pages()
+        self.gpus = Gpus()
+        self.latency = LatencyProfiler(self._clock)
+        self.throughput = ThroughputMonitor(self._clock, slo or Slo())
+        self.totals = Totals()
+        self.seconds = Seconds()
+        self.memory = MemoryProfiler(self.gpus)
+        self.log = Logs()
+        self.processes: dict[str, ProcessSample] = {}
+        self.drops = 0
+        self._handlers: dict[type[Event], Callable[[Any], object]] = {
+            SessionStart: self._session_start,
+            Phase: self.phases.phase,
+            RequestQueued: self._queued,
+            RequestRejected: self.requests.rejected,
+            RequestScheduled: self._scheduled,
+            RequestFirstToken: self._first_token,
+            RequestPreempted: self._preempted,
+            RequestFinished: self._finished,
+            RequestAborted: self._aborted,
+            Step: self._step,
+            PageDelta: self._page_delta,
+            PageKeyframe: self._page_keyframe,
+            GpuSample: self.gpus.sample,
+            GpuAbsent: self.gpus.missing,
+            ProcessSample: self._process,
+            MemorySample: self.memory.sample,
+            Log: self.log.log,
+            Dropped: self._dropped,
+        }
+
+    @property
+    def t_ns(self) -> int:
+        return self._clock.t_ns
+
+    @property
+    def phase(self) -> PhaseSpan | None:
+        """The phase that lasts."""
+        return self.phases.last
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Energy of all devices per output token since the session began; None if not measured."""
+        energies = [history.energy_j for history in self.gpus.devices.values()]
+        known = [energy for energy in energies if energy is not None]
+        if not known or not self.totals.generated_tokens:
+            return None
+        return sum(known) / self.totals.generated_tokens
+
+    def apply(self, event: AnyEvent, seq: int = 0) -> None:
+        """Fold one event, of sequence number `seq` where it has one."""
+        self.advance(time_of(event))
+        self._handlers[type(event)](event)
+        if seq:
+            self.seq = seq
+
+    def advance(self, t_ns: int) -> None:
+        """Let time pass up to `t_ns`: windows move, seconds close. Never goes back."""
+        clock = self._clock
+        if t_ns <= clock.t_ns:
+            return
+        if clock.t_ns == 0:
+            clock.t_ns = t_ns
+            self.throughput.start()
+            return
+        if t_ns // NS_PER_S != clock.second:
+            self._close_seconds(t_ns // NS_PER_S)
+        clock.t_ns = t_ns
+
+    def _close_seconds(self, until: int) -> None:
+        clock = self._clock
+        while clock.second < until:
+            self.seconds.close(self._second_row(clock.second), self.gpus.seconds(clock.second))
+            clock.t_ns = max(clock.second + 1, until - seconds.CAPACITY) * NS_PER_S
+        self.latency.trim()
+        self.throughput.trim()
+
+    def _second_row(self, second: int) -> SecondRow:
+        tally = self.throughput.tally(second)
+        ttft, itl = self.latency.ttft.of_second(second), self.latency.itl.of_second(second)
+        return SecondRow(
+            second,
+            tally.steps,
+            tally.prefill_tokens,
+            tally.cached_tokens,
+            tally.generated_tokens,
+            tally.queued,
+            tally.finished,
+            tally.good,
+            tally.failed,
+            tally.preemptions,
+            self.requests.num_running,
+            self.requests.num_waiting,
+            self.pages.used,
+            self.pages.cached,
+            self.pages.free,
+            ttft.p95 if ttft else None,
+            itl.p50 if itl else None,
+            itl.p95 if itl else None,
+            itl.max if itl else None,
+        )
+
+    def _session_start(self, event: SessionStart) -> None:
+        self.session = event
+        self.pages.resize(event.num_pages)
+
+    def _queued(self, event: RequestQueued) -> None:
+        self.requests.queued(event)
+        self.throughput.queued()
+
+    def _scheduled(self, event: RequestScheduled) -> None:
+        view = self.requests.scheduled(event)
+        if view is None or event.resumed:
+            return
+        self.latency.scheduled(view)
+        self.throughput.scheduled(event.cached_tokens)
+        self.pages.lookup(view.num_prompt_tokens, event.cached_tokens)
+
+    def _first_token(self, event: RequestFirstToken) -> None:
+        view = self.requests.first_token(event)
+        if view is not None:
+            self.latency.first_token(view)
+            self.totals.first_token(view)
+
+    def _preempted(self, event: RequestPreempted) -> None:
+        self.requests.preempted(event)
+        self.throughput.preempted()
+
+    def _finished(self, event: RequestFinished) -> None:
+        view = self.requests.ended(event)
+        if view is not None:
+            self.latency.finished(view)
+            self.throughput.ended(view, finished=True)
+            self.totals.finished(view)
+
+    def _aborted(self, event: RequestAborted) -> None:
+        view = self.requests.ended(event)
+        if view is not None:
+            self.throughput.ended(view, finished=False)
+
+    def _step(self, event: Step) -> None:
+        share = self.requests.step(event)
+        self.steps.step(event)
+        self.latency.gaps(share.gaps)
+        self.throughput.step(share)
+        self.totals.step(event, share)
+
+    def _page_delta(self, event: PageDelta) -> None:
+        self.pages.delta(event)
+        live, num_pages_of = self.requests.live, self.pages.num_pages_of
+        for run in event.runs:
+            view = live.get(run.request)
+            if view is not None:
+                view.num_pages = num_pages_of(run.request)
+
+    def _page_keyframe(self, event: PageKeyframe) -> None:
+        self.pages.keyframe(event)
+
+    def _process(self, event: ProcessSample) -> None:
+        if event.role in self.processes or len(self.processes) < MAX_PROCESSES:
+            self.processes[event.role] = event
+
+    def _dropped(self, event: Dropped) -> None:
+        self.drops += event.count
+
+    def keyframe(self) -> bytes:
+        """The whole state, for `restore`: compressed, some tens of KiB under load."""
+        frame = StateFrame(
+            SCHEMA_VERSION,
+            self.seq,
+            self.t_ns,
+            self.session,
+            self.phases.spans,
+            self.requests.freeze(),
+            self.steps.freeze(),
+            self.pages.freeze(),
+            self.gpus.freeze(),
+            self.latency.freeze(),
+            self.throughput.freeze(),
+            self.totals,
+            self.seconds.freeze(),
+            self.memory.last,
+            list(self.log.lines),
+            self.log.counts,
+            self.processes,
+            self.drops,
+        )
+        return packing.encode(frame)
+
+    @classmethod
+    def restore(cls, data: bytes) -> SessionState:
+        """The state that wrote this keyframe, as it was. Raises: StreamError."""
+        try:
+            frame = packing.decode(data, StateFrame)
+            state = cls()
+            state._thaw(frame)
+        except (msgspec.MsgspecError, zlib.error, ValueError) as error:
+            raise StreamError(f"this is not a keyframe that llmtop can read ({error})") from None
+        return state
+
+    def _thaw(self, frame: StateFrame) -> None:
+        if frame.schema != SCHEMA_VERSION:
+            raise ValueError(f"schema {frame.schema}, this program reads {SCHEMA_VERSION}")
+        self._clock.t_ns = frame.t_ns
+        self.seq = frame.seq
+        self.session = frame.session
+        self.phases.spans = frame.phases
+        self.requests.thaw(frame.requests)
+        self.steps.thaw(frame.steps)
+        self.pages.thaw(frame.pages)
+        self.gpus.thaw(frame.gpus)
+        self.latency.thaw(frame.latency)
+        self.throughput.thaw(frame.throughput)
+        self.totals = frame.totals
+        self.seconds.thaw(frame.seconds)
+        self.memory.last = frame.memory
+        self.log.lines.extend(frame.log_lines)
+        self.log.counts = frame.log_counts
+        self.processes = frame.processes
+        self.drops = frame.drops
+
+
+def time_of(event: AnyEvent) -> int:
+    """When an event is known to have happened: a step's is its end."""
+    return event.end_ns if type(event) is Step else event.t_ns
