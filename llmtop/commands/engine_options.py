@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,6 +17,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # vLLM's other names for the same types.
 DTYPES: Final = {"half": "float16", "float": "float32"}
 SUFFIXES: Final = {
+    "": 1,
     "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
     "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
 }  # fmt: skip
@@ -33,13 +36,9 @@ def whole_number(ctx: click.Context, param: click.Parameter, value: str | None) 
     """4096, 4k (4000), 4K (4096), 1.5G. Raises: click.BadParameter."""
     if value is None:
         return None
-    factor = SUFFIXES.get(value[-1:], 1)
-    digits = value[:-1] if factor > 1 else value
-    try:
-        number = float(digits) * factor if factor > 1 else int(digits)
-    except ValueError:
-        number = 0
-    if number < 1 or number != int(number):
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtKMGT]?)", value)
+    number = Fraction(parts[1]) * SUFFIXES[parts[2]] if parts else Fraction(0)
+    if number < 1 or number.denominator != 1:
         raise click.BadParameter(f"{value!r} is not a number such as 4096, 4K or 2G")
     return int(number)
 

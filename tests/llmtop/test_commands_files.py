@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import click
+import pytest
+
+from llmtop.commands.session_files import find_session
+from llmtop.commands.url import server_url
+from llmtop.errors import LlmtopError
+
+NAMES = (
+    "20260101-100000-a.llmtop.db",
+    "20260101-110000-b.llmtop.db",
+    "20260202-090000-a.llmtop.db",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in NAMES:
+        (tmp_path / name).touch()
+    (tmp_path / f"{NAMES[2]}-wal").touch()
+    return tmp_path
+
+
+def test_a_session_is_found_by_file_by_beginning_and_as_the_newest(folder: Path) -> None:
+    assert find_session("latest", folder).name == NAMES[2]
+    assert find_session("20260101-11", folder).name == NAMES[1]
+    assert find_session(str(folder / NAMES[0]), Path("/nowhere")) == folder / NAMES[0]
+
+
+def test_what_could_be_two_sessions_is_refused(folder: Path) -> None:
+    with pytest.raises(LlmtopError, match="2 sessions begin with 20260101"):
+        find_session("20260101", folder)
+
+
+def test_a_mistyped_session_is_answered_with_the_nearest(folder: Path) -> None:
+    with pytest.raises(LlmtopError) as caught:
+        find_session("20260101-120000-b", folder)
+    assert NAMES[1] in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://h:1/v1/", "http://h:1"),
+        ("https://h/prefix/", "https://h/prefix"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("localhost", "http://localhost"),
+    ],
+)
+def test_an_address_may_be_typed_carelessly(typed: str, meant: str) -> None:
+    assert server_url(None, None, typed) == meant  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("typed", ["", "http://", "file:///etc/passwd", "h:x", "http://h\x1b[2J"])
+def test_what_is_no_address_is_refused(typed: str) -> None:
+    with pytest.raises(click.BadParameter):
+        server_url(None, None, typed)  # type: ignore[arg-type]
