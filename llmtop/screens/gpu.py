@@ -38,10 +38,10 @@ class GpuPage(Page):
         has_device = bool(view.state.gpus.devices)
         if has_device != self._has_device:
             self._has_device = has_device
-            self.arrange(self.size.width, self.size.height)
+            self.lay_out(self.size.width, self.size.height)
         super().show(view)
 
-    def arrange(self, width: int, height: int) -> None:
+    def lay_out(self, width: int, height: int) -> None:
         wide = width >= SIDE_FROM
         beside = wide and self._has_device
         devices, host = self.query_one(Devices), self.query_one("#gpu-host")

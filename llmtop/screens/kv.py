@@ -34,7 +34,7 @@ class KvPage(Page):
                 yield PrefixFacts(id="kv-prefix", top="├┤")
             yield Holders(id="kv-holders", top="├┤")
 
-    def arrange(self, width: int, height: int) -> None:
+    def lay_out(self, width: int, height: int) -> None:
         wide = width >= SIDE_FROM
         side, facts = self.query_one("#kv-side"), self.query_one("#kv-facts")
         self.styles.layout = "horizontal" if wide else "vertical"

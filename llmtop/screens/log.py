@@ -15,7 +15,7 @@ class LogPage(Page):
     def compose(self) -> ComposeResult:
         yield LogLines(id="log-lines", bottom="└┘")
 
-    def arrange(self, width: int, height: int) -> None:
+    def lay_out(self, width: int, height: int) -> None:
         for panel in self.panels():
             panel.compact = width < 100
 

@@ -24,7 +24,7 @@ class Page(Widget):
             if painted.display:
                 painted.paint(view)
 
-    def arrange(self, width: int, height: int) -> None:
+    def lay_out(self, width: int, height: int) -> None:
         """Fit the panels to `width` x `height` cells: which are shown, which are compact."""
 
     def panels(self) -> list[Panel]:
@@ -48,4 +48,4 @@ class Page(Widget):
         return False
 
     def on_resize(self) -> None:
-        self.arrange(self.size.width, self.size.height)
+        self.lay_out(self.size.width, self.size.height)

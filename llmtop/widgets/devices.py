@@ -13,8 +13,7 @@ from llmtop.widgets.chart import Values, area
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row, fit_row, joined
 from profiler.events import GpuSample
-from profiler.folds.gpus import GpuHistory
-from profiler.folds.seconds import GpuSecond
+from profiler.folds.gpus import GpuHistory, GpuSecond
 from profiler.state import SessionState
 
 _FACTS: Final = 6
