@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 from profiler.events import AnyEvent
@@ -18,14 +19,15 @@ class Batch(NamedTuple):
 class Bus:
     """Gives each event a sequence number, from 1, and keeps the newest `capacity` of them.
 
-    The producer never waits and never learns who reads. A reader that falls further behind than
-    the ring is long is told how many events it lost. One thread publishes; the interpreter lock
-    makes the list store and the counter increment visible to readers in that order.
+    A producer never waits for a reader and never learns who reads. A reader that falls further
+    behind than the ring is long is told how many events it lost. Any thread may publish: the lock
+    is held for two stores. Readers take none: they see the store before the count.
     """
 
     def __init__(self, capacity: int = 1 << 16) -> None:
         self._ring: list[AnyEvent | None] = [None] * capacity
         self._head = 0
+        self._publishing = threading.Lock()
 
     @property
     def head(self) -> int:
@@ -39,9 +41,10 @@ class Bus:
 
     def publish(self, event: AnyEvent) -> int:
         """The event's sequence number."""
-        seq = self._head + 1
-        self._ring[seq % len(self._ring)] = event
-        self._head = seq
+        with self._publishing:
+            seq = self._head + 1
+            self._ring[seq % len(self._ring)] = event
+            self._head = seq
         return seq
 
     def read(self, after: int, limit: int = 4096) -> Batch:
