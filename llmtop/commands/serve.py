@@ -96,16 +96,34 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
 def _config(model: str | None, listener: socket.socket, options: dict[str, Any]) -> ServeConfig:
     from llmtop.serving_config import ServeConfig
 
-    session = options["session"]
+    engine = engine_config(model, options)
+    record = not options["no_record"] and not options["no_observe"]
     return ServeConfig(
-        engine=engine_config(model, options),
+        engine=engine,
         host=options["host"],
         port=listener.getsockname()[1],
         socket_fd=listener.fileno(),
         api_key=options["api_key"],
         served_model_name=options["served_model_name"],
-        record=not options["no_record"] and not options["no_observe"],
-        session_path=None if session is None else str(session.absolute()),
+        record=record,
+        session_path=_session_path(engine.model, options["session"]) if record else None,
         keep_text=options["keep_text"],
         observe=not options["no_observe"],
     )
+
+
+def _session_path(model: str, chosen: Path | None) -> str:
+    """The file to record into. Raises: LlmtopError if it would overwrite something."""
+    from datetime import datetime
+
+    from llmtop.commands.session_files import new_session
+    from llmtop.errors import LlmtopError
+    from llmtop.paths import sessions_dir
+
+    if chosen is None:
+        return str(new_session(sessions_dir(), model, datetime.now()))
+    if chosen.exists():
+        raise LlmtopError(f"{chosen} exists", "--session wants a new file")
+    if not chosen.absolute().parent.is_dir():
+        raise LlmtopError(f"there is no folder {chosen.absolute().parent}")
+    return str(chosen.absolute())

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 from llmtop.errors import LlmtopError
 
 LATEST = "latest"
+
+
+def new_session(folder: Path, model: str, now: datetime) -> Path:
+    """A name for a recording that begins now; `folder` is made, for its owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    last = re.sub(r"[^\w.-]+", "-", Path(model).name).strip("-.")[:60]
+    stem = f"{now:%Y%m%d-%H%M%S}-{last or 'model'}"
+    names = (f"{stem}{suffix}.db" for suffix in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(folder / name for name in names if not (folder / name).exists())
 
 
 def session_files(folder: Path) -> list[Path]:

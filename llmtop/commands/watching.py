@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+import click
+
 from llmtop.commands.terminal import has_terminal
 
 if TYPE_CHECKING:
@@ -29,4 +31,9 @@ def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
     from llmtop.sources.engine import EngineSource
 
     url = url_of(listener)
-    return watch(EngineSource(config, listener), url, config.api_key)
+    source = EngineSource(config, listener, url)
+    try:
+        return watch(source, url, config.api_key)
+    finally:
+        if source.bytes_recorded:
+            click.echo(f"recorded {config.session_path}; llmtop replay shows it", err=True)

@@ -1,9 +1,10 @@
+from datetime import datetime
 from pathlib import Path
 
 import click
 import pytest
 
-from llmtop.commands.session_files import find_session
+from llmtop.commands.session_files import find_session, new_session
 from llmtop.commands.url import server_url
 from llmtop.errors import LlmtopError
 
@@ -57,3 +58,18 @@ def test_an_address_may_be_typed_carelessly(typed: str, meant: str) -> None:
 def test_what_is_no_address_is_refused(typed: str) -> None:
     with pytest.raises(click.BadParameter):
         server_url(None, None, typed)  # type: ignore[arg-type]
+
+
+def test_a_new_session_is_named_by_time_and_model_and_never_an_old_one(tmp_path: Path) -> None:
+    now, folder = datetime(2026, 3, 1, 14, 12, 7), tmp_path / "sessions"
+    first = new_session(folder, "Qwen/Qwen3-8B", now)
+    assert first.name == "20260301-141207-Qwen3-8B.db"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    first.touch()
+    assert new_session(folder, "Qwen/Qwen3-8B", now).name == "20260301-141207-Qwen3-8B-2.db"
+
+
+@pytest.mark.parametrize("model", ["../../etc", "random:tiny", "a b\x1b[2J", ".gguf", ""])
+def test_a_models_name_cannot_leave_the_folder(tmp_path: Path, model: str) -> None:
+    path = new_session(tmp_path, model, datetime(2026, 3, 1))
+    assert path.parent == tmp_path and path.name.isprintable() and " " not in path.name
