@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LayerPool(NamedTuple):
-    """One layer's pages. Each is indexed (num_pages, H_kv, block_size, D); strides are the backend's."""
+    """One layer's pages, both (num_pages, H_kv, block_size, D); the strides are the backend's."""
 
     k: Tensor
     v: Tensor
@@ -53,7 +53,7 @@ class Backend(Protocol):
         ...
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> Any:
-        """What all layers of one pass share (masks, index tensors, split counts); handed back as is."""
+        """What all layers of one pass share (masks, index tensors, split counts), handed back."""
         ...
 
     def rope_and_write(
@@ -76,12 +76,16 @@ class Backend(Protocol):
         ...
 
 
-def create_backend(device: torch.device, dtype: torch.dtype, num_threads: int | None) -> Backend:
-    """The Triton backend on CUDA, the torch backend elsewhere."""
+def create_backend(
+    device: torch.device, dtype: torch.dtype | None, num_threads: int | None
+) -> Backend:
+    """The Triton backend on CUDA, the torch backend elsewhere. `dtype` None lets it choose."""
     if device.type == "cuda":
+        import torch
+
         from engine.kernels.backend import TritonBackend
 
-        return TritonBackend(device, dtype)
+        return TritonBackend(device, dtype or torch.bfloat16)
     from engine.cpu.backend import TorchBackend
 
     return TorchBackend(dtype, num_threads)

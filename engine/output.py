@@ -64,7 +64,8 @@ class SampleText:
     def update(self, output: TokenOutput) -> SampleUpdate:
         """What the output adds; nothing may follow one with a finish reason."""
         text, matched = self._push(output)
-        reason, stop_reason = output.finish_reason, self._stop_reason(output)
+        reason = output.finish_reason
+        stop_reason: str | int | None = self._stop_reason(output)
         if matched is not None:
             ended_by_text, reason, stop_reason = reason is None, "stop", matched
         else:

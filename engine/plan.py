@@ -9,7 +9,7 @@ from engine.sequence import Sequence
 
 
 class PlanRow(NamedTuple):
-    """Compute tokens `start` to `start + num_tokens` of a sequence; `samples`: its next token too."""
+    """Compute `num_tokens` tokens of a sequence from `start` on; `samples`: its next token too."""
 
     sequence: Sequence
     start: int

@@ -5,22 +5,31 @@ from __future__ import annotations
 from engine.kv.cache import BlockTable
 from engine.kv.chain import PageChain
 from engine.request import EngineRequest, TokenLogprobs
+from engine.token_counts import TokenCounts
+
+# Below it a division overflows before the softmax does; vLLM takes the same for greedy.
+MIN_TEMPERATURE = 1e-5
 
 
 class Sequence:
     """The tokens of a request, how many of them are computed, and what it holds.
 
-    `token_ids` is the prompt and, after it, the output. `max_tokens` bounds the output. `key`
-    orders requests, smaller first. While running it has a `table`, a `seat` (its row in the
-    runner's device tables) and an `admission` number that no other stay on any seat has.
+    `token_ids` is the prompt and, after it, the output. `max_tokens` bounds the output. `draws` is
+    false for greedy sampling. `key` orders requests, smaller first. While running it has a `table`,
+    a `seat` (its row in the runner's tables) and an `admission` number that no other stay on any
+    seat has.
     """
 
     __slots__ = (
         "admission",
         "cached_tokens",
         "chain",
+        "counts",
+        "draws",
+        "edits_logits",
         "end_ids",
         "first_cached_tokens",
+        "has_penalties",
         "key",
         "max_tokens",
         "num_computed",
@@ -56,6 +65,14 @@ class Sequence:
         self.end_ids = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
             self.end_ids |= frozenset(request.eos_token_ids)
+        self.draws = params.temperature >= MIN_TEMPERATURE
+        self.has_penalties = (
+            params.repetition_penalty != 1.0
+            or params.presence_penalty != 0.0
+            or params.frequency_penalty != 0.0
+        )
+        self.edits_logits = self.has_penalties or bool(params.logit_bias or params.min_tokens)
+        self.counts: TokenCounts | None = None
         self.chain = PageChain(self.token_ids, block_size)
         self.table: BlockTable | None = None
         self.seat = -1

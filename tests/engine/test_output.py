@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def passed_through(stops: tuple[str, ...], include: bool, pieces: list[str]) -> 
 )
 def test_how_the_text_is_cut_does_not_matter(text, stops, include, cuts):
     edges = [0, *sorted(min(c, len(text)) for c in cuts), len(text)]
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(edges)]
     cut = passed_through(tuple(stops), include, pieces)
     assert cut == passed_through(tuple(stops), include, [text])
     ends = [text.find(s) + len(s) for s in stops if s in text]

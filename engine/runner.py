@@ -1,0 +1,191 @@
+"""Runs plans on the device: stages, forwards, samples, reads back."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.attention import create_backend
+from engine.config import EngineConfig
+from engine.devices import choose_device, device_name, process_bytes
+from engine.logprobs import LogprobTensors, logprobs_of
+from engine.memory_plan import MemoryPlanner
+from engine.models.folder import ModelFolder
+from engine.models.progress import Progress
+from engine.models.weights import load_decoder
+from engine.plan import Plan, RunnerMemory, StepResult
+from engine.request import TokenLogprobs
+from engine.sampling import SamplingStep, sample
+from engine.sequence import Sequence
+from engine.staging import Stager, num_prompt_logprobs
+from engine.warmup import WarmUp
+
+DTYPES: Final = {
+    "auto": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
+
+
+class Launched(NamedTuple):
+    """A step under way; on CUDA its tensors are filled once `end` has passed."""
+
+    plan: Plan
+    tokens: Tensor
+    logprobs: LogprobTensors | None
+    prompt_logprobs: LogprobTensors | None
+    begin: torch.cuda.Event | None
+    end: torch.cuda.Event | None
+    busy_ns: int
+
+
+class ModelRunner:
+    """Owns the weights and the page pools, one pool per layer.
+
+    Raises: EngineError from the constructor if the model cannot be read or does not fit.
+    """
+
+    def __init__(self, config: EngineConfig, folder: ModelFolder, progress: Progress) -> None:
+        shape, scheduler = folder.config, config.scheduler
+        self.device = choose_device(config)
+        backend = create_backend(self.device, DTYPES[config.dtype], config.num_threads)
+        planner = MemoryPlanner(config, shape, backend.dtype, self.device)
+        max_len = planner.before_loading().max_model_len
+        self._decoder = load_decoder(folder, backend, progress, config.seed)
+        warm_up = WarmUp(self._decoder.forward, backend, shape, config.block_size)
+        max_tokens = max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
+        self._activation_bytes = warm_up.run(max_tokens, scheduler.max_num_seqs, max_len, progress)
+        pages = planner.after_loading(self._activation_bytes)
+        self.num_pages, self.page_bytes, self.max_model_len = pages
+        self._weights_bytes = planner.weights_bytes
+        self._vocab_size = shape.vocab_size
+        self._pools = [
+            backend.allocate_pool(
+                self.num_pages, shape.num_kv_heads, config.block_size, shape.head_dim
+            )
+            for _ in range(shape.num_layers)
+        ]
+        # Without chunked prefill a whole prompt is one step.
+        longest = max(scheduler.max_num_batched_tokens, self.max_model_len)
+        self._stager = Stager(
+            self.device, config.block_size, scheduler.max_num_seqs, longest, self.max_model_len
+        )
+        self._tokens_host = torch.empty(
+            scheduler.max_num_seqs, dtype=torch.int64, pin_memory=self._on_cuda
+        )
+        self._device_name = device_name(self.device)
+
+    @property
+    def _on_cuda(self) -> bool:
+        return bool(self.device.type == "cuda")
+
+    def launch(self, plan: Plan) -> Launched:
+        """Starts a step. On the CPU it is done on return; on CUDA the host goes on at once."""
+        with torch.inference_mode():
+            return self._launch(plan)
+
+    def _launch(self, plan: Plan) -> Launched:
+        batch = self._stager.stage(plan)
+        sampling = [row.sequence for row in plan.rows if row.samples]
+        step = SamplingStep.of(sampling, self._vocab_size, self.device)
+        begin_ns = time.monotonic_ns()
+        begin = self._mark()
+        logits = self._decoder.forward(batch, self._pools)
+        sampled = logits[: len(sampling)]
+        tokens = sample(sampled, step)
+        logprobs = self._logprobs(sampled, tokens, sampling)
+        prompt_logprobs = self._prompt_logprobs(logits[len(sampling) :], plan)
+        if self._on_cuda:
+            tokens = self._tokens_host[: len(tokens)].copy_(tokens, non_blocking=True)
+        end = self._mark()
+        busy_ns = 0 if self._on_cuda else time.monotonic_ns() - begin_ns
+        return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns)
+
+    def collect(self, launched: Launched) -> StepResult:
+        """Waits for a step and gives what came of it."""
+        begin, end, busy_ns, device_ns = launched.begin, launched.end, launched.busy_ns, None
+        if begin is not None and end is not None:
+            begin_ns = time.monotonic_ns()
+            end.synchronize()
+            busy_ns = time.monotonic_ns() - begin_ns
+            device_ns = int(begin.elapsed_time(end) * 1e6)
+        return StepResult(
+            launched.tokens.tolist(),
+            _sampled_entries(launched),
+            _prompt_entries(launched),
+            busy_ns,
+            device_ns,
+        )
+
+    def memory(self) -> RunnerMemory:
+        """Where the device's memory went; on the CPU pages count from their first use on."""
+        if self._on_cuda:
+            free, total = torch.cuda.mem_get_info(self.device)
+            kv_bytes, total_bytes = self.num_pages * self.page_bytes, total - free
+        else:
+            kv_bytes = self._stager.tables.num_touched_pages * self.page_bytes
+            total_bytes = process_bytes()
+        return RunnerMemory(
+            self._device_name,
+            self._weights_bytes,
+            kv_bytes,
+            self._activation_bytes,
+            0,
+            total_bytes,
+        )
+
+    def _mark(self) -> torch.cuda.Event | None:
+        if not self._on_cuda:
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _logprobs(
+        self, logits: Tensor, tokens: Tensor, sequences: list[Sequence]
+    ) -> LogprobTensors | None:
+        wanted = [i for i, s in enumerate(sequences) if s.params.logprobs is not None]
+        if not wanted:
+            return None
+        rows = torch.tensor(wanted, device=self.device)
+        num_top = max(sequences[i].params.logprobs or 0 for i in wanted)
+        return logprobs_of(logits[rows], tokens[rows], num_top)
+
+    def _prompt_logprobs(self, logits: Tensor, plan: Plan) -> LogprobTensors | None:
+        if not len(logits):
+            return None
+        followers: list[int] = []
+        num_top = 0
+        for row in plan.rows:
+            sequence = row.sequence
+            if sequence.wants_prompt_logprobs:
+                first = row.start + 1
+                followers += sequence.token_ids[first : first + num_prompt_logprobs(row)]
+                num_top = max(num_top, sequence.params.prompt_logprobs or 0)
+        return logprobs_of(logits, torch.tensor(followers, device=self.device), num_top)
+
+
+def _sampled_entries(launched: Launched) -> list[TokenLogprobs | None] | None:
+    if launched.logprobs is None:
+        return None
+    counts = [row.sequence.params.logprobs for row in launched.plan.rows if row.samples]
+    entries = iter(launched.logprobs.entries([count for count in counts if count is not None]))
+    return [None if count is None else next(entries) for count in counts]
+
+
+def _prompt_entries(launched: Launched) -> dict[int, list[TokenLogprobs]]:
+    if launched.prompt_logprobs is None:
+        return {}
+    wanting = [row for row in launched.plan.rows if row.sequence.wants_prompt_logprobs]
+    num_tops: list[int] = []
+    for row in wanting:
+        num_tops += [row.sequence.params.prompt_logprobs or 0] * num_prompt_logprobs(row)
+    entries = iter(launched.prompt_logprobs.entries(num_tops))
+    return {
+        row.sequence.number: [next(entries) for _ in range(num_prompt_logprobs(row))]
+        for row in wanting
+    }

@@ -1,0 +1,180 @@
+"""From a plan to the tensors of one forward pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.batch import Batch
+from engine.plan import Plan, PlanRow
+from engine.sequence import Sequence
+
+ALIGNMENT: Final = 16
+NEVER: Final = -1
+
+
+class UploadBuffer:
+    """One run of host bytes that the arrays of a step lie in, and goes to the device in one copy.
+
+    Pinned, with a twin on the device, for CUDA; on the CPU the arrays are the tensors. Valid until
+    the next `begin`, so the step before must be done with it by then.
+    """
+
+    def __init__(self, num_bytes: int, device: torch.device) -> None:
+        on_cpu = device.type == "cpu"
+        self._host = torch.empty(num_bytes, dtype=torch.uint8, pin_memory=not on_cpu)
+        self._bytes = self._host.numpy()
+        self._device = self._host if on_cpu else torch.empty_like(self._host, device=device)
+        self._end = 0
+        self._is_device = on_cpu
+
+    def begin(self) -> None:
+        self._end = 0
+
+    def array(self, count: int, dtype: type[np.generic]) -> tuple[NDArray[np.generic], slice]:
+        """`count` numbers to be filled, and where their bytes lie."""
+        size = count * np.dtype(dtype).itemsize
+        place = slice(self._end, self._end + size)
+        self._end += -(-size // ALIGNMENT) * ALIGNMENT
+        return self._bytes[place].view(dtype), place
+
+    def upload(self) -> None:
+        """Starts the copy of everything filled since `begin`."""
+        if not self._is_device:
+            used = slice(0, self._end)
+            self._device[used].copy_(self._host[used], non_blocking=True)
+
+    def tensor(self, place: slice, dtype: torch.dtype) -> torch.Tensor:
+        """The device's view of an array."""
+        return self._device[place].view(dtype)
+
+
+class BlockTables:
+    """The block table of each seat, kept up to date by what changed."""
+
+    def __init__(self, num_seats: int, pages_per_seat: int) -> None:
+        self.array = np.zeros((num_seats, pages_per_seat), np.int32)
+        self.num_touched_pages = 0
+        self._admissions = [NEVER] * num_seats
+        self._num_known = [0] * num_seats
+
+    def update(self, sequence: Sequence) -> None:
+        """Makes the row of the sequence's seat equal to its pages."""
+        seat, pages = sequence.seat, sequence.pages
+        if self._admissions[seat] != sequence.admission:
+            self._admissions[seat] = sequence.admission
+            self._num_known[seat] = 0
+        known = self._num_known[seat]
+        if known != len(pages):
+            new = pages[known:]
+            self.array[seat, known : len(pages)] = new
+            self._num_known[seat] = len(pages)
+            self.num_touched_pages = max(self.num_touched_pages, max(new) + 1)
+
+
+class Stager:
+    """Builds the Batch of a plan in reused buffers; it is valid until the next `stage`."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        block_size: int,
+        max_num_seqs: int,
+        max_num_tokens: int,
+        max_model_len: int,
+    ) -> None:
+        pages_per_seat = -(-max_model_len // block_size)
+        self.tables = BlockTables(max_num_seqs, pages_per_seat)
+        self._block_size = block_size
+        per_seq = 4 * pages_per_seat + 8 + 8 + 4
+        num_bytes = max_num_seqs * per_seq + 4 * 8 * max_num_tokens + 16 * ALIGNMENT
+        self._buffer = UploadBuffer(num_bytes, device)
+
+    def stage(self, plan: Plan) -> Batch:
+        """The plan's tokens, and logits wanted of: each sampling row's last token, in plan order,
+        then every token whose successor's prompt log-probability is asked for."""
+        rows, buffer = plan.rows, self._buffer
+        query_lens = tuple([row.num_tokens for row in rows])
+        context_lens = tuple([row.start + row.num_tokens for row in rows])
+        width = -(-max(context_lens) // self._block_size)
+        buffer.begin()
+        token_ids, at_ids = buffer.array(plan.num_tokens, np.int64)
+        positions, at_positions = buffer.array(plan.num_tokens, np.int64)
+        slots, at_slots = buffer.array(plan.num_tokens, np.int64)
+        starts, at_starts = buffer.array(len(rows) + 1, np.int32)
+        lens, at_lens = buffer.array(len(rows), np.int32)
+        tables, at_tables = buffer.array(len(rows) * width, np.int32)
+        starts[0] = 0
+        np.cumsum(query_lens, out=starts[1:])
+        lens[:] = context_lens
+        self._fill_tables(rows, tables.reshape(len(rows), width))
+        self._fill_decode(rows[: plan.num_decode], token_ids, positions, slots)
+        offsets = starts.tolist()
+        for row, start in list(zip(rows, offsets[:-1], strict=True))[plan.num_decode :]:
+            chunk = slice(start, start + row.num_tokens)
+            self._fill_chunk(row, token_ids[chunk], positions[chunk], slots[chunk])
+        wanted = _logit_rows(rows, offsets)
+        logit_rows, at_logit_rows = buffer.array(len(wanted), np.int64)
+        logit_rows[:] = wanted
+        buffer.upload()
+        return Batch(
+            token_ids=buffer.tensor(at_ids, torch.int64),
+            positions=buffer.tensor(at_positions, torch.int64),
+            slots=buffer.tensor(at_slots, torch.int64),
+            block_tables=buffer.tensor(at_tables, torch.int32).view(len(rows), width),
+            query_starts=buffer.tensor(at_starts, torch.int32),
+            context_lens_device=buffer.tensor(at_lens, torch.int32),
+            logit_rows=buffer.tensor(at_logit_rows, torch.int64),
+            query_lens=query_lens,
+            context_lens=context_lens,
+        )
+
+    def _fill_tables(self, rows: list[PlanRow], tables: NDArray[np.generic]) -> None:
+        for row in rows:
+            self.tables.update(row.sequence)
+        seats = [row.sequence.seat for row in rows]
+        np.take(self.tables.array[:, : tables.shape[1]], seats, axis=0, out=tables)
+
+    def _fill_decode(
+        self,
+        rows: list[PlanRow],
+        token_ids: NDArray[np.generic],
+        positions: NDArray[np.generic],
+        slots: NDArray[np.generic],
+    ) -> None:
+        size, count = self._block_size, len(rows)
+        token_ids[:count] = [row.sequence.token_ids[row.start] for row in rows]
+        positions[:count] = [row.start for row in rows]
+        slots[:count] = [
+            row.sequence.pages[row.start // size] * size + row.start % size for row in rows
+        ]
+
+    def _fill_chunk(
+        self,
+        row: PlanRow,
+        token_ids: NDArray[np.generic],
+        positions: NDArray[np.generic],
+        slots: NDArray[np.generic],
+    ) -> None:
+        size, end = self._block_size, row.start + row.num_tokens
+        token_ids[:] = row.sequence.token_ids[row.start : end]
+        places = np.arange(row.start, end)
+        positions[:] = places
+        slots[:] = self.tables.array[row.sequence.seat, places // size] * size + places % size
+
+
+def _logit_rows(rows: list[PlanRow], starts: list[int]) -> list[int]:
+    """Offsets on the token axis: of the sampling rows first, then of prompt log-probabilities."""
+    wanted = [end - 1 for row, end in zip(rows, starts[1:], strict=True) if row.samples]
+    for row, start in zip(rows, starts[:-1], strict=True):
+        if row.sequence.wants_prompt_logprobs:
+            wanted.extend(range(start, start + num_prompt_logprobs(row)))
+    return wanted
+
+
+def num_prompt_logprobs(row: PlanRow) -> int:
+    """Of how many tokens of this row the successor belongs to the prompt."""
+    return max(0, min(row.start + row.num_tokens, row.sequence.num_prompt - 1) - row.start)

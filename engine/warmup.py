@@ -1,0 +1,87 @@
+"""The first passes through a new model: compile, pack, and see what memory a step takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from engine.attention import Backend, LayerPool
+from engine.batch import Batch
+from engine.models.config import ModelConfig
+from engine.models.progress import Progress
+
+Forward = Callable[[Batch, list[LayerPool]], Tensor]
+
+CPU_PREFILL_TOKENS: Final = 64
+# Copies of the logits that sampling makes at its worst, in fp32.
+SAMPLING_COPIES: Final = 6
+
+
+class WarmUp:
+    """Runs a decoder over made-up tokens that all lie in one page."""
+
+    def __init__(
+        self, forward: Forward, backend: Backend, shape: ModelConfig, block_size: int
+    ) -> None:
+        self._forward = forward
+        self._device = backend.device
+        self._vocab_size = shape.vocab_size
+        self._block_size = block_size
+        self._pools = [
+            backend.allocate_pool(1, shape.num_kv_heads, block_size, shape.head_dim)
+            for _ in range(shape.num_layers)
+        ]
+
+    def run(self, max_tokens: int, max_seqs: int, max_len: int, progress: Progress) -> int:
+        """Bytes that the largest step takes beside weights and pages; 0 on the CPU."""
+        if self._device.type != "cuda":
+            max_tokens, max_seqs = min(max_tokens, CPU_PREFILL_TOKENS), min(max_seqs, 2)
+        passes = [_split(max_tokens, max_len), [1] * max_seqs, [1]]
+        peak_bytes = 0
+        for done, query_lens in enumerate(passes):
+            progress("warmup", done, len(passes), "steps")
+            peak_bytes = max(peak_bytes, self._pass(query_lens))
+        progress("warmup", len(passes), len(passes), "steps")
+        return peak_bytes
+
+    def _pass(self, query_lens: list[int]) -> int:
+        on_cuda = self._device.type == "cuda"
+        if on_cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
+            before = torch.cuda.memory_allocated(self._device)
+        with torch.inference_mode():
+            self._forward(self._batch(query_lens), self._pools).argmax(-1)
+        if not on_cuda:
+            return 0
+        torch.cuda.synchronize(self._device)
+        sampling_bytes = SAMPLING_COPIES * 4 * len(query_lens) * self._vocab_size
+        peak_bytes = torch.cuda.max_memory_allocated(self._device) - before
+        torch.cuda.empty_cache()
+        return int(peak_bytes) + sampling_bytes
+
+    def _batch(self, query_lens: list[int]) -> Batch:
+        """Sequences without a context; every page of theirs is page 0."""
+        positions = torch.cat([torch.arange(n) for n in query_lens])
+        starts = torch.tensor([0, *query_lens]).cumsum(0)
+        width = -(-max(query_lens) // self._block_size)
+        on = self._device
+        return Batch(
+            token_ids=torch.zeros(len(positions), dtype=torch.int64, device=on),
+            positions=positions.to(on),
+            slots=(positions % self._block_size).to(on),
+            block_tables=torch.zeros(len(query_lens), width, dtype=torch.int32, device=on),
+            query_starts=starts.int().to(on),
+            context_lens_device=torch.tensor(query_lens, dtype=torch.int32).to(on),
+            logit_rows=(starts[1:] - 1).to(on),
+            query_lens=tuple(query_lens),
+            context_lens=tuple(query_lens),
+        )
+
+
+def _split(num_tokens: int, max_len: int) -> list[int]:
+    """Chunks of at most `max_len` that sum to `num_tokens`."""
+    whole, rest = divmod(num_tokens, max_len)
+    return [max_len] * whole + [rest] * (rest > 0)
