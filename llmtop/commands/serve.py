@@ -49,6 +49,13 @@ if TYPE_CHECKING:
 @click.option("--no-record", is_flag=True, help="Record no session.")
 @click.option("--keep-text", is_flag=True, help="Record prompts and answers too.")
 @click.option(
+    "--shutdown-timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that running requests have to end when the server is stopped.",
+)
+@click.option(
     "--no-observe",
     is_flag=True,
     help="No events at all, to measure what they cost. Needs --headless.",
@@ -109,6 +116,7 @@ def _config(model: str | None, listener: socket.socket, options: dict[str, Any])
         session_path=_session_path(engine.model, options["session"]) if record else None,
         keep_text=options["keep_text"],
         observe=not options["no_observe"],
+        drain_timeout_s=options["shutdown_timeout"],
     )
 
 
