@@ -16,6 +16,7 @@ ARCHITECTURES: Final = {
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
 }
+RANDOM_KEY: Final = "random_weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class RopeScaling:
 class ModelConfig:
     """The shape of one decoder. Layers from `first_window_layer` on see `sliding_window` tokens.
 
-    `random_seed` is set for models that have no weight files: theirs are drawn from it.
+    `random_weights` marks a shape without weight files: they are drawn when the model is loaded.
     """
 
     architecture: str
@@ -60,7 +61,7 @@ class ModelConfig:
     first_window_layer: int = 0
     eos_token_ids: tuple[int, ...] = ()
     bos_token_id: int | None = None
-    random_seed: int | None = None
+    random_weights: bool = False
 
     @property
     def num_parameters(self) -> int:
@@ -160,6 +161,7 @@ def _parse(raw: Mapping[str, Any], architecture: str) -> ModelConfig:
         first_window_layer=first_window,
         eos_token_ids=_token_ids(raw.get("eos_token_id")),
         bos_token_id=next(iter(_token_ids(raw.get("bos_token_id"))), None),
+        random_weights=bool(raw.get(RANDOM_KEY, False)),
     )
     _check_shape(config)
     return config

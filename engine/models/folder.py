@@ -13,7 +13,7 @@ INDEX_NAME = "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """`name` is what the server calls the model. A random model has a config and no files."""
+    """`name` is what the server calls the model. A random model's folder holds a config alone."""
 
     path: Path
     name: str
@@ -30,7 +30,7 @@ class ModelFolder:
 
     @property
     def is_random(self) -> bool:
-        return self.config.random_seed is not None
+        return self.config.random_weights
 
     def weight_files(self) -> list[Path]:
         """The safetensors files, one or the shards of the index. Raises: ModelError."""

@@ -1,0 +1,141 @@
+"""The torch backend: a decoder's operations on a CPU, as few and as large calls as torch allows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from engine.attention import LayerPool, Linear
+from engine.cpu.attention import DecodeGroup, PrefillChunk, Scratch, attention_parts
+from engine.cpu.linear import fastest_dtype, make_linear
+from engine.cpu.pages import allocate_pages, row_numbers, rows_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.batch import Batch
+
+# Up to here layer_norm of [x, -x] beats rms_norm, which torch puts together from eight calls:
+# 7 against 12.5 us for one row, 15 against 14 us for 8 (Xeon, bf16, 576 wide).
+FEW_ROWS = 4
+
+
+@dataclass(slots=True)
+class CpuPlan:
+    """What the layers of one pass share; filled by the first layer that needs it."""
+
+    batch: Batch
+    rows: Tensor | None = None
+    cos: Tensor | None = None
+    sin: Tensor | None = None
+    parts: dict[int | None, list[DecodeGroup | PrefillChunk]] = field(default_factory=dict)
+
+
+class TorchBackend:
+    """`dtype` None takes the one that this processor multiplies fastest."""
+
+    def __init__(self, dtype: torch.dtype | None = None, num_threads: int | None = None) -> None:
+        torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+        self.device = torch.device("cpu")
+        self.dtype = dtype or fastest_dtype()
+        self._scratch = Scratch(self.dtype)
+        self._doubled: dict[int, Tensor] = {}
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        return make_linear(weight, bias)
+
+    def allocate_pool(
+        self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
+    ) -> LayerPool:
+        return allocate_pages(num_pages, num_kv_heads, block_size, head_dim, self.dtype)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if x.shape[0] > FEW_ROWS:
+            return F.rms_norm(x, weight.shape, weight, eps)
+        # [x, -x] has mean 0, so its variance is the mean square of x.
+        width = weight.shape[0]
+        doubled = F.layer_norm(
+            torch.cat((x, -x), -1), (2 * width,), self._double(weight), None, eps
+        )
+        return doubled[..., :width]
+
+    def _double(self, weight: Tensor) -> Tensor:
+        """The weight twice, made once: norm weights live as long as the decoder and its backend."""
+        doubled = self._doubled.get(weight.data_ptr())
+        if doubled is None:
+            doubled = self._doubled[weight.data_ptr()] = torch.cat((weight, weight))
+        return doubled
+
+    def add_rms_norm(
+        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        residual = residual.add_(x)
+        return self.rms_norm(residual, weight, eps), residual
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+    def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> CpuPlan:
+        return CpuPlan(batch)
+
+    def rope_and_write(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        pool: LayerPool,
+        plan: CpuPlan,
+    ) -> Tensor:
+        if plan.rows is None or plan.cos is None or plan.sin is None:
+            plan.rows = row_numbers(plan.batch.slots, k.shape[1], pool.k.shape[2])
+            plan.cos, plan.sin = _turns(cos, sin, plan.batch.positions)
+        rotated = _rotate(_joined(q, k), plan.cos, plan.sin).to(self.dtype)
+        num_heads = q.shape[1]
+        rows = rows_of(pool)
+        rows = rows.view(-1, rows.shape[-1])
+        both = torch.cat((rotated[:, num_heads:], v), -1)
+        rows.index_copy_(0, plan.rows, both.view(-1, rows.shape[-1]))
+        return rotated[:, :num_heads]
+
+    def attend(
+        self, q: Tensor, pool: LayerPool, plan: CpuPlan, scale: float, window: int | None
+    ) -> Tensor:
+        parts = plan.parts.get(window)
+        if parts is None:
+            num_kv_heads, block_size = pool.k.shape[1:3]
+            parts = attention_parts(plan.batch, num_kv_heads, block_size, window, self.dtype)
+            plan.parts[window] = parts
+        if len(parts) == 1 and isinstance(parts[0].rows, slice):
+            return parts[0].attend(q, pool, scale, self._scratch)
+        out = q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
+        for part in parts:
+            out[part.rows] = part.attend(q[part.rows], pool, scale, self._scratch)
+        return out
+
+
+def _joined(q: Tensor, k: Tensor) -> Tensor:
+    """(T, H + H_kv, D) of both: a view where k follows q in memory, as after a fused product."""
+    num_heads, head_dim = q.shape[1:]
+    follows = k.data_ptr() == q.data_ptr() + num_heads * head_dim * q.element_size()
+    if follows and q.stride() == k.stride():
+        return q.as_strided((q.shape[0], num_heads + k.shape[1], head_dim), q.stride())
+    return torch.cat((q, k), 1)
+
+
+def _turns(cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """[cos, cos] and [-sin, sin] of each token, (T, 1, D)."""
+    c, s = cos[positions], sin[positions]
+    return torch.cat((c, c), -1)[:, None], torch.cat((-s, s), -1)[:, None]
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x cos + (its halves swapped) sin, in fp32."""
+    wide = x.float()
+    return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, -1), sin)
