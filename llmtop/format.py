@@ -74,6 +74,11 @@ def percent(part: float | None, whole: float = 100.0) -> str:
     return "<1%" if 0 < value < 0.5 else f"{value:.0f}%"
 
 
+def short_name(name: str) -> str:
+    """A request's name without what the API puts before all of them."""
+    return name.removeprefix("chatcmpl-").removeprefix("cmpl-") or name
+
+
 def nice_ceiling(value: float) -> float:
     """The least of 1, 2, 5 times a power of ten that is not below `value`; 1 for nothing."""
     if value <= 0:

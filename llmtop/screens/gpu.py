@@ -9,9 +9,9 @@ from textual.containers import Container
 
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
-from llmtop.widgets.devices import Devices
+from llmtop.widgets.gpuboard import GpuBoard
 from llmtop.widgets.memorysplit import MemorySplit
-from llmtop.widgets.processes import Processes
+from llmtop.widgets.processtable import ProcessTable
 
 SIDE_FROM: Final = 100
 _SIDE_WIDTH: Final = 46
@@ -29,10 +29,10 @@ class GpuPage(Page):
         self._has_device = False
 
     def compose(self) -> ComposeResult:
-        yield Devices(id="gpu-devices")
+        yield GpuBoard(id="gpu-devices")
         with Container(id="gpu-host"):
             yield MemorySplit(id="gpu-memory", top="├┤")
-            yield Processes(id="gpu-processes", top="├┤")
+            yield ProcessTable(id="gpu-processes", top="├┤")
 
     def show(self, view: View) -> None:
         has_device = bool(view.state.gpus.devices)
@@ -44,8 +44,8 @@ class GpuPage(Page):
     def lay_out(self, width: int, height: int) -> None:
         wide = width >= SIDE_FROM
         beside = wide and self._has_device
-        devices, host = self.query_one(Devices), self.query_one("#gpu-host")
-        memory, processes = self.query_one(MemorySplit), self.query_one(Processes)
+        devices, host = self.query_one(GpuBoard), self.query_one("#gpu-host")
+        memory, processes = self.query_one(MemorySplit), self.query_one(ProcessTable)
         self.styles.layout = "horizontal" if beside else "vertical"
         host.styles.layout = "vertical" if beside or not wide else "horizontal"
         host.styles.width = _SIDE_WIDTH if beside else "1fr"

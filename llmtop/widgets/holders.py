@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmtop.format import grouped, percent
+from llmtop.format import grouped, percent, short_name
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
 from llmtop.widgets.ownercolours import own_role
@@ -41,7 +41,7 @@ class Holders(Panel):
         rest = held[len(shown) :]
         if rest:
             more = sum(count for count, _ in rest)
-            rows.append(((f"  and {len(rest)} more with {grouped(more)}", "dim"),))
+            rows.append(((f"  and {len(rest)} more with {grouped(more)} pages", "dim"),))
         return rows
 
 
@@ -64,7 +64,8 @@ def _line(
 ) -> Row:
     role = "select" if request.request == selected else "text"
     shared = num_shared(pages, request.request)
-    text = f"{fit(request.name, 11)} {request.phase:<9}{grouped(count):>7} {grouped(shared):>6}"
+    name = fit(short_name(request.name), 11)
+    text = f"{name} {request.phase:<9}{grouped(count):>7} {grouped(shared):>6}"
     own = own_role(request.request)
     room = width - _COLUMNS - 3
     return (

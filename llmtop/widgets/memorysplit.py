@@ -39,8 +39,9 @@ class MemorySplit(Panel):
         rows = [stacked(drawn, total, width)]
         rows += [_part(name, amount, total, view.state) for name, amount in parts]
         rest = total - sum(amount for _, amount in parts)
-        word = "free" if view.state.memory.other_bytes is not None else "rest of the device"
-        rows.append((("· ", "faint"), *_numbers(word, rest, total)))
+        if rest >= 0:
+            known = view.state.memory.other_bytes is not None
+            rows.append((("· ", "faint"), *_numbers("free" if known else "not ours", rest, total)))
         return rows
 
 
@@ -49,13 +50,13 @@ def _part(name: str, amount: int, total: int, state: SessionState) -> Row:
     pages = state.pages
     aside = ""
     if name == "kv" and pages.num_pages:
-        aside = f", {percent(pages.used, pages.num_pages)} in use"
+        aside = f" {percent(pages.used, pages.num_pages)} used"
     return ((f"{glyph} ", role), *_numbers(name, amount, total), (aside, "dim"))
 
 
 def _numbers(name: str, amount: int, total: int) -> Row:
     return (
-        (f"{name:<19}", "dim"),
+        (f"{name:<13}", "dim"),
         (f"{size(amount):>9}", "value"),
         (f" {percent(amount, total):>4}", "dim"),
     )

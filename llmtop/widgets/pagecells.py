@@ -128,8 +128,8 @@ def _group_cell(pages: Pages, first: int, last: int) -> Span:
     return glyph, OWN[owners.pop() % NUM_COLOURS] if len(owners) == 1 else "text"
 
 
-def legend(per_cell: int) -> Row:
-    """What the glyphs and colours of the map mean."""
+def legend(per_cell: int, width: int) -> Row:
+    """What the glyphs and colours of the map mean, in fewer words where there is less room."""
     if per_cell == 1:
         return (
             ("█", "own0"),
@@ -137,17 +137,21 @@ def legend(per_cell: int) -> Row:
             ("▄", "own0"),
             (" filling  ", "dim"),
             ("3", "own0shared"),
-            (f" shared by 3 ({MANY}: 10 or more)  ", "dim"),
+            (f" shared by 3 ({MANY} 10 up)  " if width >= 68 else " shared  ", "dim"),
             ("░", "own0"),
             (" cached  ", "dim"),
             ("·", "free"),
-            (" free   colour: owner", "dim"),
+            (" free  ", "dim"),
+            ("colour", "own1"),
+            (" owner", "dim"),
         )
     return (
         ("▁▄█", "text"),
-        (f" share of {per_cell} pages in use  ", "dim"),
+        (f" share of {per_cell} pages used  ", "dim"),
         ("░", "cached"),
         (" only cached  ", "dim"),
         ("·", "free"),
-        (" all free   colour: sole owner", "dim"),
+        (" free  ", "dim"),
+        ("colour", "own1"),
+        (" sole owner", "dim"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmtop.format import NONE, grouped, percent, seconds
+from llmtop.format import NONE, grouped, percent, seconds, short_name
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.ownercolours import own_role
@@ -68,7 +68,7 @@ def _owner(state: SessionState, page: int) -> Row:
 
 def _name(state: SessionState, request: int) -> str:
     view = state.requests.get(request)
-    return f"request {request}" if view is None else clean_line(view.name)
+    return f"request {request}" if view is None else clean_line(short_name(view.name))
 
 
 def _references(state: SessionState, page: int, refs: int) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual import events
 from textual.message import Message
 
 from llmtop.format import grouped
 from llmtop.viewmodel import View
+from llmtop.widgets.chart import area
 from llmtop.widgets.pagecells import Grid, grid_for, legend, map_lines
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row
+from llmtop.widgets.rows import EMPTY, Row
+from profiler.folds import seconds
 from profiler.folds.pages import Pages
+from profiler.state import SessionState
+
+_HISTORY_FROM: Final = 7
 
 
 class PageMap(Panel):
@@ -59,8 +66,8 @@ class PageMap(Panel):
         pages = view.state.pages
         picked = _held(pages, view.model.selected)
         lines = map_lines(pages, self.grid, _cursor(view), picked)
-        lines += [()] * (height - 1 - len(lines))
-        return [*lines, legend(self.grid.per_cell)]
+        lines += history(view.state, width, height - 1 - len(lines))
+        return [*lines, legend(self.grid.per_cell, width)]
 
     def _grid(self, view: View) -> Grid:
         width, height = self.inner
@@ -80,6 +87,17 @@ class PageMap(Panel):
         page = self.grid.page_at(event.x - left, event.y - top)
         if page is not None:
             self.post_message(self.Picked(page))
+
+
+def history(state: SessionState, width: int, height: int) -> list[Row]:
+    """`height` rows: where the map leaves room, the pages used in each of the newest seconds."""
+    if height < _HISTORY_FROM:
+        return [EMPTY] * height
+    num_pages = state.pages.num_pages
+    shown = min(2 * width, seconds.CAPACITY)
+    title = f"pages used, 0-{grouped(num_pages)}, newest {shown} s"
+    chart = area(state.seconds.series("pages_used"), width, height - 3, num_pages, "used")
+    return [EMPTY, ((title, "dim"),), *chart, EMPTY]
 
 
 def _cursor(view: View) -> int:
