@@ -143,17 +143,18 @@ class AsyncEngine:
         for generation in list(dict.fromkeys(self._owners.values())):
             self._fail(generation, error)
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Takes no more orders; whether those in flight ended in time. The rest is aborted."""
+    async def drain(self, timeout_s: float) -> None:
+        """Takes no more orders and waits until those in flight have ended, or the time is up."""
         if self.state != "failed":
             self.state = "draining"
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
-        generations = list(dict.fromkeys(self._owners.values()))
-        for generation in generations:
-            self.cancel(generation, "shutdown")
+
+    def drop_all(self, reason: str) -> None:
+        """Ends what is still in flight without its answer."""
+        for generation in list(dict.fromkeys(self._owners.values())):
+            self.cancel(generation, reason)
             generation.fail(NotServingError("the server was stopped before the answer was whole"))
-        return not generations
 
     def _fail(self, generation: Generation, error: EngineError) -> None:
         self.cancel(generation, f"error: {error.message}")

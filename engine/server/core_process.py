@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import msgspec
 import zmq
 
+from engine.config import EngineConfig
 from engine.errors import EngineError, InvalidRequestError, QueueFullError
 from engine.request import EngineRequest, TokenOutput
 from engine.server.wire import (
@@ -70,7 +71,8 @@ class Link:
             data = self._socket.recv(0 if block else zmq.DONTWAIT)
         except zmq.Again:
             return None
-        return self._decoder.decode(data)
+        command: Command = self._decoder.decode(data)
+        return command
 
     def close(self) -> None:
         self._socket.close()
@@ -93,6 +95,7 @@ class CoreLoop:
         while self._take_commands():
             outputs = self._engine.step() if self._engine.has_work else []
             self._report(outputs)
+        self._report([])
 
     def _take_commands(self) -> bool:
         command = self._link.receive(block=not self._engine.has_work)
@@ -154,6 +157,9 @@ def die_with_parent(wait_for_end: Callable[[], None]) -> None:
 
 def serve_core(order: CoreOrder, link: Link) -> None:
     """Loads the model and steps it until a Shutdown. Raises: EngineError."""
+    from engine.core import EngineCore
+    from engine.loading import Loaded
+    from engine.models.progress import Progress
     from engine.models.registry import ModelRegistry
 
     events: list[AnyEvent] = []
@@ -161,16 +167,24 @@ def serve_core(order: CoreOrder, link: Link) -> None:
     def progress(phase: str, done: int, total: int, unit: str) -> None:
         link.send(Outputs([], [Phase(time.monotonic_ns(), phase, done, total, unit)]))
 
-    cache_dir = Path(order.cache_dir)
-    folder = ModelRegistry(cache_dir).resolve(order.config.model, progress)
-    link.send(Located(str(folder.path), folder.name))
-    from engine.core import EngineCore  # torch: seconds, so the server hears of us before it
+    def load(config: EngineConfig, cache_dir: Path, progress: Progress) -> Loaded:
+        folder = ModelRegistry(cache_dir).resolve(config.model, progress)
+        link.send(Located(str(folder.path), folder.name))
+        from engine.runner import ModelRunner  # torch: seconds, so the server hears of us before
 
-    core = EngineCore(order.config, cache_dir, events.append, progress)
+        return Loaded(folder, ModelRunner(config, folder, progress))
+
+    emit = events.append if order.observe else _ignore
+    core = EngineCore(order.config, Path(order.cache_dir), emit, progress, load=load)
     link.send(Ready(core.session_start()))
+    # What is here now stays: the collector need not look at it again in the middle of a step.
     gc.collect()
     gc.freeze()
     CoreLoop(core, link, events).run()
+
+
+def _ignore(event: AnyEvent) -> None:
+    pass
 
 
 def main() -> int:

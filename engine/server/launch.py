@@ -26,7 +26,11 @@ class CoreLaunch:
     """
 
     def __init__(
-        self, config: EngineConfig, cache_dir: Path, command: tuple[str, ...] | None = None
+        self,
+        config: EngineConfig,
+        cache_dir: Path,
+        observe: bool = True,
+        command: tuple[str, ...] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="llmtop-"))  # mkdtemp makes it 0700
         self.endpoint = f"ipc://{self.folder / 'core'}"
@@ -37,7 +41,7 @@ class CoreLaunch:
             stderr=subprocess.STDOUT,
             env=_environment(),
         )
-        order = CoreOrder(config, str(cache_dir), self.endpoint)
+        order = CoreOrder(config, str(cache_dir), self.endpoint, observe)
         self._stdin = _pipe(self.process.stdin)
         self._stdin.write(msgspec.json.encode(order) + b"\n")
         self._stdin.flush()

@@ -10,11 +10,13 @@ from profiler.events import AnyEvent, SessionStart
 
 
 class CoreOrder(msgspec.Struct, frozen=True):
-    """The first line of the core's standard input, in JSON. `endpoint` is a pyzmq address."""
+    """The first line of the core's standard input, in JSON. `endpoint` is a pyzmq address;
+    without `observe` the core emits no events."""
 
     config: EngineConfig
     cache_dir: str
     endpoint: str
+    observe: bool = True
 
 
 class Add(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -1,0 +1,27 @@
+"""What a server process is told at its start."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.config import EngineConfig
+
+
+class ServeConfig(msgspec.Struct, frozen=True):
+    """`socket_fd` is a listening socket that the process inherited; without one it opens `host`
+    and `port` itself. `session_path` None records into a new file under the data folder.
+    `observe` False switches off every event, the recording and the samplers: for measuring what
+    they cost. A stop waits up to `drain_timeout_s` for the requests that run.
+    """
+
+    engine: EngineConfig = EngineConfig()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    socket_fd: int | None = None
+    api_key: str | None = None
+    served_model_name: str | None = None
+    record: bool = True
+    session_path: str | None = None
+    keep_text: bool = False
+    observe: bool = True
+    drain_timeout_s: float = 30.0

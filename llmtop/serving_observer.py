@@ -1,0 +1,121 @@
+"""The bus of a server process, and all who watch it: state, stream, samplers, recording."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
+
+
+from engine.server.event_feed import EventFeed
+from engine.server.process_meter import ProcessMeter
+from llmtop.sanitize import clean_line
+from llmtop.serving_config import ServeConfig
+from profiler.bus import Bus
+from profiler.events import AnyEvent, Log
+from profiler.follower import Follower
+
+FOLD_S: Final = 0.25
+SAMPLE_EVERY: Final = 4  # folds
+METRICS_NS: Final = 500_000_000
+MAX_LOG_CHARS: Final = 1000
+
+
+class Observer:
+    """Publishes what happens. Lives on the event loop; `publish_soon` may be called anywhere.
+
+    `hear` is told each event too, observed or not: it is what a server without dashboard says.
+    """
+
+    def __init__(self, config: ServeConfig, hear: Callable[[AnyEvent], None]) -> None:
+        self.session = uuid4().hex
+        self.recording: str | None = None
+        self._observe = config.observe
+        self._hear = hear
+        self._bus = Bus()
+        self._follower = Follower(self._bus)
+        self.feed = EventFeed(self._bus, self._follower.keyframe)
+        self._loop = asyncio.get_running_loop()
+        self._page = b""
+        self._page_ns = 0
+        self._meters: list[ProcessMeter] = []
+        self._beating: asyncio.Task[None] | None = None
+
+    def start(self, pids: dict[str, int]) -> None:
+        """Begins to sample these processes, by role, and the devices."""
+        if self._observe:
+            self._meters = [ProcessMeter(role, pid) for role, pid in pids.items()]
+            self._beating = asyncio.create_task(self._beat())
+
+    def publish(self, event: AnyEvent) -> None:
+        self._hear(event)
+        if self._observe:
+            self._bus.publish(event)
+            self.feed.wake()
+
+    def publish_soon(self, event: AnyEvent) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody watches any more
+            self._loop.call_soon_threadsafe(self.publish, event)
+
+    def log(self, level: str, source: str, text: str) -> None:
+        line = clean_line(text)[:MAX_LOG_CHARS]
+        self.publish(Log(time.monotonic_ns(), level, source, line))
+
+    def metrics(self) -> bytes:
+        """A Prometheus page that is at most half a second old."""
+        from profiler.prometheus import render
+
+        now_ns = time.monotonic_ns()
+        if not self._page or now_ns - self._page_ns > METRICS_NS:
+            with self._follower.read() as state:
+                self._page = render(state)
+            self._page_ns = now_ns
+        return self._page
+
+    async def stop(self, clean: bool) -> None:
+        """Ends the stream and the recording, with all that was published."""
+        if self._beating is not None:
+            self._beating.cancel()
+        self.feed.close()
+
+    async def _beat(self) -> None:
+        """Folds now and then, so that a keyframe or a page of metrics never has to wait for it."""
+        beats = 0
+        while True:
+            if beats % SAMPLE_EVERY == 0:
+                self._sample()
+            self._follower.catch_up()
+            beats += 1
+            await asyncio.sleep(FOLD_S)
+
+    def _sample(self) -> None:
+        now_ns = time.monotonic_ns()
+        for meter in self._meters:
+            sample = meter.sample(now_ns)
+            if sample is not None:
+                self.publish(sample)
+
+
+class LogRelay(logging.Handler):
+    """Turns warnings and errors of the libraries into log events."""
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__(logging.WARNING)
+        self._observer = observer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().strip()
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            text = f"{text}: {type(error).__name__}: {error}"
+        event = Log(
+            time.monotonic_ns(),
+            record.levelname.lower(),
+            "server",
+            clean_line(text)[:MAX_LOG_CHARS],
+        )
+        self._observer.publish_soon(event)

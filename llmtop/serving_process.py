@@ -1,0 +1,235 @@
+"""The life of a server process: start, serve, drain, stop, or die with a clear word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from engine.errors import EngineError
+from engine.models.folder import ModelFolder
+from engine.models.tokenizer import Tokenizer
+from engine.request import TokenOutput
+from engine.server.app import Observed, create_app
+from engine.server.async_engine import AsyncEngine, ServedModel
+from engine.server.client import CoreClient
+from engine.server.launch import CoreLaunch
+from engine.server.wire import Ready, Refused
+from llmtop import __version__
+from llmtop.commands.listen import url_of
+from llmtop.serving_config import ServeConfig
+from llmtop.serving_observer import LogRelay, Observer
+from llmtop.serving_progress import Progress
+from profiler.events import SCHEMA_VERSION, AnyEvent, Phase
+
+CORE_STOP_S: Final = 5.0
+LAST_RESPONSES_S: Final = 3
+# Longer than the usual client keeps an idle connection, so that it is not the server who closes
+# one that a request is just being sent on.
+KEEP_ALIVE_S: Final = 75
+INTERRUPTED: Final = 130
+STDIN: Final = 0
+
+
+class HttpServer(uvicorn.Server):
+    """Leaves signals to us: a stop drains first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class ServerProcess:
+    """Hears the core, feeds the engine and the observer. Lives on the event loop.
+
+    `say` gets what a person may want to read on the way, `announce` the one line that says where
+    the server is, once it is ready. With `lifeline`, the end of standard input asks for a stop.
+    """
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        launch: CoreLaunch,
+        listener: socket.socket,
+        say: Callable[[str], None],
+        announce: Callable[[str], None],
+        lifeline: bool,
+    ) -> None:
+        self._config = config
+        self._listener = listener
+        self._announce = announce
+        self._lifeline = lifeline
+        self._engine = AsyncEngine()
+        self._observer = Observer(config, Progress(say).hear)
+        self._client = CoreClient(launch, self)
+        self._tokenizer: Tokenizer | None = None
+        self._ready: Ready | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._end = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._signal = 0
+        self._failure: EngineError | None = None
+
+    async def run(self) -> int:
+        """The exit code. Raises: EngineError if the core failed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        relay = LogRelay(self._observer)
+        logging.getLogger().addHandler(relay)
+        server = self._http_server()
+        serving = asyncio.create_task(server.serve([self._listener]))
+        if self._lifeline:
+            threading.Thread(target=_wait_for_stdin, args=(loop, self.stop), daemon=True).start()
+        self._observer.start({"server": os.getpid(), "core": self._client.pid})
+        try:
+            await self._end.wait()
+            await self._wind_up()
+        finally:
+            server.should_exit = True
+            await serving
+            logging.getLogger().removeHandler(relay)
+        if self._failure is not None:
+            raise self._failure
+        return INTERRUPTED if self._signal == signal.SIGINT else 0
+
+    def stop(self) -> None:
+        """Drains and ends; called again, ends without waiting for the requests that run."""
+        if self._end.is_set():
+            self._hurry.set()
+        self._end.set()
+
+    def _on_signal(self, number: int) -> None:
+        self._signal = self._signal or number
+        self.stop()
+
+    def _http_server(self) -> HttpServer:
+        config = self._config
+        observed = Observed(self._observer.metrics, self._observer.feed, self._hello)
+        app = create_app(
+            self._engine,
+            observed,
+            version=__version__,
+            api_keys=(config.api_key,) if config.api_key else (),
+        )
+        return HttpServer(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=LAST_RESPONSES_S,
+            )
+        )
+
+    def _hello(self) -> dict[str, object]:
+        return {
+            "schema": SCHEMA_VERSION,
+            "version": __version__,
+            "model": self._names()[0],
+            "session": self._observer.session,
+        }
+
+    def _names(self) -> tuple[str, ...]:
+        """What clients may call the model: as the server was told to, or its own name and the one
+        that the person typed."""
+        if self._config.served_model_name:
+            return (self._config.served_model_name,)
+        typed = self._config.engine.model
+        own = self._ready.session.model if self._ready is not None else typed
+        return tuple(dict.fromkeys((own, typed)))
+
+    # What the core reports.
+
+    def on_located(self, path: str, name: str) -> None:
+        task = asyncio.create_task(self._load_tokenizer(Path(path), name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def on_ready(self, ready: Ready) -> None:
+        self._ready = ready
+        self._observer.publish(ready.session)
+        self._serve_if_ready()
+
+    def on_outputs(self, outputs: list[TokenOutput]) -> None:
+        self._engine.take(outputs)
+
+    def on_events(self, events: list[AnyEvent]) -> None:
+        for event in events:
+            self._observer.publish(event)
+
+    def on_refused(self, refused: Refused) -> None:
+        self._engine.refuse(refused)
+
+    def on_output_line(self, line: str) -> None:
+        self._observer.log("info", "core", line)
+
+    def on_failed(self, error: EngineError) -> None:
+        self._failure = error
+        self._observer.log("error", "core", error.message)
+        self._engine.fail(error)
+        self._end.set()
+
+    async def _load_tokenizer(self, path: Path, name: str) -> None:
+        try:
+            self._tokenizer = await asyncio.to_thread(_open_tokenizer, path, name)
+        except EngineError as error:
+            self.on_failed(error)
+        self._serve_if_ready()
+
+    def _serve_if_ready(self) -> None:
+        if self._ready is None or self._tokenizer is None:
+            return
+        session = self._ready.session
+        self._engine.serve(self._client, ServedModel(self._names(), self._tokenizer, session))
+        # What is here now stays: the collector need not look at it again while tokens wait.
+        gc.collect()
+        gc.freeze()
+        self._observer.publish(Phase(time.monotonic_ns(), "ready"))
+        recording = self._observer.recording or "not recorded"
+        self._announce(f"ready: {url_of(self._listener)} model {self._names()[0]} {recording}")
+
+    async def _wind_up(self) -> None:
+        """Ends the requests, then the core, then the stream and the recording."""
+        if self._failure is None:
+            self._observer.publish(Phase(time.monotonic_ns(), "drain"))
+            await self._drain()
+        await self._client.stop(CORE_STOP_S)
+        self._observer.publish(Phase(time.monotonic_ns(), "stopped"))
+        await self._observer.stop(clean=self._failure is None)
+
+    async def _drain(self) -> None:
+        draining = asyncio.create_task(self._engine.drain(self._config.drain_timeout_s))
+        hurrying = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        draining.cancel()
+        num_dropped = self._engine.num_unfinished
+        self._engine.drop_all("shutdown")
+        if num_dropped:
+            self._observer.log("warning", "server", f"{num_dropped} requests were cut short")
+
+
+def _open_tokenizer(path: Path, name: str) -> Tokenizer:
+    return Tokenizer.load(ModelFolder.open(path, name))
+
+
+def _wait_for_stdin(loop: asyncio.AbstractEventLoop, at_end: Callable[[], None]) -> None:
+    while os.read(STDIN, 1 << 10):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped
+        loop.call_soon_threadsafe(at_end)
