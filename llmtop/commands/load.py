@@ -63,6 +63,12 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
 @click.option("--shared-prefix-len", type=click.IntRange(min=1), help="With so many tokens.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True)
 @click.option("--ignore-eos/--no-ignore-eos", default=True, show_default=True)
+@click.option(
+    "--continuous-usage/--no-continuous-usage",
+    default=True,
+    show_default=True,
+    help="Ask for a token count in each chunk. OpenAI itself knows neither this nor ignore_eos.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--goodput", metavar="NAME:MS,...", help=f"Objectives: any of {', '.join(OBJECTIVES)}."
@@ -130,6 +136,7 @@ def _spec(url: str, options: dict[str, Any]) -> LoadSpec:
         shared_prefix_share=share,
         shared_prefix_tokens=prefix_tokens or 0,
         ignore_eos=options["ignore_eos"],
+        continuous_usage=options["continuous_usage"],
         temperature=options["temperature"],
         seed=options["seed"],
         timeout_s=options["timeout_s"],

@@ -34,8 +34,10 @@ class LoadClient:
             "max_tokens": prompt.max_tokens,
             "temperature": spec.temperature,
             "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            "stream_options": {"include_usage": True},
         }
+        if spec.continuous_usage:
+            body["stream_options"]["continuous_usage_stats"] = True
         if spec.endpoint == "completions":
             body["prompt"] = prompt.text
         else:

@@ -70,6 +70,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
 
     A share of `shared_prefix_share` (0 to 1) of the requests begins with the same
     `shared_prefix_tokens` tokens; those count towards the prompt's length.
+
+    `ignore_eos` and `continuous_usage` (each chunk tells its tokens) go beyond OpenAI's own API.
     """
 
     base_url: str
@@ -86,6 +88,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     shared_prefix_share: float = 0.0
     shared_prefix_tokens: int = 0
     ignore_eos: bool = True
+    continuous_usage: bool = True
     temperature: float = 0.0
     seed: int = 0
     timeout_s: float = 600.0
