@@ -226,6 +226,14 @@ class MemorySample(Event, frozen=True, gc=False):
     total_bytes: int
 
 
+class Recording(Event, frozen=True, gc=False):
+    """The session file, once a second: its size with its log. `error` says why recording ended and
+    is "" while it goes on."""
+
+    file_bytes: int
+    error: str = ""
+
+
 class Log(Event, frozen=True, gc=False):
     """`level` is debug, info, warning or error; `source` the part that speaks."""
 
@@ -258,6 +266,7 @@ AnyEvent = (
     | GpuAbsent
     | ProcessSample
     | MemorySample
+    | Recording
     | Log
     | Dropped
 )

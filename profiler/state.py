@@ -27,6 +27,7 @@ from profiler.events import (
     PageKeyframe,
     Phase,
     ProcessSample,
+    Recording,
     RequestAborted,
     RequestFinished,
     RequestFirstToken,
@@ -73,13 +74,15 @@ class StateFrame(msgspec.Struct, array_like=True):
     log_lines: list[Log]
     log_counts: dict[str, int]
     processes: dict[str, ProcessSample]
+    recording: Recording | None
     drops: int
 
 
 class SessionState:
     """All that is known of a session at `t_ns`, after the event of sequence number `seq`.
 
-    `drops` counts events that this reader lost; `processes` holds the newest sample of each role.
+    `drops` counts events that this reader lost; `processes` holds the newest sample of each role;
+    `recording` is what the recorder last said of its file, None when nobody records.
     The folds are read, never written, by whoever shows them.
     """
 
@@ -99,6 +102,7 @@ class SessionState:
         self.memory = MemoryProfiler(self.gpus)
         self.log = Logs()
         self.processes: dict[str, ProcessSample] = {}
+        self.recording: Recording | None = None
         self.drops = 0
         self._handlers: dict[type[Event], Callable[[Any], object]] = {
             SessionStart: self._session_start,
@@ -117,6 +121,7 @@ class SessionState:
             GpuAbsent: self.gpus.missing,
             ProcessSample: self._process,
             MemorySample: self.memory.sample,
+            Recording: self._recording,
             Log: self.log.log,
             Dropped: self._dropped,
         }
@@ -252,6 +257,9 @@ class SessionState:
         if event.role in self.processes or len(self.processes) < MAX_PROCESSES:
             self.processes[event.role] = event
 
+    def _recording(self, event: Recording) -> None:
+        self.recording = event
+
     def _dropped(self, event: Dropped) -> None:
         self.drops += event.count
 
@@ -275,6 +283,7 @@ class SessionState:
             list(self.log.lines),
             self.log.counts,
             self.processes,
+            self.recording,
             self.drops,
         )
         return packing.encode(frame)
@@ -309,6 +318,7 @@ class SessionState:
         self.log.lines.extend(frame.log_lines)
         self.log.counts = frame.log_counts
         self.processes = frame.processes
+        self.recording = frame.recording
         self.drops = frame.drops
 
 

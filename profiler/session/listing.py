@@ -1,0 +1,64 @@
+"""What recordings there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from profiler.errors import SessionFileError
+from profiler.session.reader import SessionReader
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """One file. `problem` says why it cannot be read, and then nothing but name and size is known.
+
+    `wall_ns` is the Unix time at which the recording begins. Without `clean_end` the recorder was
+    killed or is still writing.
+    """
+
+    path: Path
+    num_bytes: int
+    model: str = ""
+    wall_ns: int = 0
+    duration_ns: int = 0
+    num_requests: int = 0
+    clean_end: bool = False
+    problem: str = ""
+
+
+def list_sessions(folder: Path) -> list[SessionInfo]:
+    """Every `*.db` of `folder`, oldest name first; empty when there is no such folder."""
+    return [session_info(path) for path in sorted(folder.glob("*.db"))]
+
+
+def session_info(path: Path) -> SessionInfo:
+    num_bytes = sum(_size(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
+    try:
+        reader = SessionReader(path)
+    except SessionFileError as error:
+        return SessionInfo(path, num_bytes, problem=error.message)
+    try:
+        return _described(reader, num_bytes)
+    except SessionFileError as error:
+        return SessionInfo(path, num_bytes, problem=error.message)
+    finally:
+        reader.close()
+
+
+def _described(reader: SessionReader, num_bytes: int) -> SessionInfo:
+    start, facts = reader.session, reader.facts
+    anchor_ns, anchor_wall_ns = int(facts.get("t_ns", 0)), int(facts.get("wall_ns", 0))
+    return SessionInfo(
+        reader.path,
+        num_bytes,
+        model="" if start is None else start.model,
+        wall_ns=anchor_wall_ns + reader.start_ns - anchor_ns,
+        duration_ns=reader.end_ns - reader.start_ns,
+        num_requests=reader.num_requests,
+        clean_end=reader.clean_end,
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

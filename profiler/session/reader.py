@@ -1,0 +1,157 @@
+"""Reads a session file back into events and states."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from profiler.errors import SessionFileError, StreamError
+from profiler.events import AnyEvent, SessionStart
+from profiler.folds.seconds import SecondRow
+from profiler.session import schema
+from profiler.session.markers import Marker, read_markers
+from profiler.session.opening import SessionFile, damaged
+from profiler.state import SessionState, time_of
+
+_CHUNK: Final = 2048
+
+
+class SessionReader:
+    """A recorded session, also one that is still being recorded: `refresh` looks for its new end.
+
+    Positions are nanoseconds of the recording host's monotonic clock, from `start_ns` to `end_ns`.
+    Threads may share a reader if they take turns. Every method raises SessionFileError where the
+    file turns out to be damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises: SessionFileError."""
+        self.path = path
+        self._file = SessionFile(path)
+        try:
+            self.start_ns, self.end_ns, self.last_seq = 0, 0, 0
+            self.refresh()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def refresh(self) -> None:
+        """Read anew where the session ends."""
+        firsts = self._edge("ASC")
+        if not firsts:
+            raise SessionFileError(
+                f"{self.path.name} holds no events", "it was killed within its first 250 ms"
+            )
+        lasts = self._edge("DESC")
+        self.start_ns = time_of(min(firsts)[1])
+        self.last_seq = max(lasts)[0]
+        ends = [time_of(event) for _, event in lasts]
+        ends += [t_ns for (t_ns,) in self._rows("SELECT max(t_ns) FROM keyframe") if t_ns]
+        self.end_ns = max(ends)
+
+    def _edge(self, order: str) -> list[tuple[int, AnyEvent]]:
+        """The first or last event of each kind, with its number."""
+        found = []
+        for kind in schema.EVENT_CODECS:
+            found += self._select(kind, f"ORDER BY seq {order} LIMIT 1", ())
+        return found
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the recorder noted about where and when."""
+        return dict(self._rows("SELECT key, value FROM session"))
+
+    @property
+    def clean_end(self) -> bool:
+        """Whether the recorder closed the file, rather than being killed or still at it."""
+        return self.facts.get("clean_end") == "1"
+
+    @property
+    def session(self) -> SessionStart | None:
+        """The newest of the file's session starts."""
+        starts = self._select("session_start", "ORDER BY seq DESC LIMIT 1", ())
+        start = starts[0][1] if starts else None
+        return start if isinstance(start, SessionStart) else None
+
+    @property
+    def num_requests(self) -> int:
+        ((count,),) = self._rows("SELECT count(*) FROM request_queued")
+        return int(count)
+
+    def state_at(self, t_ns: int) -> SessionState:
+        """The state at that time: the nearest keyframe before it and the events from there on.
+
+        An event belongs to the past as soon as it and all events before it in the stream happened.
+        """
+        with self._guard():
+            state = self._keyframe(t_ns)
+        for seq, event in self.events(state.seq):
+            if time_of(event) > t_ns:
+                break
+            state.apply(event, seq)
+        state.advance(min(t_ns, self.end_ns))
+        return state
+
+    def _keyframe(self, t_ns: int) -> SessionState:
+        rows = self._rows(
+            "SELECT state FROM keyframe WHERE t_ns <= ? ORDER BY seq DESC LIMIT 1", (t_ns,)
+        )
+        for (data,) in rows:
+            return SessionState.restore(data)
+        return SessionState()
+
+    def events(
+        self, after_seq: int = 0, until_seq: int | None = None
+    ) -> Iterator[tuple[int, AnyEvent]]:
+        """Events and their numbers, in the stream's order."""
+        last = self.last_seq if until_seq is None else min(until_seq, self.last_seq)
+        first = after_seq + 1
+        while first <= last:
+            upto = min(last, first + _CHUNK - 1)
+            yield from self._between(first, upto)
+            first = upto + 1
+
+    def _between(self, first: int, last: int) -> list[tuple[int, AnyEvent]]:
+        found: list[tuple[int, AnyEvent]] = []
+        for kind in schema.EVENT_CODECS:
+            found += self._select(kind, "WHERE seq BETWEEN ? AND ? ORDER BY seq", (first, last))
+        found.sort(key=lambda item: item[0])
+        return found
+
+    def seconds(self) -> list[SecondRow]:
+        """The whole session by seconds, for the time bar."""
+        names = ", ".join(schema.SECONDS.names)
+        with self._guard():
+            rows = self._rows(f"SELECT {names} FROM step_1s ORDER BY second")
+            return schema.SECONDS.from_rows(rows)
+
+    def markers(self) -> list[Marker]:
+        """What a viewer may want to jump to, in order of time."""
+        with self._guard():
+            return read_markers(self._file.connection)
+
+    def _select(self, kind: str, rest: str, values: Sequence[object]) -> list[tuple[int, AnyEvent]]:
+        codec = schema.EVENT_CODECS[kind]
+        names = ", ".join(f'"{name}"' for name in codec.names)
+        with self._guard():
+            rows = self._rows(f'SELECT seq, {names} FROM "{kind}" {rest}', values)
+            return [(row[0], codec.from_row(row[1:])) for row in rows]
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._guard():
+            return self._file.connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, msgspec.MsgspecError, StreamError, TypeError, ValueError) as error:
+            raise damaged(self.path, error) from None
