@@ -22,15 +22,14 @@ PADDING_ROWS = 512
 
 
 class Span(NamedTuple):
-    """The cached tokens that one sequence's queries may see: `count` rows from page `first_page`.
+    """The cached tokens that a sequence's queries may see, from the start of page `first_page`.
 
-    `row` is the sequence's number in the batch; the first of the `count` rows is at position
-    `first_page * block_size`.
+    `sequence` is its number in the batch, `first_page` counts within its block table.
     """
 
-    row: int
+    sequence: int
     first_page: int
-    count: int
+    length: int
 
 
 class Scratch:
@@ -119,8 +118,8 @@ def group_spans(spans: list[Span], block_size: int) -> list[list[Span]]:
     """Groups of like length, each in the batch's order, with few rows of padding in each."""
     groups: list[list[Span]] = []
     padding = 0
-    for span in sorted(spans, key=lambda s: -s.count):
-        padding += groups[-1][0].count - span.count if groups else 0
+    for span in sorted(spans, key=lambda s: -s.length):
+        padding += groups[-1][0].length - span.length if groups else 0
         if not groups or padding > PADDING_ROWS:
             groups.append([])
             padding = 0
@@ -154,7 +153,7 @@ class _Builder:
         return Span(row, first_page, context - first_page * self._block_size)
 
     def group(self, spans: list[Span]) -> DecodeGroup:
-        num_pages = self._num_pages(max(span.count for span in spans))
+        num_pages = self._num_pages(max(span.length for span in spans))
         pages = torch.cat([self._pages(span, num_pages) for span in spans])
         num_rows = num_pages * self._block_size
         return DecodeGroup(
@@ -164,32 +163,32 @@ class _Builder:
     def chunk(self, row: int) -> PrefillChunk:
         span = self.span(row)
         start, count = self._starts[row], self._batch.query_lens[row]
-        pages = self._pages(span, self._num_pages(span.count))
+        pages = self._pages(span, self._num_pages(span.length))
         mask = None
-        if count < span.count or (self._window is not None and count > self._window):
-            mask = self._chunk_mask(count, span.count)
-        return PrefillChunk(slice(start, start + count), pages, span.count, mask)
+        if count < span.length or (self._window is not None and count > self._window):
+            mask = self._chunk_mask(count, span.length)
+        return PrefillChunk(slice(start, start + count), pages, span.length, mask)
 
     def _num_pages(self, num_rows: int) -> int:
         return -(-num_rows // self._block_size)
 
     def _pages(self, span: Span, num_pages: int) -> Tensor:
         """(H_kv * P,) the gathered rows of one sequence; padding repeats its last page."""
-        table = self._batch.block_tables[span.row, span.first_page :]
-        pages = table[: self._num_pages(span.count)].long()
+        table = self._batch.block_tables[span.sequence, span.first_page :]
+        pages = table[: self._num_pages(span.length)].long()
         missing = num_pages - pages.shape[0]
         if missing:
             pages = torch.cat((pages, pages[-1:].expand(missing)))
         return (pages * self._num_kv_heads + self._heads).flatten()
 
     def _token_rows(self, spans: list[Span]) -> slice | Tensor:
-        tokens = [self._starts[span.row] for span in spans]
+        tokens = [self._starts[span.sequence] for span in spans]
         if tokens[-1] - tokens[0] == len(tokens) - 1:
             return slice(tokens[0], tokens[-1] + 1)
         return torch.tensor(tokens)
 
     def _group_mask(self, spans: list[Span], num_rows: int) -> Tensor | None:
-        ends = torch.tensor([span.count for span in spans])[:, None]
+        ends = torch.tensor([span.length for span in spans])[:, None]
         columns = torch.arange(num_rows)
         hidden = columns >= ends
         if self._window is not None:

@@ -43,7 +43,7 @@ class TorchBackend:
         self.device = torch.device("cpu")
         self.dtype = dtype or fastest_dtype()
         self._scratch = Scratch(self.dtype)
-        self._doubled: dict[int, Tensor] = {}
+        self._doubled: dict[int, tuple[Tensor, Tensor]] = {}
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
         return make_linear(weight, bias)
@@ -64,11 +64,11 @@ class TorchBackend:
         return doubled[..., :width]
 
     def _double(self, weight: Tensor) -> Tensor:
-        """The weight twice, made once: norm weights live as long as the decoder and its backend."""
-        doubled = self._doubled.get(weight.data_ptr())
-        if doubled is None:
-            doubled = self._doubled[weight.data_ptr()] = torch.cat((weight, weight))
-        return doubled
+        """The weight twice, made once; the weight is kept with it, so that its id stays its own."""
+        known = self._doubled.get(id(weight))
+        if known is None:
+            known = self._doubled[id(weight)] = (weight, torch.cat((weight, weight)))
+        return known[1]
 
     def add_rms_norm(
         self, x: Tensor, residual: Tensor, weight: Tensor, eps: float

@@ -19,6 +19,8 @@ PROBE_SHAPE = (1536, 576)
 PROBE_BATCHES = (1, 8)
 PROBE_ROUNDS = 5
 PROBE_CALLS = 4
+# Packed unless plain is clearly quicker: a close race must not make two starts differ.
+MARGIN = 1.25
 
 
 class PlainLinear:
@@ -65,7 +67,8 @@ def packed_is_quicker(dtype: torch.dtype) -> bool:
             torch.testing.assert_close(packed(x), plain(x), atol=0.5, rtol=0.05)
     except (AttributeError, RuntimeError, AssertionError):
         return False
-    return sum(_seconds(packed, x) for x in inputs) < sum(_seconds(plain, x) for x in inputs)
+    packed_s = sum(_seconds(packed, x) for x in inputs)
+    return packed_s < MARGIN * sum(_seconds(plain, x) for x in inputs)
 
 
 @cache

@@ -53,12 +53,15 @@ class Decoder:
         q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
         self._splits = [q, kv, kv]
 
-    @torch.inference_mode()
     def forward(self, batch: Batch, pools: list[LayerPool]) -> Tensor:
         """Logits (R, V) after the tokens `batch.logit_rows`; writes K and V of all tokens.
 
         `pools` has one entry per layer.
         """
+        with torch.inference_mode():
+            return self._forward(batch, pools)
+
+    def _forward(self, batch: Batch, pools: list[LayerPool]) -> Tensor:
         backend, config, weights = self._backend, self.config, self._weights
         plan = backend.plan(batch, config.num_heads, config.num_kv_heads, config.head_dim)
         residual = F.embedding(batch.token_ids, weights.embedding)

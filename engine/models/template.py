@@ -25,7 +25,7 @@ class ChatTemplate:
         self._source = source or PLAIN
         self._tokens = dict(tokens or {})
 
-    def render(self, messages: Sequence[dict[str, str]], add_generation_prompt: bool) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> str:
         """The prompt. Raises: InvalidRequestError, ModelError when the template is broken."""
         import jinja2
 

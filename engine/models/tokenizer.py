@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 from engine.models.bytes import ByteVocabulary
-from engine.models.folder import ModelFolder
+from engine.models.config import ModelConfig
 from engine.models.template import ChatTemplate, read_template
 from engine.models.vocabulary import FileVocabulary
 
@@ -18,9 +18,12 @@ class Vocabulary(Protocol):
     @property
     def special_ids(self) -> frozenset[int]: ...
 
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]: ...
+    @property
+    def strips_first_space(self) -> bool:
+        """Whether a text's first piece begins with a space that encoding put there."""
+        ...
 
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str: ...
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]: ...
 
     def token_bytes(self, token_id: int) -> bytes: ...
 
@@ -32,7 +35,7 @@ class Tokenizer:
         self,
         vocabulary: Vocabulary,
         template: ChatTemplate,
-        eos_ids: frozenset[int],
+        eos_ids: tuple[int, ...],
         vocab_size: int,
     ) -> None:
         self._vocabulary = vocabulary
@@ -40,29 +43,31 @@ class Tokenizer:
         self._bytes: dict[int, bytes] = {}
         self.eos_ids = eos_ids
         self.vocab_size = vocab_size
+        self.special_ids = vocabulary.special_ids
+        self.strips_first_space = vocabulary.strips_first_space
 
     @classmethod
-    def load(cls, folder: ModelFolder) -> Tokenizer:
-        """The folder's own tokenizer, bytes for a random model. Raises: ModelError."""
-        config = folder.config
+    def load(cls, path: Path) -> Tokenizer:
+        """The tokenizer of a model folder; a random model's are bytes. Raises: ModelError."""
+        config = ModelConfig.load(path)
         vocabulary: Vocabulary
-        if folder.is_random:
+        if config.random_weights:
             vocabulary, template = ByteVocabulary(config.eos_token_ids), ChatTemplate("")
         else:
-            vocabulary = FileVocabulary.load(folder.path / "tokenizer.json")
-            template = read_template(folder.path)
-        return cls(vocabulary, template, frozenset(config.eos_token_ids), config.vocab_size)
-
-    @cached_property
-    def special_ids(self) -> frozenset[int]:
-        """Tokens that `skip_special_tokens` leaves out."""
-        return self._vocabulary.special_ids
+            vocabulary = FileVocabulary.load(path / "tokenizer.json")
+            template = read_template(path)
+        return cls(vocabulary, template, config.eos_token_ids, config.vocab_size)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return self._vocabulary.encode(text, add_special_tokens)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        return self._vocabulary.decode(ids, skip_special_tokens)
+        """The text of the tokens; bytes that are no UTF-8 become U+FFFD."""
+        skipped = self.special_ids if skip_special_tokens else frozenset[int]()
+        data = b"".join(self.token_bytes(i) for i in ids if i not in skipped)
+        if self.strips_first_space:
+            data = data.removeprefix(b" ")
+        return data.decode("utf-8", errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         """What the token adds to a text, maybe half a character; empty for an unknown id."""
@@ -75,7 +80,7 @@ class Tokenizer:
         return self.token_bytes(token_id).decode("utf-8", errors="replace")
 
     def apply_chat_template(
-        self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
     ) -> str:
         """The prompt of a conversation. Raises: InvalidRequestError if the template refuses it."""
         return self._template.render(messages, add_generation_prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,18 @@ def byte_alphabet() -> dict[str, int]:
 class FileVocabulary:
     """Byte-level BPE, or SentencePiece pieces with a byte fallback."""
 
-    def __init__(self, tokenizer: HubTokenizer, is_byte_level: bool) -> None:
+    def __init__(self, tokenizer: HubTokenizer, decoder: dict[str, Any]) -> None:
+        """`decoder` is that entry of the tokenizer.json."""
         tokenizer.encode_special_tokens = False
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        kinds = {step.get("type"): step for step in _steps(decoder)}
         self._tokenizer = tokenizer
-        self._alphabet = byte_alphabet() if is_byte_level else None
+        self._alphabet = byte_alphabet() if "ByteLevel" in kinds else None
         self._added = tokenizer.get_added_tokens_decoder()
+        self.special_ids = frozenset(i for i, token in self._added.items() if token.special)
+        metaspace = kinds.get("Metaspace", {"prepend_scheme": "never"})
+        self.strips_first_space = "Strip" in kinds or metaspace.get("prepend_scheme") != "never"
 
     @classmethod
     def load(cls, path: Path) -> FileVocabulary:
@@ -47,26 +52,17 @@ class FileVocabulary:
                 "The folder needs a tokenizer.json; transformers' save_pretrained writes one.",
             ) from error
         try:
-            return cls(HubTokenizer.from_str(text), _is_byte_level(json.loads(text)))
+            decoder = json.loads(text).get("decoder") or {}
+            return cls(HubTokenizer.from_str(text), decoder)
         except Exception as error:  # tokenizers raises bare Exception
             reason = str(error).splitlines()[0]
             raise ModelError(f"{path} is no tokenizer: {reason}", "Fetch it again.") from error
-
-    @property
-    def special_ids(self) -> frozenset[int]:
-        return frozenset(i for i, token in self._added.items() if token.special)
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
-        return text
-
     def token_bytes(self, token_id: int) -> bytes:
-        if token_id in self._added:
-            return str(self._added[token_id].content).encode()
         piece = self._tokenizer.id_to_token(token_id)
         if piece is None:
             return b""
@@ -86,7 +82,7 @@ def _piece_bytes(piece: str) -> bytes:
     return piece.replace("\u2581", " ").encode()
 
 
-def _is_byte_level(raw: dict[str, Any]) -> bool:
-    decoder = raw.get("decoder") or {}
-    steps = [decoder, *decoder.get("decoders", [])]
-    return any(step.get("type") == "ByteLevel" for step in steps)
+def _steps(decoder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield decoder
+    for step in decoder.get("decoders", []):
+        yield from _steps(step)

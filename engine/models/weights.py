@@ -38,9 +38,7 @@ class RandomSource:
     def take(self, name: str, *shape: int) -> Tensor:
         if name.endswith("norm.weight"):
             return torch.ones(shape, **self._options)
-        return torch.empty(shape, **self._options).normal_(
-            0.0, INIT_STD, generator=self._generator
-        )
+        return torch.empty(shape, **self._options).normal_(0.0, INIT_STD, generator=self._generator)
 
 
 class FileSource:
@@ -61,7 +59,7 @@ class FileSource:
                 raise ModelError(
                     f"{path} is not a whole safetensors file: {error}", "Fetch it again."
                 ) from error
-            self._files.update(dict.fromkeys(file.keys(), file))
+            self._files.update(dict.fromkeys(list(file.keys()), file))  # type: ignore[no-untyped-call]
 
     def take(self, name: str, *shape: int) -> Tensor:
         if name not in self._files:
