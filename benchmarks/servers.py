@@ -82,13 +82,11 @@ def wait_until_healthy(
 ) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            sys.exit(
-                f"the server ended with {process.returncode}; see the end of {log}:\n{tail(log)}"
-            )
+            sys.exit(f"the server ended with {process.returncode}:\n{tail(log)}")
         if is_healthy(port):
             return
         time.sleep(0.02)
-    sys.exit(f"the server was not ready in time; see {log}")
+    sys.exit(f"the server was not ready in time:\n{tail(log)}")
 
 
 def is_healthy(port: int) -> bool:
