@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,17 @@ def new_session(folder: Path, model: str, now: datetime) -> Path:
 def session_files(folder: Path) -> list[Path]:
     """The recordings in `folder`, oldest first: their names begin with the time."""
     return sorted(folder.glob("*.db"))
+
+
+def files_of(session: Path) -> list[Path]:
+    """The file and what SQLite keeps beside it while it is open or after a crash."""
+    beside = (session.with_name(f"{session.name}{suffix}") for suffix in ("-wal", "-shm"))
+    return [session, *(path for path in beside if path.exists())]
+
+
+def untouched_days(session: Path) -> float:
+    """Days since anything was written to the recording."""
+    return (time.time() - max(file.stat().st_mtime for file in files_of(session))) / 86400
 
 
 def find_session(text: str, folder: Path) -> Path:
