@@ -7,17 +7,21 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-
 from engine.server.event_feed import EventFeed
 from engine.server.process_meter import ProcessMeter
+from llmtop.commands.session_files import new_session
+from llmtop.paths import sessions_dir
 from llmtop.sanitize import clean_line
 from llmtop.serving_config import ServeConfig
 from profiler.bus import Bus
 from profiler.events import AnyEvent, Log
 from profiler.follower import Follower
+from profiler.session.recorder import Recorder
 
 FOLD_S: Final = 0.25
 SAMPLE_EVERY: Final = 4  # folds
@@ -33,20 +37,28 @@ class Observer:
 
     def __init__(self, config: ServeConfig, hear: Callable[[AnyEvent], None]) -> None:
         self.session = uuid4().hex
-        self.recording: str | None = None
         self._observe = config.observe
         self._hear = hear
         self._bus = Bus()
         self._follower = Follower(self._bus)
         self.feed = EventFeed(self._bus, self._follower.keyframe)
+        self._recorder = _recorder(config, self._bus, self._follower)
         self._loop = asyncio.get_running_loop()
         self._page = b""
         self._page_ns = 0
         self._meters: list[ProcessMeter] = []
         self._beating: asyncio.Task[None] | None = None
 
+    @property
+    def recording(self) -> Path | None:
+        """The session file that is being written."""
+        recorder = self._recorder
+        return recorder.path if recorder is not None and recorder.error is None else None
+
     def start(self, pids: dict[str, int]) -> None:
-        """Begins to sample these processes, by role, and the devices."""
+        """Begins to record, and to sample these processes, by role, and the devices."""
+        if self._recorder is not None:
+            self._recorder.start()
         if self._observe:
             self._meters = [ProcessMeter(role, pid) for role, pid in pids.items()]
             self._beating = asyncio.create_task(self._beat())
@@ -76,11 +88,13 @@ class Observer:
             self._page_ns = now_ns
         return self._page
 
-    async def stop(self, clean: bool) -> None:
+    async def stop(self) -> None:
         """Ends the stream and the recording, with all that was published."""
         if self._beating is not None:
             self._beating.cancel()
         self.feed.close()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.stop)
 
     async def _beat(self) -> None:
         """Folds now and then, so that a keyframe or a page of metrics never has to wait for it."""
@@ -98,6 +112,14 @@ class Observer:
             sample = meter.sample(now_ns)
             if sample is not None:
                 self.publish(sample)
+
+
+def _recorder(config: ServeConfig, bus: Bus, follower: Follower) -> Recorder | None:
+    if not config.record or not config.observe:
+        return None
+    if config.session_path is not None:
+        return Recorder(Path(config.session_path), bus, follower)
+    return Recorder(new_session(sessions_dir(), config.engine.model, datetime.now()), bus, follower)
 
 
 class LogRelay(logging.Handler):

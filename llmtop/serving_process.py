@@ -18,7 +18,6 @@ from typing import Final
 import uvicorn
 
 from engine.errors import EngineError
-from engine.models.folder import ModelFolder
 from engine.models.tokenizer import Tokenizer
 from engine.request import TokenOutput
 from engine.server.app import Observed, create_app
@@ -156,7 +155,7 @@ class ServerProcess:
     # What the core reports.
 
     def on_located(self, path: str, name: str) -> None:
-        task = asyncio.create_task(self._load_tokenizer(Path(path), name))
+        task = asyncio.create_task(self._load_tokenizer(Path(path)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -184,11 +183,13 @@ class ServerProcess:
         self._engine.fail(error)
         self._end.set()
 
-    async def _load_tokenizer(self, path: Path, name: str) -> None:
+    async def _load_tokenizer(self, path: Path) -> None:
         try:
-            self._tokenizer = await asyncio.to_thread(_open_tokenizer, path, name)
+            self._tokenizer = await asyncio.to_thread(Tokenizer.load, path)
         except EngineError as error:
             self.on_failed(error)
+        except Exception as error:
+            self.on_failed(EngineError(f"the tokenizer: {type(error).__name__}: {error}"))
         self._serve_if_ready()
 
     def _serve_if_ready(self) -> None:
@@ -200,8 +201,9 @@ class ServerProcess:
         gc.collect()
         gc.freeze()
         self._observer.publish(Phase(time.monotonic_ns(), "ready"))
-        recording = self._observer.recording or "not recorded"
-        self._announce(f"ready: {url_of(self._listener)} model {self._names()[0]} {recording}")
+        recording = self._observer.recording
+        kept = f", session {recording}" if recording is not None else ""
+        self._announce(f"ready: {url_of(self._listener)}, model {self._names()[0]}{kept}")
 
     async def _wind_up(self) -> None:
         """Ends the requests, then the core, then the stream and the recording."""
@@ -210,7 +212,7 @@ class ServerProcess:
             await self._drain()
         await self._client.stop(CORE_STOP_S)
         self._observer.publish(Phase(time.monotonic_ns(), "stopped"))
-        await self._observer.stop(clean=self._failure is None)
+        await self._observer.stop()
 
     async def _drain(self) -> None:
         draining = asyncio.create_task(self._engine.drain(self._config.drain_timeout_s))
@@ -222,10 +224,6 @@ class ServerProcess:
         self._engine.drop_all("shutdown")
         if num_dropped:
             self._observer.log("warning", "server", f"{num_dropped} requests were cut short")
-
-
-def _open_tokenizer(path: Path, name: str) -> Tokenizer:
-    return Tokenizer.load(ModelFolder.open(path, name))
 
 
 def _wait_for_stdin(loop: asyncio.AbstractEventLoop, at_end: Callable[[], None]) -> None:

@@ -89,8 +89,7 @@ class AsyncEngine:
         core, model, texts = self._core, self.model, self._texts
         if self.state != "ready" or core is None or texts is None:
             raise self._refusal()
-        eos_token_ids = tuple(sorted(model.tokenizer.eos_ids))
-        generation = Generation(order, self._num_requests + 1, eos_token_ids)
+        generation = Generation(order, self._num_requests + 1, model.tokenizer.eos_ids)
         for request in generation.requests:
             check_request(request, model.session.max_model_len, model.tokenizer.vocab_size)
         self._num_requests += len(generation.requests)
