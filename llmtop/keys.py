@@ -60,14 +60,16 @@ KEYS: Final = (
     Key("g", "g", "goto", "go to", "a time (1:30), 50%, or step 1200", "Time", 8, "replay"),
     Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
     Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
-    Key("exclamation_mark", "!", "picture", "picture", "save the screen as SVG", "Program"),
-    Key("t", "t", "next_theme", "theme", "next theme", "Program", 10),
+    Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),
+    Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
     Key("question_mark", "?", "help", "help", "this list", "Program", 2),
-    Key("q", "q", "quit", "quit", "end the program (a served model stops too)", "Program", 1),
+    Key("q", "q", "app.quit", "quit", "end the program (a served model stops too)", "Program", 1),
 )
 
 PAGES: Final = tuple(
-    (key.shown, key.action.split("'")[1], key.label) for key in KEYS if key.action.startswith("page")
+    (key.shown, key.action.split("'")[1], key.label)
+    for key in KEYS
+    if key.action.startswith("page")
 )
 
 
