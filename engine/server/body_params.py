@@ -63,7 +63,7 @@ def _check_range(name: str, value: float | None, low: float, high: float | None 
 
 
 def _check_chat_extras(body: ChatBody) -> None:
-    if body.tools and (body.tool_choice is None or bytes(body.tool_choice) != b'"none"'):
+    if body.tools and body.tool_choice != "none":
         raise _bad("tools", "tools are not supported by this server")
     if body.response_format is not None and body.response_format.type != "text":
         raise _bad("response_format", "only response_format text is supported")
@@ -76,7 +76,7 @@ def _check_common(body: GenerationBody) -> None:
     _check_range("prompt_logprobs", body.prompt_logprobs, 0, MAX_LOGPROBS)
     _check_range("seed", body.seed, -SEED_LIMIT, SEED_LIMIT - 1)
     _check_range("truncate_prompt_tokens", body.truncate_prompt_tokens, -1)
-    if body.structured_outputs is not None and bytes(body.structured_outputs) != b"null":
+    if body.structured_outputs is not None:
         raise _bad("structured_outputs", "structured outputs are not supported")
     if body.stream_options is not None and not body.stream:
         raise _bad("stream_options", "stream_options needs stream to be true")
@@ -97,7 +97,7 @@ def _params(
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     return SamplingParams(
         **{name: value for name, value in given.items() if value is not None},
-        top_k=max(0, body.top_k or 0),  # -1 is off, as 0 is
+        top_k=0 if body.top_k in (None, -1) else body.top_k,  # -1 is off, as 0 is
         max_tokens=max_tokens,
         stop=stop,
         stop_token_ids=tuple(body.stop_token_ids or ()),

@@ -75,13 +75,16 @@ class Generation:
         self._news.set()
 
     async def next(self) -> list[SampleUpdate]:
-        """All updates since the last call, at least one. Raises: EngineError if it failed."""
+        """What each sample got since the last call, of at least one of them.
+
+        Raises: EngineError if the generation failed.
+        """
         await self._news.wait()
         if self._error is not None:
             raise self._error
         self._news.clear()
         updates, self._updates = self._updates, []
-        return updates
+        return _merge_by_sample(updates)
 
     def usage(self) -> Usage:
         """Tokens so far. A prompt counts once, however many samples share it."""
@@ -105,6 +108,16 @@ def _expand(order: Order, first_number: int, eos_token_ids: tuple[int, ...]) -> 
         )
         for index, (prompt, params) in enumerate(pairs)
     ]
+
+
+def _merge_by_sample(updates: list[SampleUpdate]) -> list[SampleUpdate]:
+    """Of a reader who is slower than the engine, several steps may have come."""
+    if len({update.request for update in updates}) == len(updates):
+        return updates
+    of_sample: dict[int, list[SampleUpdate]] = {}
+    for update in updates:
+        of_sample.setdefault(update.request, []).append(update)
+    return [merge(of_one) for of_one in of_sample.values()]
 
 
 def merge(updates: Sequence[SampleUpdate]) -> SampleUpdate:

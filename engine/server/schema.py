@@ -47,7 +47,7 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     add_special_tokens: bool | None = None
     priority: int | None = None
     request_id: str | None = None
-    structured_outputs: msgspec.Raw | None = None
+    structured_outputs: object = None
 
 
 class CompletionBody(GenerationBody, frozen=True, kw_only=True):
@@ -78,8 +78,8 @@ class ChatBody(GenerationBody, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     response_format: ResponseFormat | None = None
-    tools: list[msgspec.Raw] | None = None
-    tool_choice: msgspec.Raw | None = None
+    tools: list[object] | None = None
+    tool_choice: object = None
     add_generation_prompt: bool | None = None
     echo: bool | None = None
 
