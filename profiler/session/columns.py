@@ -1,7 +1,7 @@
 """How a struct lies in a table: one column a field, so that plain SQL can ask for it.
 
-Numbers and words are columns of their own type. What is nested (a step's rows, page runs, the
-configuration) is JSON text, which SQLite's json_each can take apart.
+Numbers and words are columns of their own type. Lists of small structs (a step's rows, page runs)
+are packed, see `packed`; anything else that is nested is JSON text.
 """
 
 from __future__ import annotations
@@ -12,25 +12,35 @@ from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin, ge
 
 import msgspec
 
+from profiler.session.packed import Packer
+
 S = TypeVar("S", bound=msgspec.Struct)
 Value = int | float | str | bytes | None
 _PLAIN: Final[dict[object, type]] = {int: int, float: float, str: str, bool: int, bytes: bytes}
 
 
 class Column:
-    """One field: its SQL type as Python's, and how a value goes in and comes out."""
+    """One field: its SQL type as Python's, and how a value goes in and comes out where it changes
+    on the way."""
 
     def __init__(self, name: str, hint: object) -> None:
         inner = _without_none(hint)
         self.name = name
         self.nullable = inner is not hint
-        self.is_json = inner not in _PLAIN
         self.sql_type: type = _PLAIN.get(inner, str)
+        self.into: Callable[[Any], Value] | None = None
         self.out: Callable[[Any], object] | None = None
-        if self.is_json:
-            self.out = msgspec.json.Decoder(hint).decode
-        elif inner is bool:
+        if inner is bool:
             self.out = bool
+        elif get_origin(inner) is tuple:
+            packer: Packer[Any] = Packer(get_args(inner)[0])
+            self.sql_type, self.into, self.out = bytes, packer.pack, packer.unpack
+        elif inner not in _PLAIN:
+            self.into, self.out = _to_json, msgspec.json.Decoder(hint).decode
+
+
+def _to_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _without_none(hint: object) -> object:
@@ -51,16 +61,17 @@ class RowCodec(Generic[S]):
         self.columns = [Column(f.name, hints[f.name]) for f in msgspec.structs.fields(kind)]
         self.names = [column.name for column in self.columns]
         self._outs = [(i, c.out) for i, c in enumerate(self.columns) if c.out is not None]
-        self._json = {i for i, c in enumerate(self.columns) if c.is_json}
+        self._intos = [(i, c.into) for i, c in enumerate(self.columns) if c.into is not None]
 
     def to_row(self, item: S) -> list[Value]:
         row = [getattr(item, name) for name in self.names]
-        for i in self._json:
-            row[i] = msgspec.json.encode(row[i]).decode()
+        for i, into in self._intos:
+            if row[i] is not None:
+                row[i] = into(row[i])
         return row
 
     def from_row(self, row: Sequence[Any]) -> S:
-        """Raises: msgspec.MsgspecError when a value is not of its field's type."""
+        """Raises: ValueError (msgspec's is one) when a value is not of its field's type."""
         values = list(row)
         for i, out in self._outs:
             if values[i] is not None:
