@@ -43,11 +43,12 @@ class AttentionPlan:
     """How one pass cuts its attention; the layers run one after another and share the workspace.
 
     Sequences with one token go to the decode kernel, all others to the prefill kernel, in whatever
-    order they stand. `tile_map` (num_tiles, 2) is None when there are no others.
+    order they stand. `decode_tables` are the batch's up to the last sequence with one token, None
+    when there is none; `tile_map` (num_tiles, 2) is None when there are no others.
     """
 
     batch: Batch
-    has_decode: bool
+    decode_tables: tuple[Tensor, Tensor, Tensor] | None
     workspace: paged_decode.DecodeWorkspace | None
     tile_map: Tensor | None
     prefill_tiles: paged_prefill.PrefillTiles | None
@@ -96,33 +97,41 @@ class TritonBackend:
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> AttentionPlan:
         """Split counts and prefill tiles, from the lengths on the host: the device is not asked."""
-        group = num_heads // num_kv_heads
+        decode_contexts = [
+            context if new == 1 else 0
+            for new, context in zip(batch.query_lens, batch.context_lens, strict=True)
+        ]
+        while decode_contexts and decode_contexts[-1] == 0:
+            decode_contexts.pop()
+        decode_tables, workspace, num_decode = None, None, len(decode_contexts)
+        if num_decode:
+            decode_tables = (
+                batch.block_tables[:num_decode],
+                batch.query_starts[: num_decode + 1],
+                batch.context_lens_device[:num_decode],
+            )
+            num_splits = paged_decode.choose_splits(
+                num_decode * num_kv_heads,
+                max(decode_contexts),
+                self._num_sms,
+                paged_decode.choose_tiles(self.dtype),
+            )
+            workspace = paged_decode.allocate_workspace(
+                num_decode, num_heads, num_splits, head_dim, self.device
+            )
+        tile_map, tiles = self._prefill_tiles(batch, num_heads // num_kv_heads, num_kv_heads)
+        return AttentionPlan(batch, decode_tables, workspace, tile_map, tiles)
+
+    def _prefill_tiles(
+        self, batch: Batch, group: int, num_kv_heads: int
+    ) -> tuple[Tensor, paged_prefill.PrefillTiles] | tuple[None, None]:
+        if max(batch.query_lens, default=0) <= 1:
+            return None, None
         tiles = paged_prefill.choose_tiles(
             batch.query_lens, group, num_kv_heads, self._num_sms, self.dtype
         )
         mapped = paged_prefill.map_tiles(batch.query_lens, batch.context_lens, group, tiles.rows)
-        return AttentionPlan(
-            batch=batch,
-            has_decode=1 in batch.query_lens,
-            workspace=self._workspace(batch, num_heads, num_kv_heads, head_dim),
-            tile_map=self._to_device(mapped) if mapped else None,
-            prefill_tiles=tiles if mapped else None,
-        )
-
-    def _workspace(
-        self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int
-    ) -> paged_decode.DecodeWorkspace | None:
-        lens = zip(batch.query_lens, batch.context_lens, strict=True)
-        contexts = [context for new, context in lens if new == 1]
-        if not contexts:
-            return None
-        cut = paged_decode.choose_tiles(head_dim, self.dtype)
-        num_splits = paged_decode.choose_splits(
-            len(contexts) * num_kv_heads, max(contexts), self._num_sms, cut
-        )
-        return paged_decode.allocate_workspace(
-            batch.num_sequences, num_heads, num_splits, head_dim, self.device
-        )
+        return self._to_device(mapped), tiles
 
     def _to_device(self, rows: list[tuple[int, int]]) -> Tensor:
         host = torch.tensor(rows, dtype=torch.int32)
@@ -146,17 +155,24 @@ class TritonBackend:
         self, q: Tensor, pool: LayerPool, plan: AttentionPlan, scale: float, window: int | None
     ) -> Tensor:
         batch = plan.batch
-        tables = (batch.block_tables, batch.query_starts, batch.context_lens_device)
         out = torch.empty((q.shape[0], q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
-        if plan.has_decode:
+        if plan.decode_tables is not None:
             paged_decode.paged_decode(
-                q, pool, *tables, out, scale=scale, window=window, workspace=plan.workspace
+                q,
+                pool,
+                *plan.decode_tables,
+                out,
+                scale=scale,
+                window=window,
+                workspace=plan.workspace,
             )
         if plan.tile_map is not None and plan.prefill_tiles is not None:
             paged_prefill.paged_prefill(
                 q,
                 pool,
-                *tables,
+                batch.block_tables,
+                batch.query_starts,
+                batch.context_lens_device,
                 plan.tile_map,
                 out,
                 tiles=plan.prefill_tiles,

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from engine.attention import LayerPool
 
 MAX_SPLITS = 128
-# Programs to offer each multiprocessor: two run side by side, and two more even out the ends.
-PROGRAMS_PER_SM = 4
+# Programs that fit one Hopper multiprocessor side by side: 72 of its 227 KiB each, at 128 channels
+# in bfloat16. A grid of just so many runs as one wave.
+PROGRAMS_PER_SM = 3
 
 
 class DecodeTiles(NamedTuple):
@@ -44,25 +45,25 @@ class DecodeTiles(NamedTuple):
     num_stages: int
 
 
-def choose_tiles(head_dim: int, dtype: torch.dtype) -> DecodeTiles:
-    """Three stages of K and V near 96 KiB, so that two programs share a multiprocessor."""
-    row_bytes = triton.next_power_of_2(head_dim) * dtype.itemsize
-    tile = min(64, max(16, 16384 // row_bytes))
-    return DecodeTiles(tile=tile, min_split=256, num_warps=4, num_stages=3)
+def choose_tiles(dtype: torch.dtype) -> DecodeTiles:
+    """What keeps the most bytes in flight without spilling registers, by the compiler's report.
+
+    Triton's pipeline spends three of five stages on the page ids, which leaves two tiles of K and V
+    under way. float32 has no tensor cores to feed and needs more threads for the same registers.
+    """
+    if dtype.itemsize > 2:
+        return DecodeTiles(tile=32, min_split=256, num_warps=8, num_stages=3)
+    return DecodeTiles(tile=64, min_split=256, num_warps=4, num_stages=5)
 
 
 def choose_splits(num_rows: int, max_context: int, num_sms: int, tiles: DecodeTiles) -> int:
-    """The power of two of splits that fills `num_sms`; `num_rows` is sequences times KV heads.
+    """The number of splits that fills `num_sms`; `num_rows` is sequences times KV heads.
 
     It fixes the grid only: the kernel gives short sequences fewer splits, whatever this says.
     """
     to_fill = PROGRAMS_PER_SM * num_sms // max(1, num_rows)
-    by_work = triton.next_power_of_2(triton.cdiv(max(1, max_context), tiles.min_split))
-    return min(_floor_power_of_2(to_fill), int(by_work), MAX_SPLITS)
-
-
-def _floor_power_of_2(n: int) -> int:
-    return 1 << (n.bit_length() - 1) if n > 0 else 1
+    by_work = -(-max_context // tiles.min_split)
+    return max(1, min(to_fill, by_work, MAX_SPLITS))
 
 
 class DecodeWorkspace(NamedTuple):
@@ -86,13 +87,13 @@ def allocate_workspace(
 
 
 @triton.jit
-def _split_length(span, NUM_SPLITS: tl.constexpr, MIN_SPLIT: tl.constexpr, TILE: tl.constexpr):
-    """Tokens per split, a multiple of TILE, so that NUM_SPLITS of them cover `span`."""
-    wanted = tl.maximum(tl.cdiv(span, NUM_SPLITS), MIN_SPLIT)
+def _split_length(span, num_splits, MIN_SPLIT: tl.constexpr, TILE: tl.constexpr):
+    """Tokens per split, a multiple of TILE, so that num_splits of them cover `span`."""
+    wanted = tl.maximum(tl.cdiv(span, num_splits), MIN_SPLIT)
     return tl.cdiv(wanted, TILE) * TILE
 
 
-@triton.jit(do_not_specialize=["window", "stride_table"])
+@triton.jit(do_not_specialize=["window", "stride_table", "num_splits"])
 def _decode_kernel(
     q,
     k_pages,
@@ -111,14 +112,15 @@ def _decode_kernel(
     stride_head,
     stride_token,
     stride_table,
+    num_splits,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     PAGE: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
     TILE: tl.constexpr,
-    NUM_SPLITS: tl.constexpr,
     MIN_SPLIT: tl.constexpr,
+    IS_SPLIT: tl.constexpr,
 ):
     kv_head = tl.program_id(0)
     sequence = tl.program_id(1)
@@ -132,10 +134,12 @@ def _decode_kernel(
     first_visible = tl.maximum(context - window, 0)
     # Splits start at multiples of TILE, so each tile of a short window lies in whole pages.
     begin = first_visible // TILE * TILE
-    length = _split_length(context - begin, NUM_SPLITS, MIN_SPLIT, TILE)
-    start = begin + split * length
-    end = tl.minimum(start + length, context)
-    if NUM_SPLITS > 1:
+    start = begin
+    end = context
+    if IS_SPLIT:
+        length = _split_length(context - begin, num_splits, MIN_SPLIT, TILE)
+        start = begin + split * length
+        end = tl.minimum(start + length, context)
         if start >= end:
             return
 
@@ -173,17 +177,17 @@ def _decode_kernel(
     # A context of 0 tokens (a padded row) has no tile: its output is zero.
     l_safe = tl.where(l_i > 0.0, l_i, 1.0)
     result = acc / l_safe[:, None]
-    if NUM_SPLITS == 1:
+    if IS_SPLIT:
+        part = (sequence.to(tl.int64) * num_heads + heads) * num_splits + split
+        tl.store(parts + part[:, None] * HEAD_DIM + offs_d[None, :], result, mask=q_mask)
+        tl.store(lse + part, m_i + tl.log2(l_safe), mask=offs_m < GROUP)
+    else:
         out_row = out + row.to(tl.int64) * num_heads * HEAD_DIM
         out_ptrs = out_row + heads[:, None] * HEAD_DIM + offs_d[None, :]
         tl.store(out_ptrs, result.to(out.dtype.element_ty), mask=q_mask)
-    else:
-        part = (sequence.to(tl.int64) * num_heads + heads) * NUM_SPLITS + split
-        tl.store(parts + part[:, None] * HEAD_DIM + offs_d[None, :], result, mask=q_mask)
-        tl.store(lse + part, m_i + tl.log2(l_safe), mask=offs_m < GROUP)
 
 
-@triton.jit(do_not_specialize=["window"])
+@triton.jit(do_not_specialize=["window", "num_splits"])
 def _merge_kernel(
     parts,
     lse,
@@ -191,11 +195,13 @@ def _merge_kernel(
     context_lens,
     out,
     window,
+    num_splits,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
     TILE: tl.constexpr,
-    NUM_SPLITS: tl.constexpr,
     MIN_SPLIT: tl.constexpr,
+    ALL_SPLITS: tl.constexpr,
+    BLOCK_S: tl.constexpr,
 ):
     head = tl.program_id(0)
     sequence = tl.program_id(1)
@@ -206,20 +212,25 @@ def _merge_kernel(
         return
     context = tl.load(context_lens + sequence)
     begin = tl.maximum(context - window, 0) // TILE * TILE
-    length = _split_length(context - begin, NUM_SPLITS, MIN_SPLIT, TILE)
+    length = _split_length(context - begin, num_splits, MIN_SPLIT, TILE)
     num_live = tl.cdiv(context - begin, length)
 
-    offs_s = tl.arange(0, NUM_SPLITS)
+    first = (sequence.to(tl.int64) * num_heads + head) * num_splits
+    every = tl.arange(0, ALL_SPLITS)
+    lse_all = tl.load(lse + first + every, mask=every < num_live, other=-float("inf"))
+    top = tl.maximum(tl.max(lse_all, 0), NO_SCORE)
+    total = tl.sum(tl.exp2(lse_all - top), 0)
     offs_d = tl.arange(0, BLOCK_D)
-    live = offs_s < num_live
-    part = (sequence.to(tl.int64) * num_heads + head) * NUM_SPLITS + offs_s
-    lse_s = tl.load(lse + part, mask=live, other=-float("inf"))
-    top = tl.where(num_live > 0, tl.max(lse_s, 0), 0.0)
-    weight = tl.exp2(lse_s - top)
-    total = tl.sum(weight, 0)
-    mask = live[:, None] & (offs_d < HEAD_DIM)[None, :]
-    values = tl.load(parts + part[:, None] * HEAD_DIM + offs_d[None, :], mask=mask, other=0.0)
-    result = tl.sum(values * weight[:, None], 0) / tl.where(total > 0.0, total, 1.0)
+    acc = tl.zeros((BLOCK_D,), tl.float32)
+    for start in range(0, num_live, BLOCK_S):
+        offs_s = start + tl.arange(0, BLOCK_S)
+        live = offs_s < num_live
+        weight = tl.exp2(tl.load(lse + first + offs_s, mask=live, other=-float("inf")) - top)
+        mask = live[:, None] & (offs_d < HEAD_DIM)[None, :]
+        ptrs = parts + (first + offs_s)[:, None] * HEAD_DIM + offs_d[None, :]
+        acc += tl.sum(tl.load(ptrs, mask=mask, other=0.0) * weight[:, None], 0)
+    # A context of 0 tokens has no part: its output is zero.
+    result = acc / tl.where(total > 0.0, total, 1.0)
     out_row = out + (row.to(tl.int64) * num_heads + head) * HEAD_DIM
     tl.store(out_row + offs_d, result.to(out.dtype.element_ty), mask=offs_d < HEAD_DIM)
 
@@ -250,10 +261,10 @@ def paged_decode(
     check_output(out, q)
     num_splits = _num_splits(workspace, num_sequences, num_heads, head_dim)
     parts, lse = workspace if workspace else (out, out)
-    tiles = tiles or choose_tiles(head_dim, q.dtype)
+    tiles = tiles or choose_tiles(q.dtype)
     group = num_heads // num_kv_heads
     block_d = triton.next_power_of_2(head_dim)
-    cut = {"TILE": tiles.tile, "NUM_SPLITS": num_splits, "MIN_SPLIT": tiles.min_split}
+    cut = {"TILE": tiles.tile, "MIN_SPLIT": tiles.min_split}
     _decode_kernel[(num_kv_heads, num_sequences, num_splits)](
         q,
         pool.k,
@@ -270,11 +281,13 @@ def paged_decode(
         q.stride(1),
         *pool.k.stride()[:3],
         block_tables.stride(0),
+        num_splits,
         GROUP=group,
         HEAD_DIM=head_dim,
         PAGE=pool.k.shape[2],
         BLOCK_M=max(16, triton.next_power_of_2(group)),
         BLOCK_D=max(16, block_d),
+        IS_SPLIT=num_splits > 1,
         **cut,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
@@ -287,10 +300,13 @@ def paged_decode(
             context_lens,
             out,
             window or NO_WINDOW,
+            num_splits,
             HEAD_DIM=head_dim,
             BLOCK_D=block_d,
+            ALL_SPLITS=MAX_SPLITS,
+            BLOCK_S=16,
             **cut,
-            num_warps=4 if num_splits * block_d <= 8192 else 8,
+            num_warps=4,
         )
     return out
 
@@ -307,8 +323,8 @@ def _num_splits(
     for name, tensor in (("workspace.parts", parts), ("workspace.lse", lse)):
         expect_contiguous(name, tensor)
         expect_dtype(name, tensor, (torch.float32,))
-    if num_splits & (num_splits - 1):
-        raise ValueError(f"the number of splits must be a power of two, not {num_splits}")
+    if num_splits > MAX_SPLITS:
+        raise ValueError(f"there may be {MAX_SPLITS} splits, not {num_splits}")
     return num_splits
 
 

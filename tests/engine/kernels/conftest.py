@@ -69,10 +69,18 @@ def place(context_lens: Sequence[int], block_size: int, seed: int) -> tuple[torc
 
 
 def make_batch(
-    query_lens: Sequence[int], context_lens: Sequence[int], block_size: int, seed: int
+    query_lens: Sequence[int],
+    context_lens: Sequence[int],
+    block_size: int,
+    seed: int,
+    room: Sequence[int] | None = None,
 ) -> tuple[Batch, int]:
-    """A batch on the CPU with random token ids below 100, and how many pages it needs."""
-    block_tables, num_pages = place(context_lens, block_size, seed)
+    """A batch on the CPU with random token ids below 100, and how many pages it needs.
+
+    Batches with the same `room` (tokens to come, of each sequence) and seed have the same pages.
+    """
+    block_tables, num_pages = place(room or context_lens, block_size, seed)
+    block_tables = block_tables[: len(query_lens)]
     positions, slots, starts = [], [], [0]
     for row, (new, context) in enumerate(zip(query_lens, context_lens, strict=True)):
         for position in range(context - new, context):

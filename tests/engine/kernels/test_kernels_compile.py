@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +12,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from engine.kernels import norm, paged_decode, paged_prefill
+from engine.kernels import paged_decode, paged_prefill
 from engine.kernels.backend import TritonBackend
-from engine.kernels.rope_write import rope_write
-from engine.kernels.silu_mul import silu_mul
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"

@@ -66,7 +66,7 @@ def test_decode_equals_reference(
         expect_close(decode(case, num_splits), want, dtype)
 
 
-@pytest.mark.parametrize("num_splits", [1, 2, 16])
+@pytest.mark.parametrize("num_splits", [1, 3, 33])
 def test_splits_and_short_contexts(paged: Any, expect_close: Any, num_splits: int) -> None:
     case = paged([1] * len(CONTEXTS), CONTEXTS, heads=(6, 2, 64), dtype=torch.float32)
     expect_close(decode(case, num_splits, tiles=SMALL), expected(case))
@@ -88,9 +88,7 @@ def test_rows_of_longer_chunks_are_left_alone(paged: Any, expect_close: Any) -> 
     alone = paged([1, 3, 1], [20, 30, 40], heads=(4, 2, 64), dtype=torch.float32)
     rows = [0, 4]
     tables, _, context = alone.tables
-    want = reference(
-        alone.q[rows], alone.pool, tables[[0, 2]], context[[0, 2]], scale=64**-0.5
-    )
+    want = reference(alone.q[rows], alone.pool, tables[[0, 2]], context[[0, 2]], scale=64**-0.5)
     expect_close(got[rows], want)
 
 
@@ -115,15 +113,14 @@ def test_the_winning_value_comes_out_bit_for_bit(paged: Any, num_splits: int) ->
 
 
 def test_splits_fill_the_device_and_no_more() -> None:
-    tiles = choose_tiles(128, torch.bfloat16)
+    tiles = choose_tiles(torch.bfloat16)
     for rows, context, num_sms in itertools.product(
         (1, 4, 33, 512, 4096), (0, 1, 255, 4096, 131072), (8, 132)
     ):
         num_splits = choose_splits(rows, context, num_sms, tiles)
         assert 1 <= num_splits <= MAX_SPLITS
-        assert num_splits & (num_splits - 1) == 0
-        assert num_splits == 1 or rows * num_splits <= 4 * num_sms
-        assert num_splits == 1 or (num_splits // 2) * tiles.min_split < context
+        assert num_splits == 1 or rows * num_splits <= 3 * num_sms
+        assert num_splits == 1 or (num_splits - 1) * tiles.min_split < context
     assert choose_splits(4, 8192, 132, tiles) == 32
     assert choose_splits(1024, 8192, 132, tiles) == 1
 
@@ -138,8 +135,8 @@ def test_wrong_arguments_are_named(paged: Any) -> None:
         paged_decode(case.q, half, *case.tables, out, scale=1.0)
     with pytest.raises(ValueError, match="do not share"):
         paged_decode(case.q[:, :3], case.pool, *case.tables, out[:, : 3 * 64], scale=1.0)
-    with pytest.raises(ValueError, match="power of two"):
-        workspace = allocate_workspace(1, 4, 3, 64, case.q.device)
+    with pytest.raises(ValueError, match="128 splits"):
+        workspace = allocate_workspace(1, 4, 129, 64, case.q.device)
         paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, workspace=workspace)
 
 
@@ -157,5 +154,5 @@ def test_decode_on_the_gpu(
     case = paged([1] * 17, contexts, heads=heads, block_size=block_size, dtype=dtype)
     for window in (None, 1, 100, 513):
         want = expected(case, window)
-        for num_splits in (1, 2, 8, 128):
+        for num_splits in (1, 2, 7, 128):
             expect_close(decode(case, num_splits, window=window), want, dtype)

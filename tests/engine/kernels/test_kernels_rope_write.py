@@ -47,7 +47,13 @@ def check(args: tuple[torch.Tensor, ...], pool: LayerPool, expect_close: Any) ->
     assert torch.equal(pool.k == 7.0, wanted_pool.k == 7.0)
 
 
-CASES = [((9, 3, 64), 16), ((28, 4, 128), 8), ((5, 5, 80), 32), ((16, 1, 96), 64), ((40, 20, 64), 16)]
+CASES = [
+    ((9, 3, 64), 16),
+    ((28, 4, 128), 8),
+    ((5, 5, 80), 32),
+    ((16, 1, 96), 64),
+    ((40, 20, 64), 16),
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

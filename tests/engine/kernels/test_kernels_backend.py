@@ -1,0 +1,164 @@
+"""Whole decoders on the Triton backend, step by step, beside the same ones on the torch backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from engine.batch import Batch
+from engine.cpu.backend import TorchBackend
+from engine.kernels.backend import TritonBackend
+from engine.models.config import ModelConfig
+from engine.models.folder import ModelFolder
+from engine.models.weights import load_decoder
+
+BASE = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 100,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True},
+    "mistral": {"architectures": ["MistralForCausalLM"], "sliding_window": 9},
+    "qwen2": {"architectures": ["Qwen2ForCausalLM"]},
+    "qwen3": {"architectures": ["Qwen3ForCausalLM"]},
+}
+BLOCK_SIZE, NUM_PAGES = 8, 300
+LONG = {"max_position_embeddings": 2048}
+LARGE = {"hidden_size": 256, "num_attention_heads": 14, "head_dim": 128, "intermediate_size": 333}
+
+# One pass each: (query_lens, context_lens) of the same three sequences. Whole prompts, then chunks
+# beside decoding in both orders, then decoding alone, then one sequence less.
+PASSES = [
+    ((5, 17, 2), (5, 17, 2)),
+    ((1, 1, 19), (6, 18, 21)),
+    ((4, 1, 1), (10, 19, 22)),
+    ((1, 1, 1), (11, 20, 23)),
+    ((1, 3), (12, 23)),
+]
+
+
+def write_model(folder: Path, raw: dict[str, Any]) -> ModelFolder:
+    """A model with random weights, in the layout of Hugging Face."""
+    torch.manual_seed(0)
+    (folder / "config.json").write_text(json.dumps(raw))
+    config = ModelConfig.load(folder)
+    q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    hidden, inner = config.hidden_size, config.intermediate_size
+    tensors = {
+        "model.embed_tokens.weight": torch.randn(config.vocab_size, hidden),
+        "model.norm.weight": torch.rand(hidden) + 0.5,
+    }
+    if not config.tie_embeddings:
+        tensors["lm_head.weight"] = torch.randn(config.vocab_size, hidden) / hidden**0.5
+    shapes = {
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    for number in range(config.num_layers):
+        prefix = f"model.layers.{number}."
+        for name, (rows, columns) in shapes.items():
+            tensors[f"{prefix}{name}.weight"] = torch.randn(rows, columns) / columns**0.5
+            if config.attention_bias and name[-6:] in ("q_proj", "k_proj", "v_proj"):
+                tensors[f"{prefix}{name}.bias"] = torch.randn(rows)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"{prefix}{name}.weight"] = torch.rand(hidden) + 0.5
+        for name in ("q_norm", "k_norm") if config.qk_norm else ():
+            tensors[f"{prefix}self_attn.{name}.weight"] = torch.rand(config.head_dim) + 0.5
+    save_file(tensors, folder / "model.safetensors")
+    return ModelFolder.open(folder)
+
+
+def logits_of(backend: Any, folder: ModelFolder, passes: list[Batch]) -> torch.Tensor:
+    """The logits of each pass, in fp32 on the CPU; what one pass caches, the next one reads."""
+    decoder, config = load_decoder(folder, backend), folder.config
+    pools = [
+        backend.allocate_pool(NUM_PAGES, config.num_kv_heads, BLOCK_SIZE, config.head_dim)
+        for _ in range(config.num_layers)
+    ]
+    if isinstance(backend, TritonBackend):
+        for pool in pools:
+            pool.k.fill_(torch.nan)
+            pool.v.fill_(torch.nan)
+    return torch.cat([decoder.forward(batch, pools).float().cpu() for batch in passes])
+
+
+def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
+    return float((got.double() - want.double()).norm() / want.double().norm())
+
+
+@pytest.fixture
+def passes(batch_of: Any) -> list[Batch]:
+    """PASSES over one set of pages, so that a sequence finds what it cached."""
+    return [batch_of(*lens, BLOCK_SIZE, 3, room=[12, 23, 23])[0] for lens in PASSES]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_decoder_gives_the_same_logits_as_on_the_torch_backend(
+    family: str, tmp_path: Path, passes: list[Batch], to_device: Any, device: torch.device
+) -> None:
+    folder = write_model(tmp_path, BASE | FAMILIES[family])
+    want = logits_of(TorchBackend(torch.float32, 1), folder, passes)
+    backend = TritonBackend(device, torch.float32)
+    got = logits_of(backend, folder, [to_device(batch, device) for batch in passes])
+    assert relative_error(got, want) < 2e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 3e-2)])
+def test_a_decoder_with_large_heads_on_the_gpu(
+    family: str, dtype: torch.dtype, tolerance: float, tmp_path: Path, batch_of: Any, to_device: Any
+) -> None:
+    """Against fp32 on the CPU, long contexts among the sequences, so that decode is split."""
+    folder = write_model(tmp_path, BASE | LARGE | FAMILIES[family] | LONG)
+    lens = [
+        ((1500, 300, 65), (1500, 300, 65)),
+        ((1, 1, 1), (1501, 301, 66)),
+        ((1, 1, 99), (1502, 302, 165)),
+    ]
+    passes = [batch_of(*pair, BLOCK_SIZE, 3, room=[1502, 302, 165])[0] for pair in lens]
+    want = logits_of(TorchBackend(torch.float32), folder, passes)
+    device = torch.device("cuda")
+    got = logits_of(TritonBackend(device, dtype), folder, [to_device(b, device) for b in passes])
+    assert relative_error(got, want) < tolerance
+
+
+def test_a_pass_is_planned_from_the_host_alone(batch_of: Any) -> None:
+    """Decode looks no further than the last single token, and splits what it looks at."""
+    backend = TritonBackend(torch.device("cpu"), torch.float32)
+    mixed, _ = batch_of([1, 1, 7, 30], [4000, 9, 7, 30], 16, 0)
+    plan = backend.plan(mixed, 8, 2, 64)
+    assert plan.decode_tables is not None and plan.workspace is not None
+    assert [len(table) for table in plan.decode_tables] == [2, 3, 2]
+    assert plan.workspace.parts.shape == (2, 8, 16, 64)
+    assert plan.tile_map is not None and set(plan.tile_map[:, 0].tolist()) == {2, 3}
+
+    prefill, _ = batch_of([7], [7], 16, 0)
+    assert backend.plan(prefill, 8, 2, 64).decode_tables is None
+    decode, _ = batch_of([1], [100], 16, 0)
+    plan = backend.plan(decode, 8, 2, 64)
+    assert plan.tile_map is None and plan.workspace is None
+
+
+def test_a_workspace_stays_small_whatever_the_batch(batch_of: Any) -> None:
+    backend = TritonBackend(torch.device("cpu"), torch.float32)
+    batch, _ = batch_of([2] * 99 + [1], [2] * 99 + [3000], 16, 0)
+    plan = backend.plan(batch, 28, 4, 128)
+    assert plan.workspace is None or plan.workspace.parts.numel() * 4 < 2**23
