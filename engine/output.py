@@ -57,7 +57,9 @@ class SampleText:
     def __init__(self, request: EngineRequest, tokenizer: Tokenizer) -> None:
         params = request.params
         self._request = request
-        self._detokenizer = Detokenizer(tokenizer, params.skip_special_tokens)
+        self._detokenizer = Detokenizer(
+            tokenizer, request.prompt_token_ids, params.skip_special_tokens
+        )
         self._stops = StopStrings(params.stop, params.include_stop_str_in_output)
         self._num_tokens = 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
 # A matrix of the size of SmolLM2's MLP, and the batches that decoding brings.
 PROBE_SHAPE = (1536, 576)
 PROBE_BATCHES = (1, 8)
-PROBE_ROUNDS = 5
-PROBE_CALLS = 4
+PROBE_CALLS = 20
 # Packed unless plain is clearly quicker: a close race must not make two starts differ.
 MARGIN = 1.25
 
@@ -59,26 +60,26 @@ def make_linear(weight: Tensor, bias: Tensor | None) -> Linear:
 @cache
 def packed_is_quicker(dtype: torch.dtype) -> bool:
     """Whether packing is possible, right and quicker here; asked once a dtype (about 20 ms)."""
-    weight, inputs = _probe_data(dtype)
-    plain = PlainLinear(weight, None)
-    try:
-        packed = PackedLinear(weight, None)
-        for x in inputs:
-            torch.testing.assert_close(packed(x), plain(x), atol=0.5, rtol=0.05)
-    except (AttributeError, RuntimeError, AssertionError):
-        return False
-    packed_s = sum(_seconds(packed, x) for x in inputs)
-    return packed_s < MARGIN * sum(_seconds(plain, x) for x in inputs)
+    with _one_thread():
+        weight, inputs = _probe_data(dtype)
+        plain = PlainLinear(weight, None)
+        try:
+            packed = PackedLinear(weight, None)
+            for x in inputs:
+                torch.testing.assert_close(packed(x), plain(x), atol=0.5, rtol=0.05)
+        except (AttributeError, RuntimeError, AssertionError):
+            return False
+        return _seconds(packed, inputs) < MARGIN * _seconds(plain, inputs)
 
 
 @cache
 def fastest_dtype() -> torch.dtype:
     """bf16 where this processor multiplies it at least as quickly as fp32."""
     times = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        weight, inputs = _probe_data(dtype)
-        linear = make_linear(weight, None)
-        times[dtype] = sum(_seconds(linear, x) for x in inputs)
+    with _one_thread():
+        for dtype in (torch.float32, torch.bfloat16):
+            weight, inputs = _probe_data(dtype)
+            times[dtype] = _seconds(make_linear(weight, None), inputs)
     quick = times[torch.bfloat16] <= times[torch.float32]
     return torch.bfloat16 if quick else torch.float32
 
@@ -90,12 +91,23 @@ def _probe_data(dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
     return weight, rows
 
 
-def _seconds(linear: Linear, x: Tensor) -> float:
-    """The shortest of a few rounds: what else runs on the machine only adds."""
-    rounds = []
-    for _ in range(PROBE_ROUNDS):
-        start = time.perf_counter()
-        for _ in range(PROBE_CALLS):
-            linear(x)
-        rounds.append(time.perf_counter() - start)
-    return min(rounds)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Measures what the processor can: several threads wait for each other on a busy machine."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _seconds(linear: Linear, inputs: list[Tensor]) -> float:
+    """Each input's quickest call, added up: what else runs on the machine only adds."""
+    return sum(min(_one_call(linear, x) for _ in range(PROBE_CALLS)) for x in inputs)
+
+
+def _one_call(linear: Linear, x: Tensor) -> float:
+    start = time.perf_counter()
+    linear(x)
+    return time.perf_counter() - start
