@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def command(as_json: bool, older_than_days: float | None, yes: bool) -> None:
     """List the recorded sessions.
 
-    Oldest first. The last column says how the recording ended: "closed" in order, or "cut off" when
-    its server was killed or still runs; both can be replayed.
+    Oldest first. The last column says how the recording ended: "closed" in order, "not closed" when
+    its server was killed or still runs. Both can be replayed.
     """
     from llmtop.paths import sessions_dir
     from profiler.session.listing import list_sessions
@@ -76,7 +76,7 @@ def _row(info: SessionInfo) -> tuple[str, ...]:
         clock(info.duration_ns),
         str(info.num_requests),
         size(info.num_bytes),
-        "closed" if info.clean_end else "cut off",
+        "closed" if info.clean_end else "not closed",
     )
 
 
