@@ -27,9 +27,7 @@ class Picture:
         if self._held is not None or self._live is None:
             self._held = None
             return
-        held = SessionState()
-        held.restore(self._live.keyframe())
-        self._held = held
+        self._held = SessionState.restore(self._live.keyframe())
 
     def take(self, now_ns: int) -> View:
         source = self._source

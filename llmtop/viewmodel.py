@@ -108,10 +108,11 @@ class ViewModel:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How the source stands with its server; `detail` is for people."""
+    """How the source stands with its server; `detail` is one line for people, `hint` another."""
 
     status: Status
     detail: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class View:
     @property
     def starting(self) -> bool:
         """Whether the server has yet to say that it is ready for the first time."""
-        return self.mode == "LIVE" and self.state.session is None
+        return self.mode == "LIVE" and all(s.name != "ready" for s in self.state.phases.spans)
 
     @property
     def wall_ns(self) -> int | None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import httpx
 import msgspec
@@ -32,6 +32,10 @@ _MAX_HELLO_BYTES: Final = 1 << 20
 _MAX_WAITING: Final = 200_000
 
 
+class _Lag(msgspec.Struct):
+    lost: int
+
+
 class Hello(msgspec.Struct):
     """What a server says of itself before the stream begins."""
 
@@ -41,19 +45,15 @@ class Hello(msgspec.Struct):
     session: str = ""
 
 
-class _Keyframe(msgspec.Struct, frozen=True):
-    seq: int
-    data: bytes
-
-
-class _Arrived(msgspec.Struct, frozen=True, gc=False):
-    seq: int
-    event: AnyEvent
+class _Keyframe(NamedTuple):
+    state: SessionState
     now_ns: int
 
 
-class _Lost(msgspec.Struct, frozen=True):
-    count: int
+class _Arrived(NamedTuple):
+    seq: int
+    event: AnyEvent
+    now_ns: int
 
 
 class RefusedError(StreamError):
@@ -73,10 +73,11 @@ class RemoteSource:
         self._base_url = base_url.rstrip("/").removesuffix("/v1")
         self._api_key = api_key
         self._state = SessionState()
-        self._inbox: deque[_Keyframe | _Arrived | _Lost] = deque()
+        self._inbox: deque[_Keyframe | _Arrived] = deque()
         self._connection = Connection("starting", f"connecting to {self._base_url}")
         self._seq: int | None = None
         self._session = ""
+        self._lost = 0
         self._clock_offset_ns: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -117,17 +118,15 @@ class RemoteSource:
             self._state.advance(max(self._state.t_ns, now_ns + self._clock_offset_ns))
         return self._state
 
-    def _fold(self, item: _Keyframe | _Arrived | _Lost) -> None:
+    def _fold(self, item: _Keyframe | _Arrived) -> None:
         if isinstance(item, _Arrived):
             self._state.apply(item.event, item.seq)
             offset_ns = item.event.t_ns - item.now_ns
             if self._clock_offset_ns is None or offset_ns > self._clock_offset_ns:
                 self._clock_offset_ns = offset_ns
         elif isinstance(item, _Keyframe):
-            state = SessionState()
-            state.restore(item.data)
-            self._state = state
-            self._clock_offset_ns = None
+            self._state = item.state
+            self._clock_offset_ns = item.state.t_ns - item.now_ns
 
     def _run(self) -> None:
         asyncio.run(self._main())
@@ -192,13 +191,17 @@ class RemoteSource:
 
     def _take(self, frame: Frame) -> None:
         seq = int(frame.id) if frame.id.isdecimal() else self._seq or 0
-        if frame.event == "keyframe":
-            self._inbox.append(_Keyframe(seq, _decoded(frame.data)))
-        elif frame.event == "lag":
-            self._inbox.append(_Lost(0))
+        now_ns = time.monotonic_ns()
+        if frame.event == "lag":
+            # The keyframe that follows makes up for it, but the loss itself is to be seen.
+            self._lost += _lost_of(frame.data)
             return
+        if frame.event == "keyframe":
+            state = SessionState.restore(_decoded(frame.data))
+            state.drops += self._lost
+            self._inbox.append(_Keyframe(state, now_ns))
         else:
-            self._inbox.append(_Arrived(seq, _event(frame.data), time.monotonic_ns()))
+            self._inbox.append(_Arrived(seq, _event(frame.data), now_ns))
         self._seq = seq
 
 
@@ -214,6 +217,13 @@ def _decoded(data: bytes) -> bytes:
         return base64.b64decode(data, validate=True)
     except binascii.Error:
         raise StreamError("the stream sent a keyframe that is not base64") from None
+
+
+def _lost_of(data: bytes) -> int:
+    try:
+        return msgspec.json.decode(data, type=_Lag).lost
+    except msgspec.DecodeError as error:
+        raise StreamError(f"the stream sent a loss that cannot be read: {error}") from None
 
 
 def _event(data: bytes) -> AnyEvent:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
-from llmtop.widgets.rows import EMPTY, Row, fit_row, rule
+from llmtop.widgets.rows import EMPTY, Row, fit_row, rule, with_joints
 
 
 class Panel(Painted):
     """Subclasses give `title`, `note` and `body`. Neighbours share lines: `top` are the corner
     characters of the title line, `bottom` those of the last line, or "" for none.
 
-    `compact` panels have a title line and no sides.
+    `compact` panels have a title line and no sides. `joints` are the columns at which a line from
+    above meets the title line.
     """
 
     can_focus = True
@@ -21,6 +22,7 @@ class Panel(Painted):
         self.top = top
         self.bottom = bottom
         self.compact = False
+        self.joints: tuple[int, ...] = ()
 
     def title(self, view: View) -> Row:
         raise NotImplementedError
@@ -47,7 +49,8 @@ class Panel(Painted):
         if self.compact:
             head = rule(self._marked(view), width, "─", "─", self.note(view))
             return [head, *(((" ", "text"), *row) for row in body)]
-        out = [rule(self._marked(view), width, self.top[0], self.top[1], self.note(view))]
+        head = rule(self._marked(view), width, self.top[0], self.top[1], self.note(view))
+        out = [with_joints(head, self.joints)]
         out += [
             (("│ ", "frame"), *fit_row(row, inner_width), (" │", "frame")) for row in body
         ]

@@ -1,0 +1,69 @@
+"""The whole service in five lines, for narrow or low screens."""
+
+from __future__ import annotations
+
+from llmtop.format import NONE, percent, short, size
+from llmtop.viewmodel import View
+from llmtop.widgets.devices import gpu_line, no_device
+from llmtop.widgets.kvusage import kv_bar
+from llmtop.widgets.painted import Painted
+from llmtop.widgets.rows import Row, joined, width_of
+from llmtop.widgets.service import batch, latency_line
+
+_LABEL = 5
+
+
+class Brief(Painted):
+    DEFAULT_CSS = "Brief { height: 5; }"
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        lead: Row = ((" ", "text"),)
+        lines = (_flow(view), batch(view), _latencies(view), _kv(view, width), _device(view))
+        return [(*lead, *line) for line in lines]
+
+
+def _flow(view: View) -> Row:
+    flow = view.state.throughput
+    per_s = flow.requests_per_s
+    return (
+        ("generated ", "dim"),
+        (short(flow.generated_per_s), "value"),
+        ("  prompt ", "dim"),
+        (short(flow.prompt_per_s), "value"),
+        ("  cached ", "dim"),
+        (short(flow.cached_per_s), "value"),
+        (" tok/s   ", "dim"),
+        (NONE if per_s is None else f"{per_s:.1f}", "value"),
+        (" req/s", "dim"),
+        (f"   over {flow.token_window_s} s, latencies {view.state.latency.window_s} s", "faint"),
+    )
+
+
+def _latencies(view: View) -> Row:
+    return joined((latency_line(view, "ttft"), latency_line(view, "itl")), "   ")
+
+
+def _kv(view: View, width: int) -> Row:
+    pages = view.state.pages
+    label = "kv".ljust(_LABEL)
+    if not pages.num_pages:
+        return ((label, "dim"), ("no pages yet", "dim"))
+    used, cached, free = (percent(n, pages.num_pages) for n in (pages.used, pages.cached, pages.free))
+    tail: Row = (
+        (f"  {used}", "value"),
+        (" used ", "dim"),
+        (cached, "value"),
+        (" cached ", "dim"),
+        (free, "value"),
+        (" free", "dim"),
+    )
+    return ((label, "dim"), *kv_bar(pages, max(8, width - 2 - _LABEL - width_of(tail))), *tail)
+
+
+def _device(view: View) -> Row:
+    gpus, memory = view.state.gpus, view.state.memory
+    if gpus.devices:
+        return (("gpu".ljust(_LABEL), "dim"), *gpu_line(gpus.devices[min(gpus.devices)].last))
+    held = memory.engine_bytes
+    tail = "" if held is None else f"   engine memory {size(held)}"
+    return (("gpu".ljust(_LABEL), "dim"), *no_device(view), (tail, "dim"))

@@ -1,0 +1,78 @@
+"""The newest minutes of one quantity, a point a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from llmtop.format import milliseconds, short
+from llmtop.viewmodel import CHARTS, View
+from llmtop.widgets.chart import area, scale_of
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A column of the seconds fold, divided by `scale`."""
+
+    title: str
+    unit: str
+    field: str
+    scale: float = 1.0
+    role: str = "chart"
+
+    def text(self, value: float) -> str:
+        return milliseconds(value) if self.unit == "ms" else short(value)
+
+
+SERIES: Final = {
+    "generated": Series("Generated", "tok/s", "generated_tokens"),
+    "itl_p95": Series("Between tokens, p95", "ms", "itl_p95_ns", 1e6, "chart2"),
+    "ttft_p95": Series("To first token, p95", "ms", "ttft_p95_ns", 1e6, "prefill"),
+    "prompt": Series("Prompt computed", "tok/s", "prefill_tokens", 1.0, "prefill"),
+    "running": Series("Running requests", "", "running", 1.0, "chart2"),
+}
+
+
+def chart_after(name: str, by: int) -> str:
+    return CHARTS[(CHARTS.index(name) + by) % len(CHARTS)]
+
+
+class Chart(Panel):
+    """Shows the chosen chart, or the one `ahead` places after it, so that two never agree."""
+
+    def __init__(self, *, id: str, ahead: int = 0, top: str = "├┤", bottom: str = "") -> None:
+        super().__init__(id=id, top=top, bottom=bottom)
+        self._ahead = ahead
+
+    def _series(self, view: View) -> Series:
+        return SERIES[chart_after(view.model.chart, self._ahead)]
+
+    def _values(self, view: View, width: int) -> list[float | None]:
+        series = self._series(view)
+        values = view.state.seconds.series(series.field)[-2 * width :]
+        return [None if v is None else v / series.scale for v in values]
+
+    def title(self, view: View) -> Row:
+        series = self._series(view)
+        values = [v for v in self._values(view, self.inner[0])[-1:] if v is not None]
+        now = f" {series.text(values[0])}" if values else ""
+        return ((series.title, "title"), (now, "value"), (f" {series.unit}".rstrip(), "dim"))
+
+    def note(self, view: View) -> str:
+        values = self._values(view, self.inner[0])
+        if not any(values):
+            return ""
+        top = self._series(view).text(scale_of(values))
+        return f"0 to {top}, last {_span(len(values))}"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        values = self._values(view, width)
+        if not any(values):
+            return [(("nothing in the last minutes", "dim"),)]
+        return area(values, width, height, scale_of(values), self._series(view).role)
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60} s"

@@ -1,0 +1,80 @@
+"""How full the KV cache is, and what the prefix cache saved."""
+
+from __future__ import annotations
+
+from llmtop.format import NONE, grouped, percent, size
+from llmtop.viewmodel import View
+from llmtop.widgets.bar import stacked
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import EMPTY, Row, Span
+from profiler.folds.pages import Pages
+
+_STATES = (("private", "█", "used"), ("shared", "▓", "shared"), ("cached", "░", "cached"))
+
+
+def kv_bar(pages: Pages, width: int) -> Row:
+    """Every page in exactly `width` cells: private, shared, cached, free."""
+    parts = [
+        (float(count), glyph, role)
+        for count, (_, glyph, role) in zip(_counts(pages), _STATES, strict=True)
+    ]
+    return stacked(parts, float(pages.num_pages), width)
+
+
+def _counts(pages: Pages) -> tuple[int, int, int]:
+    return pages.used - pages.shared, pages.shared, pages.cached
+
+
+def kv_legend(pages: Pages) -> Row:
+    """Each glyph with its name and share."""
+    spans: list[Span] = []
+    for count, (name, glyph, role) in zip(_counts(pages), _STATES, strict=True):
+        spans += [(f"{glyph} ", role), (f"{name} ", "dim")]
+        spans.append((f"{percent(count, pages.num_pages)}  ", "value"))
+    return (*spans, ("· free ", "dim"), (percent(pages.free, pages.num_pages), "value"))
+
+
+def prefix_hits(pages: Pages) -> Row:
+    """The share of prompt tokens that was found in the prefix cache, over the session."""
+    share = NONE if not pages.query_tokens else percent(pages.hit_tokens, pages.query_tokens)
+    return (
+        ("prefix cache held ", "dim"),
+        (share, "value"),
+        (" of prompt tokens, evicted ", "dim"),
+        (grouped(pages.evictions), "value"),
+    )
+
+
+class KvUsage(Panel):
+    def title(self, view: View) -> Row:
+        return (("KV cache", "title"),)
+
+    def note(self, view: View) -> str:
+        session, num_pages = view.state.session, view.state.pages.num_pages
+        if session is None or not num_pages:
+            return ""
+        whole = f" = {size(num_pages * session.page_bytes)}" if session.page_bytes else ""
+        return f"{grouped(num_pages)} pages of {session.block_size} tokens{whole}"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        pages = view.state.pages
+        if not pages.num_pages:
+            return [(("no pages yet", "dim"),)]
+        bars = max(1, min(3, height - 3))
+        rows: list[Row] = [kv_bar(pages, width)] * bars
+        rows += [kv_legend(pages), _numbers(pages), prefix_hits(pages)]
+        return rows[:height] if height >= 4 else [*rows[:bars], *rows[bars : height - bars + 1]]
+
+
+def _numbers(pages: Pages) -> Row:
+    if not pages.num_pages:
+        return EMPTY
+    return (
+        ("used ", "dim"),
+        (grouped(pages.used), "value"),
+        ("  cached ", "dim"),
+        (grouped(pages.cached), "value"),
+        ("  free ", "dim"),
+        (grouped(pages.free), "value"),
+        (" pages", "dim"),
+    )

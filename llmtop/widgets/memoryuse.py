@@ -1,0 +1,56 @@
+"""Where the device's memory went, as one bar."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmtop.format import size
+from llmtop.sanitize import clean_line
+from llmtop.viewmodel import View
+from llmtop.widgets.bar import stacked
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row, Span, width_of
+
+_LOOKS: Final = {
+    "weights": ("█", "weights"),
+    "kv": ("▓", "kv"),
+    "activations": ("▒", "act"),
+    "graphs": ("▚", "graph"),
+    "other": ("░", "other"),
+}
+
+
+class MemoryUse(Panel):
+    def title(self, view: View) -> Row:
+        return (("Memory", "title"),)
+
+    def note(self, view: View) -> str:
+        sample = view.state.memory.last
+        if sample is None:
+            return ""
+        return f"{clean_line(sample.device)}, {size(sample.total_bytes)}"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        memory = view.state.memory
+        parts = [(name, num) for name, num in memory.parts() if num]
+        if not parts:
+            return [(("the engine has not told yet", "dim"),)]
+        looks = [(float(num), *_LOOKS[name]) for name, num in parts]
+        whole = float(memory.total_bytes or 0) or sum(num for _, num in parts)
+        return [stacked(looks, whole, width), *_legend(parts, width)][:height]
+
+
+def _legend(parts: list[tuple[str, int]], width: int) -> list[Row]:
+    """Name and size of each part, wrapped between parts."""
+    rows: list[Row] = []
+    line: list[Span] = []
+    for name, num in parts:
+        glyph, role = _LOOKS[name]
+        item: Row = ((f"{glyph} ", role), (f"{name} ", "dim"), (size(num), "value"))
+        if line and width_of(tuple(line)) + 2 + width_of(item) > width:
+            rows.append(tuple(line))
+            line = []
+        if line:
+            line.append(("  ", "text"))
+        line += item
+    return [*rows, tuple(line)]

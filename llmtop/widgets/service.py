@@ -1,0 +1,107 @@
+"""How much is served and how fast: rates, the batch, and latencies with their definitions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmtop.format import NONE, grouped, ns_as_ms, short
+from llmtop.viewmodel import View
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row, Span, joined
+from profiler.folds.latency import WINDOW_S
+from profiler.folds.quantiles import Quantiles
+from profiler.folds.throughput import TOKEN_WINDOW_S
+
+_LATENCIES: Final = (
+    ("ttft", "queued to first token"),
+    ("itl", "between two tokens"),
+    ("e2el", "queued to last token"),
+    ("queue", "queued to first prefill"),
+    ("tpot", "per token after the first"),
+)
+_NAME_WIDTH: Final = 6
+_COLUMN_WIDTH: Final = 8
+
+
+class Service(Panel):
+    def title(self, view: View) -> Row:
+        return (("Service", "title"),)
+
+    def note(self, view: View) -> str:
+        return f"tok/s over {TOKEN_WINDOW_S} s, latencies over {WINDOW_S} s"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        rows = [rates(view), batch(view), _head()]
+        for name, meaning in _LATENCIES[: max(0, height - 3)]:
+            rows.append(_latency(name, meaning, view.state.latency.quantiles(name)))
+        return rows[:height]
+
+
+def rates(view: View) -> Row:
+    """Tokens per second in, out of the cache, and out; requests per second."""
+    flow = view.state.throughput
+    per_s = flow.requests_per_s
+    return joined(
+        (
+            _rate("generated", flow.generated_per_s, "tok/s"),
+            _rate("prompt", flow.prompt_per_s, "tok/s"),
+            _rate("cached", flow.cached_per_s, "tok/s"),
+            (
+                (NONE if per_s is None else f"{per_s:.1f}", "value"),
+                (" req/s", "dim"),
+            ),
+        ),
+        "   ",
+    )
+
+
+def _rate(name: str, value: float | None, unit: str) -> Row:
+    return ((f"{name} ", "dim"), (short(value), "value"), (f" {unit}", "dim"))
+
+
+def batch(view: View) -> Row:
+    """Requests by what they do now, then by how they ended."""
+    requests = view.state.requests
+    failed = requests.num_aborted + requests.num_rejected
+    parts: list[Row] = [
+        _count("running", requests.num_running, "decode"),
+        _count("in prefill", requests.num_prefilling, "prefill"),
+        _count("waiting", requests.num_waiting, "queued"),
+        _count("done", requests.num_finished, "value"),
+        _count("failed", failed, "bad" if failed else "value"),
+        _count("preempted", requests.num_preemptions, "value"),
+    ]
+    return joined(parts, "  ")
+
+
+def _count(name: str, value: int, role: str) -> Row:
+    return ((f"{name} ", "dim"), (grouped(value), role if value else "value"))
+
+
+def _head() -> Row:
+    names = "".join(word.rjust(_COLUMN_WIDTH) for word in ("n", "p50", "p95", "p99", "max"))
+    return (("ms".ljust(_NAME_WIDTH) + names, "dim"),)
+
+
+def _latency(name: str, meaning: str, found: Quantiles | None) -> Row:
+    spans: list[Span] = [(name.ljust(_NAME_WIDTH), "text")]
+    if found is None:
+        spans.append((NONE.rjust(_COLUMN_WIDTH) * 5, "dim"))
+    else:
+        spans.append((short(found.n).rjust(_COLUMN_WIDTH), "dim"))
+        for value in (found.p50, found.p95, found.p99, found.max):
+            text = ns_as_ms(None if value is None else round(value))
+            spans.append((text.rjust(_COLUMN_WIDTH), "value"))
+    return (*spans, (f"  {meaning}", "dim"))
+
+
+def latency_line(view: View, name: str) -> Row:
+    """One latency on a narrow screen: ttft p50 84 p95 212 p99 431 ms."""
+    found = view.state.latency.quantiles(name)
+    if found is None:
+        return ((f"{name} ", "text"), (f"{NONE} ms", "dim"))
+    last = ("p99", found.p99) if found.p99 is not None else (f"max of {found.n}", found.max)
+    spans: list[Span] = [(f"{name} ", "text")]
+    for label, value in (("p50", found.p50), ("p95", found.p95), last):
+        spans += [(f"{label} ", "dim"), (f"{ns_as_ms(round(value))} ", "value")]
+    return (*spans, ("ms", "dim"))

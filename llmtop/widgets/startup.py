@@ -1,0 +1,70 @@
+"""What start-up is doing: one line a phase, with a bar where the end is known."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmtop.format import grouped, percent, seconds, size
+from llmtop.sanitize import clean_line
+from llmtop.viewmodel import View
+from llmtop.widgets.bar import bar
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import EMPTY, Row
+from profiler.folds.phases import PhaseSpan
+
+_MEANINGS: Final = {
+    "fetch": "fetching the model",
+    "convert": "converting it once, for every later start",
+    "load": "loading the weights",
+    "warmup": "warming up: first kernels, first graphs",
+    "ready": "ready",
+    "drain": "finishing what is under way",
+    "stopped": "stopped",
+}
+_BAR_WIDTH: Final = 30
+
+
+class Startup(Panel):
+    def title(self, view: View) -> Row:
+        return (("Starting", "title"),)
+
+    def note(self, view: View) -> str:
+        return view.address
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        spans = view.state.phases.spans
+        if not spans:
+            return [EMPTY, ((view.connection.detail or "waiting for the server", "text"),)]
+        rows: list[Row] = [EMPTY]
+        for span in spans[-height:]:
+            rows.append(phase_row(span, view.state.t_ns, span is spans[-1], width))
+        return rows
+
+
+def phase_row(span: PhaseSpan, t_ns: int, lasts: bool, width: int) -> Row:
+    """What the phase is, how far it has come and how long it took so far."""
+    meaning = _MEANINGS.get(span.name, clean_line(span.name))
+    took_ns = (t_ns if lasts else span.t_last_ns) - span.t_ns
+    head: Row = (
+        ("▶ " if lasts else "✓ ", "key" if lasts else "good"),
+        (meaning.ljust(42), "value" if lasts else "text"),
+        (seconds(took_ns).rjust(7) + "  ", "dim"),
+    )
+    return (*head, *_progress(span, lasts, width))
+
+
+def _progress(span: PhaseSpan, lasts: bool, width: int) -> Row:
+    if not span.total:
+        return ((_amount(span, span.done), "dim"),) if span.done else EMPTY
+    text = f"{_amount(span, span.done)} of {_amount(span, span.total)}"
+    if not lasts or width < 100:
+        return ((text, "dim"), (f"  {percent(span.done, span.total)}" if lasts else "", "value"))
+    return (
+        *bar(span.done, span.total, _BAR_WIDTH, "chart"),
+        (f" {percent(span.done, span.total).rjust(4)}  ", "value"),
+        (text, "dim"),
+    )
+
+
+def _amount(span: PhaseSpan, count: int) -> str:
+    return size(count) if span.unit == "bytes" else f"{grouped(count)} {clean_line(span.unit)}".strip()
