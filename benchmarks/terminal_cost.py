@@ -10,6 +10,7 @@ are those that come out of the pseudo-terminal.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -77,11 +78,13 @@ class Terminal:
 
     def close(self) -> None:
         self.press(b"q")
+        with contextlib.suppress(OSError):  # the far side has gone
+            self.read_for(5)
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            self.read_for(0.1)
             if os.waitpid(self.pid, os.WNOHANG)[0]:
                 return
+            time.sleep(0.05)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 

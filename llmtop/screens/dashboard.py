@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
+from llmtop.compositor import TightCompositor
 from llmtop.keys import KEYS
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
@@ -65,6 +66,7 @@ class Dashboard(Screen[None]):
         self, model: ViewModel, player: Player | None, base_url: str, api_key: str | None
     ) -> None:
         super().__init__()
+        self._compositor = TightCompositor()
         self._model = model
         self._player = player
         self._server = (base_url, api_key)

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.palette import style_of
-from llmtop.widgets.rows import EMPTY, Row, fit_row, merged, width_of
+from llmtop.widgets.rows import EMPTY, Row, Span, cells_of, exact_row, width_of
+
+# Fewer unchanged cells than this between two changed ones are sent along with them: moving the
+# cursor and setting the colours again takes about as many bytes.
+_BRIDGE: Final = 4
 
 
-def changed_cells(old: Row, new: Row) -> tuple[int, int]:
-    """First column and number of columns in which two rows of the same width may differ."""
+def changed_runs(old: Row, new: Row) -> list[tuple[int, int]]:
+    """(column, cells) of the stretches in which two rows of the same width differ."""
+    before, after = _single_cells(old), _single_cells(new)
+    if before is None or after is None or len(before) != len(after):
+        return [_changed_middle(old, new)]
+    runs: list[tuple[int, int]] = []
+    first = last = -_BRIDGE
+    for x, (a, b) in enumerate(zip(before, after, strict=True)):
+        if a == b:
+            continue
+        if x - last > _BRIDGE and last >= 0:
+            runs.append((first, last - first + 1))
+            first = x
+        elif last < 0:
+            first = x
+        last = x
+    return [*runs, (first, last - first + 1)] if last >= 0 else []
+
+
+def _single_cells(row: Row) -> list[Span] | None:
+    """One character each; None for a row with characters that are not one cell wide."""
+    if any(cells_of(text) != len(text) for text, _ in row):
+        return None
+    return [(character, role) for text, role in row for character in text]
+
+
+def _changed_middle(old: Row, new: Row) -> tuple[int, int]:
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:
         head += 1
@@ -25,13 +56,6 @@ def changed_cells(old: Row, new: Row) -> tuple[int, int]:
     return start, width_of(new[head : len(new) - tail])
 
 
-def printable(row: Row) -> Row:
-    """`row` without control characters: the last gate before the terminal."""
-    if all(text.isprintable() for text, _ in row):
-        return row
-    return tuple((clean_line(text), role) for text, role in row)
-
-
 class Painted(Widget):
     """A subclass draws `rows`; `paint` compares them with what is on the screen."""
 
@@ -39,7 +63,9 @@ class Painted(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self._drawn: list[Row] = []
         self._rows: list[Row] = []
+        self._styles: dict[str, Style] = {}
         self._strips: dict[int, Strip] = {}
         self._painted_size = (0, 0)
         self._view: View | None = None
@@ -56,22 +82,26 @@ class Painted(Widget):
             return
         drawn = self.rows(view, width, height)[:height]
         drawn += [EMPTY] * (height - len(drawn))
-        new = [merged(fit_row(printable(row), width)) for row in drawn]
         if self._painted_size != (width, height):
-            self._rows, self._painted_size = new, (width, height)
+            self._drawn, self._rows = drawn, [exact_row(row, width) for row in drawn]
+            self._painted_size = (width, height)
             self._strips.clear()
+            self._styles.clear()
             self.refresh()
             return
-        self._send_changes(new)
+        self._send_changes(drawn, width)
 
-    def _send_changes(self, new: list[Row]) -> None:
+    def _send_changes(self, drawn: list[Row], width: int) -> None:
         dirty: list[Region] = []
-        for y, row in enumerate(new):
-            if row != self._rows[y]:
-                start, cells = changed_cells(self._rows[y], row)
-                self._rows[y] = row
+        for y, raw in enumerate(drawn):
+            if raw == self._drawn[y]:
+                continue
+            row = exact_row(raw, width)
+            runs = changed_runs(self._rows[y], row)
+            if runs:
                 self._strips.pop(y, None)
-                dirty.append(Region(start, y, max(1, cells), 1))
+                dirty += [Region(x, y, cells, 1) for x, cells in runs]
+            self._drawn[y], self._rows[y] = raw, row
         if dirty:
             self.refresh(*dirty)
 
@@ -97,6 +127,13 @@ class Painted(Widget):
     def _strip(self, y: int) -> Strip:
         if y >= len(self._rows):
             return Strip.blank(self.size.width, self.rich_style)
-        theme, base = self.app.theme, self.rich_style
-        segments = [Segment(text, base + style_of(theme, role)) for text, role in self._rows[y]]
+        styles = self._styles
+        segments = [
+            Segment(text, styles.get(role) or self._style(role)) for text, role in self._rows[y]
+        ]
         return Strip(segments, self.size.width)
+
+    def _style(self, role: str) -> Style:
+        """Looked up once a role: Textual computes a widget's own style anew each time."""
+        self._styles[role] = style = self.rich_style + style_of(self.app.theme, role)
+        return style

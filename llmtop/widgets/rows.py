@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
+
+from llmtop.sanitize import clean_line
 
 Span = tuple[str, str]
 Row = tuple[Span, ...]
@@ -16,9 +19,25 @@ def plain(row: Row) -> str:
     return "".join(text for text, _ in row)
 
 
+@lru_cache(maxsize=8192)
+def cells_of(text: str) -> int:
+    """Cells that `text` takes on a terminal."""
+    return cell_len(text)
+
+
 def width_of(row: Row) -> int:
     """Cells that `row` takes on a terminal."""
-    return sum(cell_len(text) for text, _ in row)
+    return sum(cells_of(text) for text, _ in row)
+
+
+def exact_row(row: Row, width: int) -> Row:
+    """`row` in exactly `width` cells, neighbours of one role put together.
+
+    Control characters are taken out: this is the last gate before the terminal.
+    """
+    if not all(text.isprintable() for text, _ in row):
+        row = tuple((clean_line(text), role) for text, role in row)
+    return merged(row if width_of(row) == width else fit_row(row, width))
 
 
 def fit(text: str, width: int) -> str:
@@ -37,7 +56,7 @@ def fit_row(row: Row, width: int, fill: str = "text") -> Row:
     out: list[Span] = []
     left = width
     for text, role in row:
-        cells = len(text) if text.isascii() else cell_len(text)
+        cells = cells_of(text)
         if cells > left:
             if left:
                 out.append((fit(text, left), role))
@@ -74,6 +93,18 @@ def rule(title: Row, width: int, left: str = "─", right: str = "─", note: st
     if gap < 0:
         return (*fit_row(head, width - 1), (right, "frame"))
     return (*head, ("─" * gap, "frame"), *tail)
+
+
+def with_joints(row: Row, columns: tuple[int, ...]) -> Row:
+    """`row` with ┴ instead of ─ in those columns; text stays."""
+    out: list[Span] = []
+    at = 0
+    for text, role in row:
+        if role == "frame":
+            text = "".join("┴" if c == "─" and at + i in columns else c for i, c in enumerate(text))
+        out.append((text, role))
+        at += cell_len(text)
+    return tuple(out)
 
 
 def merged(spans: Iterable[Span]) -> Row:

@@ -7,9 +7,8 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from llmtop.widgets.painted import printable
 from llmtop.widgets.palette import style_of
-from llmtop.widgets.rows import EMPTY, Row, fit_row
+from llmtop.widgets.rows import EMPTY, Row, exact_row
 
 
 class Scrolled(Widget):
@@ -49,5 +48,5 @@ class Scrolled(Widget):
         at = self.first + y
         row = self.rows[at] if at < len(self.rows) else EMPTY
         theme, base, width = self.app.theme, self.rich_style, self.size.width
-        cells = fit_row(printable(row), width)
+        cells = exact_row(row, width)
         return Strip([Segment(text, base + style_of(theme, role)) for text, role in cells], width)
