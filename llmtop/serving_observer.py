@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from llmtop.serving_config import ServeConfig
 from profiler.bus import Bus
 from profiler.events import AnyEvent, Log
 from profiler.follower import Follower
+from profiler.gpu import GpuSampler
 from profiler.session.recorder import Recorder
 
 FOLD_S: Final = 0.25
@@ -43,10 +44,11 @@ class Observer:
         self._follower = Follower(self._bus)
         self.feed = EventFeed(self._bus, self._follower.keyframe)
         self._recorder = _recorder(config, self._bus, self._follower)
+        self._gpus = GpuSampler(self._bus.publish, self._pids)
         self._loop = asyncio.get_running_loop()
         self._page = b""
         self._page_ns = 0
-        self._meters: list[ProcessMeter] = []
+        self._meters: dict[int, ProcessMeter] = {}  # by process id
         self._beating: asyncio.Task[None] | None = None
 
     @property
@@ -60,7 +62,8 @@ class Observer:
         if self._recorder is not None:
             self._recorder.start()
         if self._observe:
-            self._meters = [ProcessMeter(role, pid) for role, pid in pids.items()]
+            self._gpus.start()
+            self._meters = {pid: ProcessMeter(role, pid) for role, pid in pids.items()}
             self._beating = asyncio.create_task(self._beat())
 
     def publish(self, event: AnyEvent) -> None:
@@ -92,6 +95,7 @@ class Observer:
         """Ends the stream and the recording, with all that was published."""
         if self._beating is not None:
             self._beating.cancel()
+        await asyncio.to_thread(self._gpus.stop)
         self.feed.close()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
@@ -103,12 +107,16 @@ class Observer:
             if beats % SAMPLE_EVERY == 0:
                 self._sample()
             self._follower.catch_up()
+            self.feed.wake()  # the samplers and the recorder publish from threads of their own
             beats += 1
             await asyncio.sleep(FOLD_S)
 
+    def _pids(self) -> Collection[int]:
+        return self._meters.keys()
+
     def _sample(self) -> None:
         now_ns = time.monotonic_ns()
-        for meter in self._meters:
+        for meter in self._meters.values():
             sample = meter.sample(now_ns)
             if sample is not None:
                 self.publish(sample)

@@ -109,9 +109,7 @@ async def test_other_prompts_are_refused_by_name(client, prompt):
 async def test_n_samples_of_each_prompt_come_in_order(client, core):
     answer = await ask(client, prompt=["a", "bc"], n=2, seed=7, max_tokens=1)
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
-    assert [request.prompt_token_ids for request in core.added] == [(97,), (97,), (98, 99)] + [
-        (98, 99)
-    ]
+    assert [len(request.prompt_token_ids) for request in core.added] == [1, 1, 2, 2]
     assert [request.params.seed for request in core.added] == [7, 8, 7, 8]
     assert answer["usage"]["prompt_tokens"] == 3
     assert answer["usage"]["completion_tokens"] == 4

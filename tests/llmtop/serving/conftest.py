@@ -1,0 +1,118 @@
+"""Real server processes, each with its core, started as the terminal starts them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from engine.config import EngineConfig
+from llmtop.commands.listen import open_socket, url_of
+from llmtop.serving_config import ServeConfig
+
+ROOT = Path(__file__).resolve().parents[3]
+READY_S = 60.0
+
+
+class Server:
+    """A server process. `core_pid` is its core's; `session` the file that it records into."""
+
+    def __init__(self, folder: Path, model: str = "random:tiny", **config: Any) -> None:
+        listener = open_socket("127.0.0.1", 0)
+        self.url = url_of(listener)
+        self.session = folder / "session.db"
+        engine = config.pop("engine", EngineConfig(model=model, device="cpu", num_threads=1))
+        self.config = ServeConfig(
+            engine=engine,
+            socket_fd=listener.fileno(),
+            session_path=str(self.session),
+            **config,
+        )
+        self.stderr = folder / "stderr"
+        with self.stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                (sys.executable, "-m", "llmtop.serving"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                pass_fds=(listener.fileno(),),
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        listener.close()
+        assert self.process.stdin is not None
+        self.process.stdin.write(msgspec.json.encode(self.config) + b"\n")
+        self.process.stdin.flush()
+        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def wait_until_ready(self) -> Server:
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.stderr.read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                if self.client.get("/health").status_code == 200:
+                    return self
+            time.sleep(0.02)
+        raise AssertionError("the server was not ready in time")
+
+    @property
+    def core_pid(self) -> int:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(children.read_text().split()[0])
+
+    def close_lifeline(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def ended(self, within_s: float = 20.0) -> int:
+        """The exit code. Fails if the process still runs after that time."""
+        return self.process.wait(within_s)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        self.client.close()
+
+
+def gone(pid: int, within_s: float) -> bool:
+    """Whether a process that is not ours to wait for has ended."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Starts a server without waiting for it; all are gone at the end of the module."""
+    servers: list[Server] = []
+
+    def start(**config: Any) -> Server:
+        servers.append(Server(tmp_path_factory.mktemp("server"), **config))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def process_gone() -> Callable[[int, float], bool]:
+    return gone

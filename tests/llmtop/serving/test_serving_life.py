@@ -1,0 +1,155 @@
+"""What becomes of the processes, the requests and the recording when something ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import httpx
+
+from profiler.events import Log, Phase
+from profiler.session.reader import SessionReader
+
+LONG = {"prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+
+
+LOST_NS = 500_000_000
+
+
+class Stream(threading.Thread):
+    """Reads one streamed answer to its end; `begun` is set once text has come."""
+
+    def __init__(self, url: str, **body: object) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._body = {**LONG, **body}
+        self.begun = threading.Event()
+        self.events: list[str] = []
+        self.broken: str | None = None
+        self.start()
+
+    def run(self) -> None:
+        url = f"{self._url}/v1/completions"
+        try:
+            with httpx.stream("POST", url, json=self._body, timeout=60, trust_env=False) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        self.events.append(line[6:])
+                        self.begun.set()
+        except httpx.HTTPError as error:
+            self.broken = str(error)
+
+    def last(self) -> str:
+        self.join(30)
+        assert not self.is_alive()
+        return self.events[-1]
+
+
+def whole_answer(server):
+    """A request without a stream, on its way in a thread; the response comes with `result`."""
+    body = {**LONG, "stream": False}
+    pool = ThreadPoolExecutor(1)
+    return pool.submit(
+        httpx.post, f"{server.url}/v1/completions", json=body, timeout=60, trust_env=False
+    )
+
+
+def last_before(path, t_ns):
+    """When the newest event of the recording before `t_ns` was, and whether it ended well."""
+    with closing(SessionReader(path)) as session:
+        times = [event.t_ns for _, event in session.events(0) if event.t_ns < t_ns]
+        session.state_at(t_ns)
+        return max(times), session.clean_end
+
+
+def test_when_the_core_is_killed_all_end_with_a_clear_word(start_server):
+    server = start_server().wait_until_ready()
+    streams = [Stream(server.url) for _ in range(3)]
+    for stream in streams:
+        assert stream.begun.wait(30)
+    whole = whole_answer(server)
+    time.sleep(0.3)
+    t_kill_ns = time.monotonic_ns()
+    os.kill(server.core_pid, signal.SIGKILL)
+    for stream in streams:
+        error = json.loads(stream.last())["error"]
+        assert error["type"] == "internal_error"
+        assert "killed by signal 9" in error["message"]
+        assert stream.broken is None
+    answer = whole.result(30)
+    assert answer.status_code == 500
+    assert "killed by signal 9" in answer.json()["error"]["message"]
+    assert server.ended() == 1
+    assert "error: the engine core was killed by signal 9" in server.stderr.read_text()
+    t_last_ns, clean_end = last_before(server.session, t_kill_ns)
+    assert clean_end and t_kill_ns - t_last_ns < LOST_NS
+    with closing(SessionReader(server.session)) as session:
+        logs = [event for _, event in session.events(0) if isinstance(event, Log)]
+        phases = [event.name for _, event in session.events(0) if isinstance(event, Phase)]
+    assert any(log.level == "error" and "signal 9" in log.text for log in logs)
+    assert phases[-1] == "stopped"
+
+
+def test_when_the_server_is_killed_the_core_goes_and_the_session_opens(start_server, process_gone):
+    server = start_server().wait_until_ready()
+    stream = Stream(server.url)
+    assert stream.begun.wait(30)
+    core_pid = server.core_pid
+    time.sleep(0.3)
+    t_kill_ns = time.monotonic_ns()
+    server.process.kill()
+    assert process_gone(core_pid, 3.0)
+    assert stream.broken is None or "peer closed" in stream.broken
+    t_last_ns, clean_end = last_before(server.session, t_kill_ns)
+    assert not clean_end and t_kill_ns - t_last_ns < LOST_NS
+
+
+def test_a_stop_lets_running_requests_finish_and_takes_no_new_ones(start_server, process_gone):
+    server = start_server().wait_until_ready()
+    stream = Stream(server.url, max_tokens=600)
+    assert stream.begun.wait(30)
+    core_pid = server.core_pid
+    server.process.terminate()
+    while server.client.get("/health").json() != {"status": "draining"}:
+        time.sleep(0.01)
+    refused = server.client.post("/v1/completions", json={"prompt": "a"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert stream.last() == "[DONE]"
+    assert json.loads(stream.events[-2])["choices"][0]["finish_reason"] == "length"
+    assert server.ended() == 0
+    assert process_gone(core_pid, 1.0)
+    assert server.stderr.read_text() == ""
+    with closing(SessionReader(server.session)) as session:
+        assert session.clean_end
+        phases = [event.name for _, event in session.events(0) if isinstance(event, Phase)]
+    assert phases[-2:] == ["drain", "stopped"]
+
+
+def test_a_second_signal_and_an_end_of_patience_cut_the_drain_short(start_server, process_gone):
+    hurried = start_server()
+    impatient = start_server(drain_timeout_s=0.2)
+    for server in (hurried, impatient):
+        server.wait_until_ready()
+        server.stream = Stream(server.url)
+        assert server.stream.begun.wait(30)
+    impatient.close_lifeline()
+    hurried.process.terminate()
+    while hurried.client.get("/health").json() != {"status": "draining"}:
+        time.sleep(0.01)
+    hurried.process.terminate()
+    for server in (hurried, impatient):
+        assert "stopped before" in json.loads(server.stream.last())["error"]["message"]
+        assert server.ended() == 0
+
+
+def test_a_model_that_is_not_there_is_one_clear_line(start_server, process_gone):
+    server = start_server(model="/nowhere/at/all")
+    assert server.ended(60) == 1
+    first, *rest = server.stderr.read_text().splitlines()
+    assert first.startswith("error: ") and "/nowhere/at/all" in first
+    assert all(line.startswith("hint: ") for line in rest)
