@@ -1,25 +1,75 @@
-"""What tests of every part share: the default model, fetched once into the person's own cache."""
+"""What tests of every part share: the default model, and batches without a scheduler."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-# Before torch is imported anywhere: the suite runs beside other work, and tiny models gain nothing.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Tiny models gain nothing from threads, and threads that wait for each other stall a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from engine.errors import ModelError
-from engine.models.folder import ModelFolder
-from engine.models.registry import DEFAULT_MODEL, ModelRegistry
-from llmtop.paths import cache_dir
+if TYPE_CHECKING:
+    from engine.batch import Batch
+    from engine.models.folder import ModelFolder
 
 
 @pytest.fixture(scope="session")
 def smollm2() -> ModelFolder:
     """The default model's folder; skips where it is neither cached nor to be fetched."""
+    from engine.errors import ModelError
+    from engine.models.registry import DEFAULT_MODEL, ModelRegistry
+    from llmtop.paths import cache_dir
+
     try:
         return ModelRegistry(cache_dir()).resolve(DEFAULT_MODEL)
     except ModelError as error:
         pytest.skip(f"the default model is not here: {error.message}")
+
+
+class Part(NamedTuple):
+    """Tokens of one sequence at `start`, its pages, and whether all logits or the last are kept."""
+
+    tokens: list[int]
+    start: int
+    pages: list[int]
+    all_logits: bool = True
+
+
+@pytest.fixture(scope="session")
+def batch_of() -> Callable[..., Any]:
+    """A function (parts, block_size) -> Batch, where a part is (tokens, start, pages[, all])."""
+
+    def build(parts: list[tuple[Any, ...]], block_size: int) -> Batch:
+        import torch
+
+        from engine.batch import Batch
+
+        tokens, positions, slots, starts, rows = [], [], [], [0], []
+        named = [Part(*part) for part in parts]
+        tables = torch.zeros(len(named), max(len(p.pages) for p in named), dtype=torch.int32)
+        for number, part in enumerate(named):
+            here = range(part.start, part.start + len(part.tokens))
+            tokens += part.tokens
+            positions += here
+            slots += [part.pages[p // block_size] * block_size + p % block_size for p in here]
+            rows += range(starts[-1], len(tokens)) if part.all_logits else [len(tokens) - 1]
+            starts.append(len(tokens))
+            tables[number, : len(part.pages)] = torch.tensor(part.pages)
+        contexts = [part.start + len(part.tokens) for part in named]
+        return Batch(
+            token_ids=torch.tensor(tokens),
+            positions=torch.tensor(positions),
+            slots=torch.tensor(slots),
+            block_tables=tables,
+            query_starts=torch.tensor(starts, dtype=torch.int32),
+            context_lens_device=torch.tensor(contexts, dtype=torch.int32),
+            logit_rows=torch.tensor(rows),
+            query_lens=tuple(len(part.tokens) for part in named),
+            context_lens=tuple(contexts),
+        )
+
+    return build

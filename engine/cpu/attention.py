@@ -110,11 +110,11 @@ def attention_parts(
     builder = _Builder(batch, num_kv_heads, block_size, window, dtype)
     singles = [s for s, n in enumerate(batch.query_lens) if n == 1]
     chunks = [s for s, n in enumerate(batch.query_lens) if n > 1]
-    groups = group_spans([builder.span(s) for s in singles], block_size)
+    groups = group_spans([builder.span(s) for s in singles])
     return [*map(builder.group, groups), *map(builder.chunk, chunks)]
 
 
-def group_spans(spans: list[Span], block_size: int) -> list[list[Span]]:
+def group_spans(spans: list[Span]) -> list[list[Span]]:
     """Groups of like length, each in the batch's order, with few rows of padding in each."""
     groups: list[list[Span]] = []
     padding = 0
