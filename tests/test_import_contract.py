@@ -28,7 +28,7 @@ LOADED = [
     (("profiler.state", "profiler.session"), ("engine", "llmtop", "torch", "textual")),
     (("profiler.gpu", "profiler.prometheus"), ("engine", "llmtop", "torch", "textual")),
     (("engine", "engine.config", "engine.request", "engine.errors"), ("torch", "llmtop")),
-    (("engine.scheduler", "engine.kv.cache", "engine.kv.prefix"), ("torch", "numpy", "llmtop")),
+    (("engine.scheduler", "engine.kv.cache", "engine.kv.prefix"), ("torch", "llmtop")),
     (("engine.server.app", "engine.server.client"), ("torch", "textual", "httpx", "llmtop")),
     (("engine.models.registry", "engine.models.tokenizer"), ("torch", "llmtop")),
     (("llmtop.cli",), ("httpx", "textual", "msgspec", "torch", "sqlite_utils", "rich", "asyncio")),

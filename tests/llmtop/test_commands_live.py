@@ -31,6 +31,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
+        start_new_session=True,
     )
 
 
