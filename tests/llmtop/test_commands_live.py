@@ -72,7 +72,9 @@ def test_load_measures_the_real_server(serving: Serving) -> None:
     assert report["num_output_tokens"] == 48
     assert report["itl_per_token"] and report["usage"]
     assert report["latencies"]["ttft_ms"]["n"] == 6
-    assert report["latencies"]["itl_ms"]["n"] == 6 * 7
+    # A token that ends within a character comes in the chunk of the next one; of the first chunk's
+    # tokens none has a gap.
+    assert 6 * 4 <= report["latencies"]["itl_ms"]["n"] <= 6 * 7
     assert 6 * 12 < report["num_prompt_tokens"] < 6 * 40
 
 
