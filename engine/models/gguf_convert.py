@@ -43,6 +43,7 @@ SETTINGS: Final = ("rope_freqs.weight",)
 
 def convert_gguf(source: Path, folder: Path, progress: Progress) -> None:
     """Fills `folder` with the model in `source`. Raises: ModelError."""
+    progress("convert", 0, 0, "tensors")  # reading a vocabulary takes seconds
     file = GgufFile(source)
     config = read_config(file)
     _write_json(folder / "config.json", config)
