@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from textual.app import App, SystemCommand
@@ -98,7 +98,7 @@ class LlmtopApp(App[int]):
                     f"{key.label} ({key.shown})", key.help, self._runner(key.action)
                 )
 
-    def _runner(self, action: str):  # type: ignore[no-untyped-def]
+    def _runner(self, action: str) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
             await self._dashboard.run_action(action)
 
@@ -117,5 +117,5 @@ def run_app(source: Source, base_url: str = "", api_key: str | None = None) -> i
         print("stopping", end="\r", file=sys.stderr, flush=True)
         source.stop()
     if source.connection.status == "failed":
-        raise LlmtopError(source.connection.detail, source.hint)
+        raise LlmtopError(source.connection.detail, source.connection.hint)
     return app.return_code or 0 if code is None else code

@@ -29,7 +29,7 @@ class Field:
     text: Callable[[float], str] = short
 
 
-def _ms(value_ns: int | None) -> float | None:
+def _ms(value_ns: float | None) -> float | None:
     return None if value_ns is None else value_ns / 1e6
 
 

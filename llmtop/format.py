@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 NONE: Final = "--"
+_NICE: Final = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
 def grouped(value: float | None) -> str:
@@ -80,7 +81,10 @@ def short_name(name: str) -> str:
 
 
 def nice_ceiling(value: float) -> float:
-    """The least of 1, 2, 5 times a power of ten that is not below `value`; 1 for nothing."""
+    """The least of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is not below `value`.
+
+    1 for nothing.
+    """
     if value <= 0:
         return 1.0
     step = 1.0
@@ -88,4 +92,4 @@ def nice_ceiling(value: float) -> float:
         step *= 10
     while step / 10 >= value:
         step /= 10
-    return next(step * f for f in (0.2, 0.5, 1.0) if step * f >= value)
+    return next(step * f for f in _NICE if step * f >= value)

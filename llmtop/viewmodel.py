@@ -60,7 +60,7 @@ class ViewModel:
         self.log_until_ns = None
 
     def set_log_filter(self, text: str) -> str:
-        """"" or why `text` is no regular expression; then the old filter holds."""
+        """ "" or why `text` is no regular expression; then the old filter holds."""
         try:
             re.compile(text)
         except re.error as error:
@@ -69,9 +69,18 @@ class ViewModel:
         return ""
 
     def table(self, state: SessionState) -> list[RequestView]:
-        """Live requests, then the newest done ones, filtered; each part in the chosen order."""
+        """Live requests, then those that ended, filtered; each part in the chosen order.
+
+        By age, the newest of those that ended stand first: it is they who were just live.
+        """
         live = self._ordered(list(state.requests.live.values()), state.t_ns)
-        return live + self._ordered(list(state.requests.done), state.t_ns)
+        ended = list(state.requests.done)
+        if self.sort != "age":
+            return live + self._ordered(ended, state.t_ns)
+        if self.descending:
+            ended.reverse()
+        test = self.predicate
+        return live + [r for r in ended if test is None or test(r, state.t_ns)]
 
     def _ordered(self, requests: list[RequestView], t_ns: int) -> list[RequestView]:
         if self.predicate is not None:
@@ -124,6 +133,7 @@ class Playback:
     t_ns: int
     speed: float
     playing: bool
+    looping: bool = False
     markers: tuple[tuple[int, str, str], ...] = ()
 
 

@@ -10,7 +10,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
-from llmtop.compositor import TightCompositor
+from llmtop.compositor import DirectCompositor
 from llmtop.keys import KEYS
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
@@ -35,6 +35,7 @@ from llmtop.widgets.titlebar import TitleBar
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
+_LOG_HINT: Final = "a regular expression"
 _GOTO_HINT: Final = "1:30   90s   50%   step 1200"
 
 
@@ -66,7 +67,7 @@ class Dashboard(Screen[None]):
         self, model: ViewModel, player: Player | None, base_url: str, api_key: str | None
     ) -> None:
         super().__init__()
-        self._compositor = TightCompositor()
+        self._compositor = DirectCompositor()
         self._model = model
         self._player = player
         self._server = (base_url, api_key)
@@ -181,12 +182,21 @@ class Dashboard(Screen[None]):
     # Table and panels
 
     def action_filter(self) -> None:
-        def attempt(text: str) -> str:
-            self._model.set_filter(text)
-            self.repaint()
-            return self._model.filter_error
+        model = self._model
+        if model.page == "log":
+            self._ask("filter /", model.log_filter, _LOG_HINT, self._try_log_filter, live=True)
+        else:
+            self._ask("filter /", model.filter_text, _FILTER_HINT, self._try_filter, live=True)
 
-        self._ask("filter /", self._model.filter_text, _FILTER_HINT, attempt, live=True)
+    def _try_filter(self, text: str) -> str:
+        self._model.set_filter(text)
+        self.repaint()
+        return self._model.filter_error
+
+    def _try_log_filter(self, text: str) -> str:
+        error = self._model.set_log_filter(text)
+        self.repaint()
+        return error
 
     def action_sort(self, by: int) -> None:
         self._model.next_sort(by)
@@ -229,6 +239,14 @@ class Dashboard(Screen[None]):
     def action_step(self, by: int) -> None:
         if self._player is not None:
             self._player.step(by)
+
+    def action_mark(self, by: int) -> None:
+        if self._player is not None:
+            self._player.mark(by)
+
+    def action_repeat(self) -> None:
+        if self._player is not None:
+            self._player.repeat()
 
     def action_speed(self, by: int) -> None:
         if self._player is not None:

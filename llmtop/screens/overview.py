@@ -27,7 +27,7 @@ _RIGHT_WIDTH: Final = 48
 _LOG_HEIGHT: Final = 5
 _CHART_HEIGHT: Final = 6
 _SERVICE_HEIGHT: Final = 8
-_RIGHT_HEIGHTS: Final = {"memory": 5, "kv-usage": 6, "devices": 5, "processes": 4}
+_RIGHT_HEIGHTS: Final = {"memory": 4, "kv-usage": 6, "devices": 5, "processes": 5}
 
 
 class OverviewPage(Page):

@@ -25,7 +25,7 @@ class Source(Protocol):
 
     @property
     def connection(self) -> Connection:
-        """"failed" is final: nothing more will come, and `detail` says why."""
+        """ "failed" is final: nothing more will come, and `detail` says why."""
         ...
 
     @property
@@ -65,10 +65,18 @@ class Player(Protocol):
         """`by` engine steps on or back, and pause."""
         ...
 
+    def mark(self, by: int) -> None:
+        """To the next or previous marker."""
+        ...
+
+    def repeat(self) -> None:
+        """Begin anew at the end, or no longer."""
+        ...
+
     def faster(self, by: int) -> None:
         """Double or halve the speed, from 0.25 to 16."""
         ...
 
     def go_to(self, text: str) -> str:
-        """"" or why `text` is no place: `1:30`, `90s`, `50%`, `step 1200`."""
+        """ "" or why `text` is no place: `1:30`, `90s`, `50%`, `step 1200`."""
         ...

@@ -7,7 +7,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.devices import gpu_line, no_device
 from llmtop.widgets.kvusage import kv_bar
 from llmtop.widgets.painted import Painted
-from llmtop.widgets.rows import Row, joined, width_of
+from llmtop.widgets.rows import Row, joined, spread, width_of
 from llmtop.widgets.service import batch, latency_line
 
 _LABEL = 5
@@ -18,14 +18,20 @@ class Brief(Painted):
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         lead: Row = ((" ", "text"),)
-        lines = (_flow(view), batch(view), _latencies(view), _kv(view, width), _device(view))
+        lines = (
+            _flow(view, width - 1),
+            batch(view),
+            _latencies(view),
+            _kv(view, width),
+            _device(view),
+        )
         return [(*lead, *line) for line in lines]
 
 
-def _flow(view: View) -> Row:
+def _flow(view: View, width: int) -> Row:
     flow = view.state.throughput
     per_s = flow.requests_per_s
-    return (
+    line: Row = (
         ("generated ", "dim"),
         (short(flow.generated_per_s), "value"),
         ("  prompt ", "dim"),
@@ -35,8 +41,9 @@ def _flow(view: View) -> Row:
         (" tok/s   ", "dim"),
         (NONE if per_s is None else f"{per_s:.1f}", "value"),
         (" req/s", "dim"),
-        (f"   over {flow.token_window_s} s, latencies {view.state.latency.window_s} s", "faint"),
     )
+    windows = f"over {flow.token_window_s} s, latencies {view.state.latency.window_s} s "
+    return spread(line, ((windows, "dim"),), width)
 
 
 def _latencies(view: View) -> Row:
@@ -48,7 +55,9 @@ def _kv(view: View, width: int) -> Row:
     label = "kv".ljust(_LABEL)
     if not pages.num_pages:
         return ((label, "dim"), ("no pages yet", "dim"))
-    used, cached, free = (percent(n, pages.num_pages) for n in (pages.used, pages.cached, pages.free))
+    used, cached, free = (
+        percent(n, pages.num_pages) for n in (pages.used, pages.cached, pages.free)
+    )
     tail: Row = (
         (f"  {used}", "value"),
         (" used ", "dim"),

@@ -8,6 +8,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, joined
+from llmtop.widgets.wrapping import wrapped
 from profiler.events import GpuSample
 
 
@@ -27,8 +28,14 @@ class Devices(Panel):
     def body(self, view: View, width: int, height: int) -> list[Row]:
         gpus = view.state.gpus
         if not gpus.devices:
-            return [no_device(view)]
+            return _no_device_lines(view, width)
         return gpu_lines(gpus.devices[min(gpus.devices)].last, width)[:height]
+
+
+def _no_device_lines(view: View, width: int) -> list[Row]:
+    (head, role), *reason = no_device(view)
+    why = "".join(text for text, _ in reason).removeprefix(": ")
+    return [((head, role),), *(((line, "dim"),) for line in wrapped(why, width) if line)]
 
 
 def no_device(view: View) -> Row:

@@ -26,22 +26,23 @@ def _counts(pages: Pages) -> tuple[int, int, int]:
 
 
 def kv_legend(pages: Pages) -> Row:
-    """Each glyph with its name and share."""
+    """Each glyph of the bar with its name and share."""
     spans: list[Span] = []
     for count, (name, glyph, role) in zip(_counts(pages), _STATES, strict=True):
         spans += [(f"{glyph} ", role), (f"{name} ", "dim")]
         spans.append((f"{percent(count, pages.num_pages)}  ", "value"))
-    return (*spans, ("· free ", "dim"), (percent(pages.free, pages.num_pages), "value"))
+    return tuple(spans)
 
 
 def prefix_hits(pages: Pages) -> Row:
     """The share of prompt tokens that was found in the prefix cache, over the session."""
     share = NONE if not pages.query_tokens else percent(pages.hit_tokens, pages.query_tokens)
     return (
-        ("prefix cache held ", "dim"),
+        ("prefix hits ", "dim"),
         (share, "value"),
-        (" of prompt tokens, evicted ", "dim"),
+        (" of tokens, ", "dim"),
         (grouped(pages.evictions), "value"),
+        (" evicted", "dim"),
     )
 
 
@@ -70,11 +71,11 @@ def _numbers(pages: Pages) -> Row:
     if not pages.num_pages:
         return EMPTY
     return (
-        ("used ", "dim"),
-        (grouped(pages.used), "value"),
-        ("  cached ", "dim"),
-        (grouped(pages.cached), "value"),
-        ("  free ", "dim"),
-        (grouped(pages.free), "value"),
-        (" pages", "dim"),
+        ("· free ", "dim"),
+        (percent(pages.free, pages.num_pages), "value"),
+        (",  ", "dim"),
+        (grouped(pages.free + pages.cached), "value"),
+        (" of ", "dim"),
+        (grouped(pages.num_pages), "value"),
+        (" unreferenced", "dim"),
     )

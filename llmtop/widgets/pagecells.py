@@ -137,7 +137,7 @@ def legend(per_cell: int, width: int) -> Row:
             ("▄", "own0"),
             (" filling  ", "dim"),
             ("3", "own0shared"),
-            (f" shared by 3 ({MANY} 10 up)  " if width >= 68 else " shared  ", "dim"),
+            (f" shared by 3 ({MANY} 10 up)  " if width >= 76 else " shared  ", "dim"),
             ("░", "own0"),
             (" cached  ", "dim"),
             ("·", "free"),

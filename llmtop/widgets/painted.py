@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from rich.color import ColorSystem
+from rich.console import COLOR_SYSTEMS
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -12,7 +14,7 @@ from textual.widget import Widget
 
 from llmtop.viewmodel import View
 from llmtop.widgets.palette import style_of
-from llmtop.widgets.rows import EMPTY, Row, Span, cells_of, exact_row, width_of
+from llmtop.widgets.rows import EMPTY, Row, Span, cells_of, cut, exact_row, width_of
 
 # Fewer unchanged cells than this between two changed ones are sent along with them: moving the
 # cursor and setting the colours again takes about as many bytes.
@@ -66,6 +68,7 @@ class Painted(Widget):
         self._drawn: list[Row] = []
         self._rows: list[Row] = []
         self._styles: dict[str, Style] = {}
+        self._codes: dict[str, tuple[str, str]] = {}
         self._strips: dict[int, Strip] = {}
         self._painted_size = (0, 0)
         self._view: View | None = None
@@ -87,6 +90,7 @@ class Painted(Widget):
             self._painted_size = (width, height)
             self._strips.clear()
             self._styles.clear()
+            self._codes.clear()
             self.refresh()
             return
         self._send_changes(drawn, width)
@@ -132,6 +136,32 @@ class Painted(Widget):
             Segment(text, styles.get(role) or self._style(role)) for text, role in self._rows[y]
         ]
         return Strip(segments, self.size.width)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its rows are all there is to see of it: no border, no fading."""
+        return bool(self._rows) and not self.styles.gutter and self.opacity == 1.0
+
+    def drawn(self, region: Region, left: int, top: int) -> str:
+        """What writes `region` of the widget, whose corner is at column `left` of line `top`."""
+        out: list[str] = []
+        for y in region.line_range:
+            out.append(f"\x1b[{top + y + 1};{left + region.x + 1}H")
+            for text, role in cut(self.row(y), region.x, region.width):
+                before, after = self._codes.get(role) or self._code(role)
+                out.append(f"{before}{text}{after}")
+        return "".join(out)
+
+    def _code(self, role: str) -> tuple[str, str]:
+        """The control sequences around text in `role`, as Textual would write them."""
+        segments = [Segment("x", self._styles.get(role) or self._style(role))]
+        for line_filter in self.get_line_filters():
+            segments = line_filter.apply(segments, self.background_colors[1])
+        system = COLOR_SYSTEMS.get(self.app.console.color_system or "", ColorSystem.TRUECOLOR)
+        style = segments[0].style or Style.null()
+        before, _, after = style.render("x", color_system=system).partition("x")
+        self._codes[role] = before, after
+        return before, after
 
     def _style(self, role: str) -> Style:
         """Looked up once a role: Textual computes a widget's own style anew each time."""

@@ -51,9 +51,7 @@ class Panel(Painted):
             return [head, *(((" ", "text"), *row) for row in body)]
         head = rule(self._marked(view), width, self.top[0], self.top[1], self.note(view))
         out = [with_joints(head, self.joints)]
-        out += [
-            (("│ ", "frame"), *fit_row(row, inner_width), (" │", "frame")) for row in body
-        ]
+        out += [(("│ ", "frame"), *fit_row(row, inner_width), (" │", "frame")) for row in body]
         if self.bottom:
             out.append(rule((), width, self.bottom[0], self.bottom[1]))
         return out

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llmtop.format import size
+from llmtop.format import NONE, size
 from llmtop.sanitize import clean_line
-from llmtop.viewmodel import View
+from llmtop.viewmodel import Cost, View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 from profiler.events import ProcessSample
@@ -19,17 +19,27 @@ class Processes(Panel):
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         samples = sorted(view.state.processes.values(), key=lambda s: s.pid)
-        if not samples:
-            return [(("none has reported yet", "dim"),)]
-        return [_line(sample) for sample in samples[:height]]
+        return [*(_line(sample) for sample in samples[: height - 1]), _terminal(view.cost)]
 
 
 def _line(sample: ProcessSample) -> Row:
     return (
         (clean_line(sample.role)[:10].ljust(10), "text"),
         (f"{sample.cpu_pct:5.0f}%", "value"),
-        (" cpu  ", "dim"),
+        (" cpu ", "dim"),
         (size(sample.rss_bytes).rjust(9), "value"),
-        (" memory", "dim"),
         (f"  pid {sample.pid}", "dim"),
+    )
+
+
+def _terminal(cost: Cost) -> Row:
+    """This program, which is not part of the session."""
+    cpu = NONE if cost.cpu_pct is None else f"{cost.cpu_pct:.0f}%"
+    rate = NONE if cost.kib_per_s is None else f"{cost.kib_per_s:.0f} KiB/s"
+    return (
+        ("terminal".ljust(10), "text"),
+        (cpu.rjust(6), "value"),
+        (" cpu ", "dim"),
+        (rate.rjust(9), "value"),
+        ("  drawn", "dim"),
     )

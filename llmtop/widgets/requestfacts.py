@@ -21,7 +21,7 @@ class RequestFacts(Panel):
     def title(self, view: View) -> Row:
         request = view.request
         name = "gone" if request is None else request.name
-        return (("Requests › ", "dim"), (name, "title"))
+        return (("Request ", "dim"), (name, "title"))
 
     def note(self, view: View) -> str:
         return "Esc back, ↑ ↓ another request, ← → another token"
@@ -49,7 +49,11 @@ def _latencies(request: RequestView) -> Row:
         (
             fact("queue", ns_as_ms(request.queue_ns), "ms"),
             fact("ttft", ns_as_ms(request.ttft_ns), "ms"),
-            fact("tpot", milliseconds(None if request.tpot_ns is None else request.tpot_ns / 1e6), "ms"),
+            fact(
+                "tpot",
+                milliseconds(None if request.tpot_ns is None else request.tpot_ns / 1e6),
+                "ms",
+            ),
             fact("itl p95", milliseconds(p95), "ms"),
             fact("e2el", ns_as_ms(request.e2el_ns), "ms"),
             fact("speed", short(request.tokens_per_s), "tok/s"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
 
 from llmtop.sanitize import clean_line
 
@@ -105,6 +106,28 @@ def with_joints(row: Row, columns: tuple[int, ...]) -> Row:
         out.append((text, role))
         at += cell_len(text)
     return tuple(out)
+
+
+def cut(row: Row, first: int, width: int) -> Row:
+    """`width` cells of `row` from cell `first` on; half a wide character becomes a space."""
+    out: list[Span] = []
+    at = 0
+    for text, role in row:
+        cells = cells_of(text)
+        begin, end = max(first - at, 0), min(first + width - at, cells)
+        if begin < end:
+            out.append((_cut_text(text, begin, end) if end - begin < cells else text, role))
+        at += cells
+        if at >= first + width:
+            break
+    return tuple(out)
+
+
+def _cut_text(text: str, begin: int, end: int) -> str:
+    if cells_of(text) == len(text):
+        return text[begin:end]
+    rest = Segment(text).split_cells(begin)[1]
+    return rest.split_cells(end - begin)[0].text
 
 
 def merged(spans: Iterable[Span]) -> Row:

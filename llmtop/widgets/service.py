@@ -13,14 +13,14 @@ from profiler.folds.quantiles import Quantiles
 from profiler.folds.throughput import TOKEN_WINDOW_S
 
 _LATENCIES: Final = (
-    ("ttft", "queued to first token"),
-    ("itl", "between two tokens"),
-    ("e2el", "queued to last token"),
-    ("queue", "queued to first prefill"),
-    ("tpot", "per token after the first"),
+    ("ttft", "queued → first token"),
+    ("itl", "token → next token"),
+    ("e2el", "queued → last token"),
+    ("queue", "queued → first prefill"),
+    ("tpot", "mean itl of a request"),
 )
 _NAME_WIDTH: Final = 6
-_COLUMN_WIDTH: Final = 8
+_COLUMN_WIDTH: Final = 7
 
 
 class Service(Panel):
@@ -43,20 +43,17 @@ def rates(view: View) -> Row:
     per_s = flow.requests_per_s
     return joined(
         (
-            _rate("generated", flow.generated_per_s, "tok/s"),
-            _rate("prompt", flow.prompt_per_s, "tok/s"),
-            _rate("cached", flow.cached_per_s, "tok/s"),
-            (
-                (NONE if per_s is None else f"{per_s:.1f}", "value"),
-                (" req/s", "dim"),
-            ),
+            _rate("generated", flow.generated_per_s),
+            _rate("prompt", flow.prompt_per_s),
+            (*_rate("from cache", flow.cached_per_s), (" tok/s", "dim")),
+            ((NONE if per_s is None else f"{per_s:.1f}", "value"), (" req/s", "dim")),
         ),
         "   ",
     )
 
 
-def _rate(name: str, value: float | None, unit: str) -> Row:
-    return ((f"{name} ", "dim"), (short(value), "value"), (f" {unit}", "dim"))
+def _rate(name: str, value: float | None) -> Row:
+    return ((f"{name} ", "dim"), (short(value), "value"))
 
 
 def batch(view: View) -> Row:
@@ -65,7 +62,7 @@ def batch(view: View) -> Row:
     failed = requests.num_aborted + requests.num_rejected
     parts: list[Row] = [
         _count("running", requests.num_running, "decode"),
-        _count("in prefill", requests.num_prefilling, "prefill"),
+        _count("prefill", requests.num_prefilling, "prefill"),
         _count("waiting", requests.num_waiting, "queued"),
         _count("done", requests.num_finished, "value"),
         _count("failed", failed, "bad" if failed else "value"),
@@ -75,7 +72,10 @@ def batch(view: View) -> Row:
 
 
 def _count(name: str, value: int, role: str) -> Row:
-    return ((f"{name} ", "dim"), (grouped(value), role if value else "value"))
+    return (
+        (f"{name} ", "dim"),
+        (short(value) if value > 99_999 else grouped(value), role if value else "value"),
+    )
 
 
 def _head() -> Row:

@@ -67,4 +67,6 @@ def _progress(span: PhaseSpan, lasts: bool, width: int) -> Row:
 
 
 def _amount(span: PhaseSpan, count: int) -> str:
-    return size(count) if span.unit == "bytes" else f"{grouped(count)} {clean_line(span.unit)}".strip()
+    return (
+        size(count) if span.unit == "bytes" else f"{grouped(count)} {clean_line(span.unit)}".strip()
+    )

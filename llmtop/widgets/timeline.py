@@ -45,8 +45,9 @@ def timeline(request: RequestView, t_ns: int, cell_ns: float, width: int) -> Row
         cells = max(0, stop - at)
         spans.append((_cells(span.phase, cells), ROLES[span.phase]))
         at = max(at, stop)
-    if width - at > 2:
-        spans.append(_remark(request))
+    remark = _remark(request)
+    if len(remark[0]) <= width - at:
+        spans.append(remark)
     return merged(spans)
 
 

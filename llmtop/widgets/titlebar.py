@@ -1,27 +1,42 @@
-"""The first line: what this is a picture of, how old it is, and what looking at it costs."""
+"""The first line: what this is a picture of, how old it is, and what is kept of it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from llmtop.format import NONE, clock, size
+from llmtop.format import clock, size
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
-from llmtop.widgets.rows import Row, Span, spread
+from llmtop.widgets.rows import Row, cells_of, fit, fit_row, width_of
+
+_STOPPING = {"drain": " DRAINING ", "stopped": " STOPPED "}
 
 
 class TitleBar(Painted):
     DEFAULT_CSS = "TitleBar { height: 1; }"
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
-        left: list[Span] = [(" llmtop ", "barvalue"), *mode_badge(view), (" ", "bar")]
-        left += [(what_runs(view, wide=width >= 110), "bar")]
-        tail = _cost(view) if width >= 110 else ()
-        right: list[Span] = [*_uptime(view), *_recording(view, wide=width >= 110), *tail]
-        right.append((f" {wall_clock(view)} ", "bar"))
-        row = spread(tuple(left), tuple(right), width)
-        return [tuple((text, "bar" if role == "text" else role) for text, role in row)]
+        lead: Row = ((" llmtop ", "barvalue"), *mode_badge(view), (" ", "bar"))
+        room = width - width_of(lead)
+        known = names(view)
+        right = next((r for r in _rights(view) if width_of(r) + len(known[-1]) <= room), ())
+        room -= width_of(right)
+        name = next((n for n in known if cells_of(n) <= room), fit(known[-1], room))
+        return [fit_row((*lead, (name.ljust(room), "bar"), *right), width, "bar")]
+
+
+def _rights(view: View) -> list[Row]:
+    """The right end, from all of it down to what must be there."""
+    time_of_day: Row = ((f" {wall_clock(view)} ", "barvalue"),)
+    age, kept = _uptime(view), _recording(view)
+    short = tuple((text.replace(" ⏺ rec ", " ⏺ "), role) for text, role in kept)
+    return [
+        (*kept, *age, *time_of_day),
+        (*short, *age[1:], *time_of_day),
+        (*short, *age[1:]),
+        short,
+    ]
 
 
 def mode_badge(view: View) -> Row:
@@ -29,49 +44,47 @@ def mode_badge(view: View) -> Row:
     if view.behind_ns is not None:
         return ((f" ⏸ PAUSED {clock(view.behind_ns)[3:]} behind ", "paused"),)
     if view.mode == "REPLAY":
-        return ((" ▶ REPLAY " if view.playback and view.playback.playing else " ⏸ REPLAY ", "replay"),)
+        playing = view.playback is not None and view.playback.playing
+        return ((" ▶ REPLAY " if playing else " ⏸ REPLAY ", "replay"),)
     status = view.connection.status
     if status == "connected":
-        return (("● LIVE", "live"),)
+        phase = view.state.phase
+        if phase is not None and phase.name in _STOPPING:
+            return ((_STOPPING[phase.name], "paused"),)
+        return (("◌ STARTING", "key"),) if view.starting else (("● LIVE", "live"),)
     role = "paused" if status in ("starting", "reconnecting") else "bad"
     return ((f" {status.upper()} ", role),)
 
 
-def what_runs(view: View, wide: bool) -> str:
-    """The model and where it is served."""
+def names(view: View) -> list[str]:
+    """What is watched, from all that is known of it down to its name."""
     session = view.state.session
     if session is None:
-        return view.address or "no session yet"
+        return [view.address, _port(view.address)]
     model = clean_line(session.model)
-    if not wide:
-        return f"{model} {_port(view.address)}".strip()
-    facts = f"{model} on {clean_line(session.device)}, pages of {session.block_size}"
-    return f"{facts}, {view.address}" if view.address else facts
+    device = f"{model} on {clean_line(session.device)}"
+    address = view.address.removeprefix("http://")
+    return [f"{device}, {address}", f"{model}, {address}", f"{model} {_port(address)}"]
 
 
 def _port(address: str) -> str:
-    return ":" + address.rsplit(":", 1)[-1].strip("/") if address.count(":") > 1 else address
+    return ":" + address.rsplit(":", 1)[-1].strip("/") if ":" in address else address
 
 
 def _uptime(view: View) -> Row:
     session = view.state.session
-    up_ns = None if session is None else view.state.t_ns - session.t_ns
-    return ((" up ", "bardim"), (clock(up_ns), "bar"))
+    if session is None:
+        return ()
+    return ((" up ", "bardim"), (f"{clock(view.state.t_ns - session.t_ns)} ", "bar"))
 
 
-def _recording(view: View, wide: bool) -> Row:
+def _recording(view: View) -> Row:
     drops = view.state.drops
-    lost: Row = ((f" drop {drops}", "bad" if drops else "bardim"),)
+    lost: Row = ((f" drops {drops} ", "bad" if drops else "bardim"),)
     if view.bytes_recorded is None:
         return lost
-    word = " ⏺ rec " if wide else " ⏺ "
-    return ((word, "bardim"), (size(view.bytes_recorded), "bar"), *lost)
-
-
-def _cost(view: View) -> Row:
-    cpu = NONE if view.cost.cpu_pct is None else f"{view.cost.cpu_pct:.0f}%"
-    rate = NONE if view.cost.kib_per_s is None else f"{view.cost.kib_per_s:.0f}"
-    return (("  ui ", "bardim"), (f"{cpu} {rate} KiB/s ", "bar"))
+    word = " file " if view.mode == "REPLAY" else " ⏺ rec "
+    return ((word, "bardim"), (f"{size(view.bytes_recorded)} ", "bar"), *lost)
 
 
 def wall_clock(view: View) -> str:

@@ -11,14 +11,16 @@ from typing import Any, Final
 import msgspec
 
 from profiler.errors import SessionFileError, StreamError
-from profiler.events import AnyEvent, SessionStart
+from profiler.events import AnyEvent, SessionStart, Step
 from profiler.folds.seconds import SecondRow
 from profiler.session import schema
 from profiler.session.markers import Marker, read_markers
 from profiler.session.opening import SessionFile, damaged
 from profiler.state import SessionState, time_of
 
-_CHUNK: Final = 2048
+# A seek needs some hundred events, playing on needs all: chunks double from one to the other.
+_FIRST_CHUNK: Final = 128
+_LAST_CHUNK: Final = 4096
 
 
 class SessionReader:
@@ -113,11 +115,11 @@ class SessionReader:
     ) -> Iterator[tuple[int, AnyEvent]]:
         """Events and their numbers, in the stream's order."""
         last = self.last_seq if until_seq is None else min(until_seq, self.last_seq)
-        first = after_seq + 1
+        first, chunk = after_seq + 1, _FIRST_CHUNK
         while first <= last:
-            upto = min(last, first + _CHUNK - 1)
+            upto = min(last, first + chunk - 1)
             yield from self._between(first, upto)
-            first = upto + 1
+            first, chunk = upto + 1, min(2 * chunk, _LAST_CHUNK)
 
     def _between(self, first: int, last: int) -> list[tuple[int, AnyEvent]]:
         found: list[tuple[int, AnyEvent]] = []
@@ -125,6 +127,12 @@ class SessionReader:
             found += self._select(kind, "WHERE seq BETWEEN ? AND ? ORDER BY seq", (first, last))
         found.sort(key=lambda item: item[0])
         return found
+
+    def step(self, number: int) -> Step | None:
+        """The engine step of that number."""
+        found = self._select("step", "WHERE step = ? LIMIT 1", (number,))
+        event = found[0][1] if found else None
+        return event if isinstance(event, Step) else None
 
     def seconds(self) -> list[SecondRow]:
         """The whole session by seconds, for the time bar."""

@@ -1,0 +1,184 @@
+"""The same picture where nobody can draw: a line now and then, and no control code ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from llmtop.errors import LlmtopError
+from llmtop.format import NONE, clock, grouped, ns_as_ms, percent, seconds, short, size
+from llmtop.sanitize import clean_line
+from llmtop.sources.base import Player, Source
+from llmtop.viewmodel import Connection
+from profiler.events import Log
+from profiler.folds.phases import PhaseSpan
+from profiler.state import SessionState
+
+POLL_S: Final = 0.25
+LINE_EVERY_NS: Final = 10_000_000_000
+INTERRUPTED: Final = 130
+_TOLD_LEVELS: Final = ("warning", "error")
+
+Write = Callable[[str], None]
+
+
+def run_plain(source: Source) -> int:
+    """The exit code: 0 once the source has ended, 130 after an interrupt.
+
+    Raises: LlmtopError if the source failed.
+    """
+    _end_on_sigterm()
+    try:
+        source.start()
+        player = source.player
+        if player is not None:
+            play_through(source, player, _print)
+        else:
+            follow(source, _print)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our lines has had enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        source.stop()
+    connection = source.connection
+    if connection.status == "failed":
+        raise LlmtopError(connection.detail, connection.hint)
+    return 0
+
+
+def follow(source: Source, write: Write, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Tell of a live source until it has ended or failed."""
+    narrator = Narrator(write, source.address)
+    while True:
+        now_ns = time.monotonic_ns()
+        state = source.poll(now_ns)
+        narrator.tell(state, source.connection)
+        if source.connection.status in ("ended", "failed"):
+            return
+        sleep(POLL_S)
+
+
+def play_through(source: Source, player: Player, write: Write) -> None:
+    """Tell of a recorded session from where it stands to its end, as fast as it can be read."""
+    narrator = Narrator(write, source.address)
+    if player.playback.playing:
+        player.toggle()
+    while True:
+        playback = player.playback
+        narrator.tell(source.poll(0), source.connection, last=playback.t_ns >= playback.end_ns)
+        if playback.t_ns >= playback.end_ns:
+            return
+        player.seek(min(playback.end_ns, playback.t_ns + LINE_EVERY_NS))
+
+
+class Narrator:
+    """Writes what is new: connection, phases, warnings, and a summary every ten seconds."""
+
+    def __init__(self, write: Write, address: str) -> None:
+        self._write = write
+        self._address = address
+        self._connection = Connection("starting")
+        self._phase = ""
+        self._told_ns = 0
+        self._summary_ns: int | None = None
+
+    def tell(self, state: SessionState, connection: Connection, last: bool = False) -> None:
+        if connection != self._connection:
+            self._connection = connection
+            detail = f": {clean_line(connection.detail)}" if connection.detail else ""
+            if connection.status != "failed":
+                self._write(f"{connection.status}{detail or ': ' + self._address}")
+        self._tell_phases(state)
+        self._tell_log(state)
+        ready = any(span.name == "ready" for span in state.phases.spans)
+        since = self._summary_ns
+        if ready and (last or since is None or state.t_ns - since >= LINE_EVERY_NS):
+            self._summary_ns = state.t_ns
+            self._write(summary(state))
+
+    def _tell_phases(self, state: SessionState) -> None:
+        span = state.phase
+        if span is None:
+            return
+        text = f"{span.name}{_progress(span, state.t_ns)}"
+        new = span.name != self._phase.partition(" ")[0]
+        if new or (text != self._phase and self._due(state)):
+            self._phase, self._summary_ns = text, None if new else state.t_ns
+            self._write(f"{stamp(state, state.t_ns)}{text}")
+
+    def _due(self, state: SessionState) -> bool:
+        return self._summary_ns is None or state.t_ns - self._summary_ns >= LINE_EVERY_NS
+
+    def _tell_log(self, state: SessionState) -> None:
+        for line in state.log.lines:
+            if line.t_ns > self._told_ns and line.level in _TOLD_LEVELS:
+                self._write(f"{stamp(state, line.t_ns)}{_log_text(line)}")
+        if state.log.lines:
+            self._told_ns = max(self._told_ns, state.log.lines[-1].t_ns)
+
+
+def _progress(span: PhaseSpan, t_ns: int) -> str:
+    if not span.total:
+        return ""
+    done, total = (
+        (size(n) if span.unit == "bytes" else f"{grouped(n)} {span.unit}")
+        for n in (span.done, span.total)
+    )
+    return f" {done} of {total} after {seconds(t_ns - span.t_ns)}"
+
+
+def _log_text(line: Log) -> str:
+    return f"{line.level} {clean_line(line.source)}: {clean_line(line.text)}"
+
+
+def stamp(state: SessionState, t_ns: int) -> str:
+    """Local time of `t_ns` and a space; nothing before the session began."""
+    session = state.session
+    if session is None:
+        return ""
+    wall_s = (session.wall_ns + t_ns - session.t_ns) / 1e9
+    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S ")
+
+
+def summary(state: SessionState) -> str:
+    """The service in one line."""
+    flow, requests, pages = state.throughput, state.requests, state.pages
+    session = state.session
+    up = clock(None if session is None else state.t_ns - session.t_ns)
+    parts = [
+        f"{stamp(state, state.t_ns)}up {up}",
+        f"running {requests.num_running} waiting {requests.num_waiting}",
+        f"done {requests.num_finished} failed {requests.num_aborted + requests.num_rejected}",
+        f"preempted {requests.num_preemptions}",
+        f"generated {short(flow.generated_per_s)} prompt {short(flow.prompt_per_s)} tok/s",
+        _latency(state, "ttft"),
+        _latency(state, "itl"),
+        f"kv {percent(pages.used, pages.num_pages)} used",
+        f"drops {state.drops}",
+    ]
+    return "  ".join(parts)
+
+
+def _latency(state: SessionState, name: str) -> str:
+    found = state.latency.quantiles(name)
+    if found is None:
+        return f"{name} {NONE}"
+    return f"{name} p50 {ns_as_ms(round(found.p50))} p95 {ns_as_ms(round(found.p95))} ms"
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _end_on_sigterm() -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
