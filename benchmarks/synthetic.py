@@ -134,13 +134,19 @@ class Synthetic:
     """Step after step of a session in which `num_live` requests are always under way."""
 
     def __init__(
-        self, num_live: int = 64, num_pages: int = 2048, seed: int = 0, gpu: bool = False
+        self,
+        num_live: int = 64,
+        num_pages: int = 2048,
+        seed: int = 0,
+        gpu: bool = False,
+        step_ns: int = STEP_NS,
     ) -> None:
         self._rng = random.Random(seed)
         self._book = PageBook(num_pages)
         self._num_live = num_live
         self._num_pages = num_pages
         self._gpu = gpu
+        self._step_ns = step_ns
         self._lives: list[Life] = []
         self._waiting: deque[Life] = deque()
         self._prefixes: dict[int, tuple[int, list[int]]] = {}
@@ -177,7 +183,7 @@ class Synthetic:
     def step(self, t_ns: int) -> list[AnyEvent]:
         """The events of the next engine step, which begins at `t_ns`."""
         self._step += 1
-        end_ns = t_ns + STEP_NS - self._rng.randrange(4_000_000)
+        end_ns = t_ns + self._step_ns - self._rng.randrange(self._step_ns // 8)
         before = [*self._arrivals(t_ns), *self._admissions(t_ns)]
         rows, first, finished = self._work()
         used, cached, free = self._book.counts
@@ -186,8 +192,8 @@ class Synthetic:
             t_ns,
             end_ns,
             self._step,
-            2_000_000,
-            STEP_NS - 5_000_000,
+            self._step_ns // 16,
+            self._step_ns * 3 // 4,
             tuple(rows),
             len(self._waiting),
             len(self._lives),
@@ -286,7 +292,7 @@ class Synthetic:
             yield Log(t_ns, "info", "http", f"POST /v1/chat/completions 200 {rng.randint(1, 9)} s")
         if self._step % 400 == 0:
             yield Log(t_ns, "warning", "core", "the queue holds more than it did a minute ago")
-        if self._step % 150 == 0:
+        if self._step % max(1, 5_000_000_000 // self._step_ns) == 0:
             yield PageKeyframe(t_ns, self._book.spans())
         if self._gpu and self._step % 8 == 0:
             yield self._gpu_sample(t_ns)

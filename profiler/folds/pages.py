@@ -22,6 +22,7 @@ class PagesFrame(msgspec.Struct, array_like=True):
     refs: bytes
     owners: bytes
     sealed: bytes
+    states: bytes
     t_touch_ns: bytes
     held: dict[int, list[int]]
     evictions: int
@@ -29,18 +30,20 @@ class PagesFrame(msgspec.Struct, array_like=True):
     query_tokens: int
 
 
+# By references (two stands for more) and by whether the page is sealed.
+_STATES: Final = ((FREE, CACHED), (OPEN, USED), (SHARED, SHARED))
+
+
 def _state_of(refs: int, sealed: int) -> int:
-    if refs <= 0:
-        return CACHED if sealed else FREE
-    if refs > 1:
-        return SHARED
-    return USED if sealed else OPEN
+    return _STATES[min(max(0, refs), 2)][sealed]
 
 
 class Pages:
     """One entry per page in each of `states` (index into STATE_NAMES), `refs`, `owners`,
     `sealed_flags` and `t_touch_ns`. "open" is a referenced page that is not full yet. The owner is
     the request that allocated the page and stays its owner while the page is cached; 0 is nobody.
+
+    `version` counts the changes of this very object: of another one, draw everything.
 
     `hit_tokens` of `query_tokens` were found in the prefix cache when a request was scheduled for
     the first time; a request that comes back after a preemption is not counted again.
@@ -140,54 +143,56 @@ class Pages:
             self._run(run, event.t_ns)
 
     def _run(self, run: PageRun, t_ns: int) -> None:
-        op, first, count, request = run.op, run.page, run.count, run.request
-        if first < 0 or count <= 0 or first + count > MAX_PAGES:
+        first, end = run.page, run.page + run.count
+        if first < 0 or end <= first or end > MAX_PAGES:
             return
-        self.resize(first + count)
-        self._hold(op, first, count, request)
-        for page in range(first, first + count):
-            self._change(page, op, request)
+        if end > len(self.states):
+            self.resize(end)
+        if run.op in ("alloc", "share"):
+            held = self._held.setdefault(run.request, {})
+            held.update(dict.fromkeys(range(first, end)))
+        elif run.op == "release":
+            self._let_go(run.request, first, end)
+        elif run.op == "evict":
+            self.evictions += run.count
+        for page in range(first, end):
+            self._change(page, run.op, run.request)
             self.t_touch_ns[page] = t_ns
-        if op == "evict":
-            self.evictions += count
         if len(self._changes) == MAX_CHANGES:
             self._complete_from = self._changes[0][0]
-        self._changes.append((self.version, first, count))
+        self._changes.append((self.version, first, run.count))
 
-    def _hold(self, op: str, first: int, count: int, request: int) -> None:
-        if op in ("alloc", "share"):
-            self._held.setdefault(request, {}).update(dict.fromkeys(range(first, first + count)))
-        elif op == "release" and request in self._held:
-            held = self._held[request]
-            for page in range(first, first + count):
-                held.pop(page, None)
-            if not held:
-                del self._held[request]
+    def _let_go(self, request: int, first: int, end: int) -> None:
+        held = self._held.get(request)
+        if held is None:
+            return
+        for page in range(first, end):
+            held.pop(page, None)
+        if not held:
+            del self._held[request]
 
     def _change(self, page: int, op: str, request: int) -> None:
+        refs, sealed = self.refs[page], self.sealed_flags[page]
         if op == "alloc":
-            self.refs[page] = 1
+            refs, sealed = 1, 0
             self.owners[page] = request
-            self.sealed_flags[page] = 0
         elif op == "share":
-            self.refs[page] += 1
+            refs += 1
         elif op == "seal":
-            self.sealed_flags[page] = 1
+            sealed = 1
         elif op == "release":
-            self.refs[page] = max(0, self.refs[page] - 1)
+            refs = max(0, refs - 1)
         elif op == "evict":
-            self.sealed_flags[page] = 0
-        self._settle(page)
-
-    def _settle(self, page: int) -> None:
-        state = _state_of(self.refs[page], self.sealed_flags[page])
+            sealed = 0
+        self.refs[page], self.sealed_flags[page] = refs, sealed
+        state = _STATES[min(refs, 2)][sealed]
         before = self.states[page]
         if state != before:
             self.states[page] = state
             self._counts[before] -= 1
             self._counts[state] += 1
-        if state == FREE:
-            self.owners[page] = 0
+            if state == FREE:
+                self.owners[page] = 0
 
     def keyframe(self, event: PageKeyframe) -> None:
         """Every page as the event says; who shares a page besides its owner is kept as it was."""
@@ -195,18 +200,21 @@ class Pages:
         refs, owners = array("q", bytes(8 * num_pages)), array("q", bytes(8 * num_pages))
         sealed = bytearray(num_pages)
         for span in event.spans:
-            end = min(span.page + span.count, num_pages)
-            for page in range(max(0, span.page), end):
-                refs[page], owners[page] = span.refs, span.owner
-                sealed[page] = span.sealed
+            first, count = span.page, span.count
+            if count == 1 and 0 <= first < num_pages:
+                refs[first], owners[first], sealed[first] = span.refs, span.owner, span.sealed
+            elif 0 <= first and 0 < count <= num_pages - first:
+                refs[first : first + count] = array("q", (span.refs,)) * count
+                owners[first : first + count] = array("q", (span.owner,)) * count
+                sealed[first : first + count] = bytes((span.sealed,)) * count
         if (refs, owners, sealed) == (self.refs, self.owners, self.sealed_flags):
             return
         self.refs, self.owners, self.sealed_flags = refs, owners, sealed
+        self.states = bytearray(map(_state_of, refs, sealed))
         self._recount()
         self._drop_unreferenced()
 
     def _recount(self) -> None:
-        self.states = bytearray(map(_state_of, self.refs, self.sealed_flags))
         self._counts = [self.states.count(state) for state in range(len(STATE_NAMES))]
         self._redraw_all()
 
@@ -228,6 +236,7 @@ class Pages:
             pack(self.refs),
             pack(self.owners),
             bytes(self.sealed_flags),
+            bytes(self.states),
             pack(self.t_touch_ns),
             {request: list(held) for request, held in self._held.items()},
             self.evictions,
@@ -237,15 +246,18 @@ class Pages:
 
     def thaw(self, frame: PagesFrame) -> None:
         """Raises: ValueError when the columns do not fit each other."""
-        num_pages = len(frame.sealed)
+        num_pages = len(frame.states)
         columns = [unpack(c, "q") for c in (frame.refs, frame.owners, frame.t_touch_ns)]
-        if num_pages > MAX_PAGES or any(len(c) != num_pages for c in columns):
+        if num_pages > MAX_PAGES or any(len(c) != num_pages for c in (*columns, frame.sealed)):
             raise ValueError("page columns of different lengths")
         if any(
             held and not 0 <= min(held) <= max(held) < num_pages for held in frame.held.values()
         ):
             raise ValueError("a request holds a page that does not exist")
+        if not set(frame.sealed) <= {0, 1} or not set(frame.states) <= set(range(len(STATE_NAMES))):
+            raise ValueError("a page in a state that does not exist")
         self.refs, self.owners, self.t_touch_ns = columns
+        self.states = bytearray(frame.states)
         self.sealed_flags = bytearray(frame.sealed)
         self._held = {request: dict.fromkeys(held) for request, held in frame.held.items()}
         self.evictions = frame.evictions

@@ -11,7 +11,7 @@ import msgspec
 
 from profiler.events import Step
 
-CAPACITY: Final = 1024
+CAPACITY: Final = 512
 
 
 class StepsFrame(msgspec.Struct, array_like=True):
@@ -20,7 +20,7 @@ class StepsFrame(msgspec.Struct, array_like=True):
 
 
 class Steps:
-    """`ring` holds the newest 1024 steps, oldest first; `num_steps` counts all there were."""
+    """`ring` holds the newest 512 steps, oldest first; `num_steps` counts all there were."""
 
     def __init__(self) -> None:
         self.ring: deque[Step] = deque(maxlen=CAPACITY)
