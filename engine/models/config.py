@@ -113,14 +113,17 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_config(raw: Mapping[str, Any], source: str) -> ModelConfig:
     """The ModelConfig in a config.json. Raises: ModelError that names `source`."""
     architecture = _architecture(raw, source)
+    _refuse_quantised(raw, source)
     try:
         return _parse(raw, architecture)
     except KeyError as error:
         raise ModelError(
             f"{source} lacks {error.args[0]!r}", "It is not a whole config; fetch it again."
         ) from error
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{source} has a wrong value: {error}", "Fetch it again.") from error
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{source} has a value that cannot be run: {error}", "Take another form of the model."
+        ) from error
 
 
 def _architecture(raw: Mapping[str, Any], source: str) -> str:
@@ -133,6 +136,16 @@ def _architecture(raw: Mapping[str, Any], source: str) -> str:
             f"It runs {', '.join(ARCHITECTURES)}.",
         )
     return architecture
+
+
+def _refuse_quantised(raw: Mapping[str, Any], source: str) -> None:
+    settings = raw.get("quantization_config")
+    if settings:
+        method = settings.get("quant_method", "?") if isinstance(settings, dict) else settings
+        raise ModelError(
+            f"{source}: weights quantised with {method!s:.40} are not read",
+            "Take the model's bf16 or fp16 weights, or a .gguf file.",
+        )
 
 
 def _parse(raw: Mapping[str, Any], architecture: str) -> ModelConfig:

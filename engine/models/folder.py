@@ -38,8 +38,7 @@ class ModelFolder:
             return []
         index = self.path / INDEX_NAME
         if index.is_file():
-            shards = set(read_json(index).get("weight_map", {}).values())
-            files = [self.path / name for name in sorted(shards)]
+            files = [self.path / name for name in _shard_names(index)]
         else:
             files = sorted(self.path.glob("*.safetensors"))
         missing = [file.name for file in files if not file.is_file()]
@@ -51,3 +50,12 @@ class ModelFolder:
                 "Weights in other formats (.bin, .pth) are not read; convert them first.",
             )
         return files
+
+
+def _shard_names(index: Path) -> list[str]:
+    """The files that an index names, which must lie beside it. Raises: ModelError."""
+    weight_map = read_json(index).get("weight_map")
+    names = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+    if not names or any(Path(name).name != name for name in names):
+        raise ModelError(f"{index} does not name files beside it", "Fetch the model again.")
+    return sorted(names)

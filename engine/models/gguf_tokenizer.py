@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as HubTokenizer
 from tokenizers.models import BPE
 
 from engine.errors import ModelError
-from engine.models.gguf_file import GgufFile
+from engine.models.gguf_file import HINT, GgufFile
 
 # GGUF token types that are no piece of a text: unknown, control, user-defined, unused.
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
@@ -31,12 +31,16 @@ def build_tokenizer(file: GgufFile) -> HubTokenizer:
     tokens = file.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens:
         raise ModelError(f"{file.path} holds no vocabulary", "Take a file with its tokenizer.")
-    if kind == "gpt2":
-        tokenizer = _byte_level(file, tokens)
-    elif kind == "llama":
-        tokenizer = _sentencepiece(file, tokens)
-    else:
+    builders = {"gpt2": _byte_level, "llama": _sentencepiece}
+    if kind not in builders:
         raise _unknown(file, f"tokenizer {kind!r}")
+    try:
+        tokenizer = builders[kind](file, tokens)
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise ModelError(f"{file.path}: its tokenizer is damaged: {reason}", HINT) from error
     tokenizer.add_tokens(_added(file, tokens))
     _add_bos(file, tokens, tokenizer, by_default=kind == "llama")
     return tokenizer
