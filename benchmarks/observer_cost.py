@@ -35,7 +35,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from servers import ROOT, Running, end, llmtop, machine, print_machine, running, write_json
+from servers import (
+    ROOT,
+    Running,
+    end,
+    end_on_sigterm,
+    llmtop,
+    machine,
+    print_machine,
+    running,
+    write_json,
+)
 
 sys.path.insert(0, str(ROOT))
 from llmtop.load import Lengths, LoadSpec, run_load
@@ -47,6 +57,7 @@ Facts = dict[str, Any]
 
 def main() -> None:
     arguments = parse()
+    end_on_sigterm()
     facts = machine()
     print_machine(facts)
     turns: list[Facts] = []

@@ -25,7 +25,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from servers import ROOT, Launch, llmtop, machine, print_machine, running, shown, write_json
+from servers import (
+    ROOT,
+    Launch,
+    end_on_sigterm,
+    llmtop,
+    machine,
+    print_machine,
+    running,
+    shown,
+    write_json,
+)
 
 sys.path.insert(0, str(ROOT))
 from llmtop.load import Lengths, LoadReport, LoadSpec, run_load
@@ -36,6 +46,7 @@ NUMBERS = ("tok_s", "ttft_ms", "itl_ms", "itl_p95_ms", "tpot_ms")
 
 def main() -> None:
     arguments = parse()
+    end_on_sigterm()
     launches = [ours(arguments), *vllm(arguments)]
     facts = machine()
     print_machine(facts)

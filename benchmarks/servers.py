@@ -113,6 +113,11 @@ def tail(path: Path) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-20:])
 
 
+def end_on_sigterm() -> None:
+    """A benchmark that is told to end takes its servers with it, as after Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def machine() -> dict[str, object]:
     """What the numbers depend on."""
     return {
