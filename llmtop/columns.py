@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from llmtop.format import NONE, milliseconds, seconds, short
+from llmtop.format import NONE, milliseconds, seconds, short, short_name
 from llmtop.sanitize import clean_line
 from profiler.folds.request_view import RequestView
 
@@ -63,7 +63,7 @@ def _age_text(value_ms: float) -> str:
 
 
 _ALL: Final = (
-    Field("id", "request id", lambda r, t: clean_line(r.name), True, 10, "id"),
+    Field("id", "request id", lambda r, t: clean_line(short_name(r.name)), True, 10, "id"),
     Field("phase", "queued prefill decode preempted done", lambda r, t: r.phase, True, 9, "phase"),
     Field("age", "ms since arrival", lambda r, t: age_ns(r, t) / 1e6, False, 6, "age", _age_text),
     Field("in", "prompt tokens", lambda r, t: r.num_prompt_tokens, False, 6, "in"),

@@ -259,9 +259,13 @@ class Dashboard(Screen[None]):
     # Server
 
     def action_load(self) -> None:
-        if self._load is not None:
-            self._load.toggle()
-            self.repaint()
+        if self._load is None or self._view is None:
+            return
+        if self._view.starting:
+            self.notify("the server is not ready yet")
+            return
+        self._load.toggle()
+        self.repaint()
 
     def action_prompt(self) -> None:
         base_url, api_key = self._server

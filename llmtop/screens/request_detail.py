@@ -17,7 +17,9 @@ class RequestDetail(Container):
     RequestDetail > RequestFacts { height: 4; }
     RequestDetail > Life { height: 8; }
     RequestDetail > TokenTimes { height: 1fr; }
-    RequestDetail > TokenStep { height: 2fr; }
+    RequestDetail > TokenStep { height: 1fr; }
+    RequestDetail.narrow > RequestFacts { height: 5; }
+    RequestDetail.narrow > Life { height: 6; }
     """
 
     def compose(self) -> ComposeResult:
@@ -25,3 +27,6 @@ class RequestDetail(Container):
         yield Life(id="request-life", top="├┤")
         yield TokenTimes(id="request-tokens", top="├┤")
         yield TokenStep(id="request-step", top="├┤", bottom="└┘")
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < 100, "narrow")

@@ -23,6 +23,8 @@ class Happenings(Panel):
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         told = [line for line in view.state.log.lines if line.level != "debug"]
+        if not told:
+            return [(("nothing to tell", "dim"),)]
         return [log_line(line, view) for line in told[-height:]] if height > 0 else []
 
 

@@ -17,7 +17,8 @@ class Life(Panel):
         if request is None:
             return []
         t_ns = view.state.t_ns
+        lanes = waterfall(request, t_ns, width)
         rows = [phase_line(request, t_ns)]
-        if height >= 6:
+        if height > len(rows) + len(lanes):
             rows.append(EMPTY)
-        return rows + waterfall(request, t_ns, width)
+        return rows + lanes

@@ -9,7 +9,7 @@ from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import stacked
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, Span, width_of
+from llmtop.widgets.rows import Row, flowed
 
 _LOOKS: Final = {
     "weights": ("█", "weights"),
@@ -28,7 +28,9 @@ class MemoryUse(Panel):
         sample = view.state.memory.last
         if sample is None:
             return ""
-        return f"{clean_line(sample.device)}, {size(sample.total_bytes)}"
+        whole = size(sample.total_bytes)
+        full = f"{clean_line(sample.device)}, {whole}"
+        return full if len(full) <= self.inner[0] - 8 else whole
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         memory = view.state.memory
@@ -41,16 +43,8 @@ class MemoryUse(Panel):
 
 
 def _legend(parts: list[tuple[str, int]], width: int) -> list[Row]:
-    """Name and size of each part, wrapped between parts."""
-    rows: list[Row] = []
-    line: list[Span] = []
+    items: list[Row] = []
     for name, num in parts:
         glyph, role = _LOOKS[name]
-        item: Row = ((f"{glyph} ", role), (f"{name} ", "dim"), (size(num), "value"))
-        if line and width_of(tuple(line)) + 2 + width_of(item) > width:
-            rows.append(tuple(line))
-            line = []
-        if line:
-            line.append(("  ", "text"))
-        line += item
-    return [*rows, tuple(line)]
+        items.append(((f"{glyph} ", role), (f"{name} ", "dim"), (size(num), "value")))
+    return flowed(items, width)

@@ -12,6 +12,8 @@ from profiler.folds.pages import CACHED, FREE, OPEN, USED, Pages
 
 MANY: Final = "+"
 _PLAIN: Final = {FREE: "·", OPEN: "▄", USED: "█", CACHED: "░"}
+_FREE_CELL: Final = ("·", "free")
+_PRIVATE: Final = {state: tuple((glyph, own) for own in OWN) for state, glyph in _PLAIN.items()}
 _HEIGHTS: Final = "▁▂▃▄▅▆▇█"
 _LABEL: Final = 2
 
@@ -78,6 +80,7 @@ def grid_for(
 def map_lines(pages: Pages, grid: Grid, cursor: int, picked: Collection[int]) -> list[Row]:
     """The grid as rows. The cell of page `cursor` and the cells of `picked` pages stand out."""
     rows: list[Row] = []
+    cells: list[Span]
     for line in range(grid.first_line, min(grid.first_line + grid.height, grid.num_lines)):
         first = line * grid.pages_per_line
         last = min(grid.num_pages, first + grid.pages_per_line)
@@ -104,12 +107,19 @@ def _page_cells(pages: Pages, first: int, last: int, picked: Collection[int]) ->
     )
     for page, state, owner, refs in columns:
         if state == FREE:
-            cells.append(("·", "free"))
-            continue
-        glyph = _PLAIN.get(state) or (str(refs) if refs < 10 else MANY)
-        colours = PICKED if page in picked else SHARED if refs > 1 else OWN
-        cells.append((glyph, colours[owner % NUM_COLOURS]))
+            cells.append(_FREE_CELL)
+        elif page in picked:
+            glyph = _PLAIN.get(state) or _digit(refs)
+            cells.append((glyph, PICKED[owner % NUM_COLOURS]))
+        elif refs > 1:
+            cells.append((_digit(refs), SHARED[owner % NUM_COLOURS]))
+        else:
+            cells.append(_PRIVATE[state][owner % NUM_COLOURS])
     return cells
+
+
+def _digit(refs: int) -> str:
+    return str(refs) if refs < 10 else MANY
 
 
 def _group_cell(pages: Pages, first: int, last: int) -> Span:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import eq
 from typing import Final
 
 from rich.color import ColorSystem
@@ -26,22 +28,23 @@ def changed_runs(old: Row, new: Row) -> list[tuple[int, int]]:
     before, after = _single_cells(old), _single_cells(new)
     if before is None or after is None or len(before) != len(after):
         return [_changed_middle(old, new)]
+    changed = [x for x, same in enumerate(map(eq, before, after)) if not same]
     runs: list[tuple[int, int]] = []
-    first = last = -_BRIDGE
-    for x, (a, b) in enumerate(zip(before, after, strict=True)):
-        if a == b:
-            continue
-        if x - last > _BRIDGE and last >= 0:
+    first = last = changed[0] if changed else 0
+    for x in changed:
+        if x - last > _BRIDGE:
             runs.append((first, last - first + 1))
             first = x
-        elif last < 0:
-            first = x
         last = x
-    return [*runs, (first, last - first + 1)] if last >= 0 else []
+    return [*runs, (first, last - first + 1)] if changed else []
 
 
+@lru_cache(maxsize=256)
 def _single_cells(row: Row) -> list[Span] | None:
-    """One character each; None for a row with characters that are not one cell wide."""
+    """One character each; None for a row with characters that are not one cell wide.
+
+    Cached, because the new row of this frame is the old one of the next.
+    """
     if any(cells_of(text) != len(text) for text, _ in row):
         return None
     return [(character, role) for text, role in row for character in text]

@@ -6,7 +6,7 @@ from llmtop.columns import itl_p95_ms
 from llmtop.format import NONE, grouped, milliseconds, ns_as_ms, short
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, joined
+from llmtop.widgets.rows import Row, flowed
 from llmtop.widgets.timeline import ROLES
 from profiler.folds.request_view import RequestView
 
@@ -30,44 +30,37 @@ class RequestFacts(Panel):
         request = view.request
         if request is None:
             return [(("this request is not among the newest that are kept", "dim"),)]
-        lines = [_tokens(request), _latencies(request), _rest(request)]
-        return lines[:height]
+        groups = (_tokens(request), _latencies(request), _rest(request))
+        return [line for parts in groups for line in flowed(parts, width, "   ")][:height]
 
 
-def _tokens(request: RequestView) -> Row:
+def _tokens(request: RequestView) -> list[Row]:
     block = fact("prompt", grouped(request.num_prompt_tokens), "tokens")
-    hit = fact("of them cached", grouped(request.cached_tokens))
+    hit = fact("cached", grouped(request.cached_tokens))
     out = fact("output", grouped(request.num_output_tokens), f"of at most {request.max_tokens}")
     pages = fact("KV pages", grouped(request.num_pages))
     phase: Row = ((request.phase, ROLES[request.phase]),)
-    return joined((phase, block, hit, out, pages), "   ")
+    return [phase, block, hit, out, pages]
 
 
-def _latencies(request: RequestView) -> Row:
-    p95 = itl_p95_ms(request)
-    return joined(
-        (
-            fact("queue", ns_as_ms(request.queue_ns), "ms"),
-            fact("ttft", ns_as_ms(request.ttft_ns), "ms"),
-            fact(
-                "tpot",
-                milliseconds(None if request.tpot_ns is None else request.tpot_ns / 1e6),
-                "ms",
-            ),
-            fact("itl p95", milliseconds(p95), "ms"),
-            fact("e2el", ns_as_ms(request.e2el_ns), "ms"),
-            fact("speed", short(request.tokens_per_s), "tok/s"),
-        ),
-        "   ",
-    )
+def _latencies(request: RequestView) -> list[Row]:
+    tpot_ns = request.tpot_ns
+    return [
+        fact("queue", ns_as_ms(request.queue_ns), "ms"),
+        fact("ttft", ns_as_ms(request.ttft_ns), "ms"),
+        fact("tpot", milliseconds(None if tpot_ns is None else tpot_ns / 1e6), "ms"),
+        fact("itl p95", milliseconds(itl_p95_ms(request)), "ms"),
+        fact("e2el", ns_as_ms(request.e2el_ns), "ms"),
+        fact("speed", short(request.tokens_per_s), "tok/s"),
+    ]
 
 
-def _rest(request: RequestView) -> Row:
-    facts = [
+def _rest(request: RequestView) -> list[Row]:
+    facts: list[Row] = [
         fact("finish", request.finish_reason or NONE),
         fact("preempted", f"{request.preemptions}x"),
         fact("priority", str(request.priority)),
     ]
     if request.sampling:
         facts.append(fact("sampling", request.sampling))
-    return joined(facts, "   ")
+    return facts

@@ -38,7 +38,7 @@ def exact_row(row: Row, width: int) -> Row:
     """
     if not all(text.isprintable() for text, _ in row):
         row = tuple((clean_line(text), role) for text, role in row)
-    return merged(row if width_of(row) == width else fit_row(row, width))
+    return merged(fit_row(row, width))
 
 
 def fit(text: str, width: int) -> str:
@@ -54,6 +54,8 @@ def fit(text: str, width: int) -> str:
 
 def fit_row(row: Row, width: int, fill: str = "text") -> Row:
     """`row` cropped or padded to exactly `width` cells."""
+    if width_of(row) == width:
+        return row
     out: list[Span] = []
     left = width
     for text, role in row:
@@ -82,6 +84,19 @@ def joined(parts: Iterable[Row], gap: str = "  ") -> Row:
             out.append((gap, "text"))
         out.extend(part)
     return tuple(out)
+
+
+def flowed(parts: Iterable[Row], width: int, gap: str = "  ") -> list[Row]:
+    """`parts` on as few lines as they take; none is cut as long as it fits a line of its own."""
+    lines: list[Row] = []
+    line: Row = EMPTY
+    for part in parts:
+        longer = (*line, (gap, "text"), *part) if line else part
+        if line and width_of(longer) > width:
+            lines.append(line)
+            longer = part
+        line = longer
+    return [*lines, line] if line else lines
 
 
 def rule(title: Row, width: int, left: str = "─", right: str = "─", note: str = "") -> Row:

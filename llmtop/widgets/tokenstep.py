@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Final
 
 from llmtop.columns import token_cursor
-from llmtop.format import grouped, milliseconds
+from llmtop.format import grouped, milliseconds, short_name
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
@@ -13,6 +14,8 @@ from llmtop.widgets.requestfacts import fact
 from llmtop.widgets.rows import Row, Span, joined, width_of
 from profiler.events import Step, StepRow
 from profiler.folds.request_view import RequestView
+
+_NAME: Final = 10
 
 
 class TokenStep(Panel):
@@ -104,7 +107,7 @@ def _company(step: Step, request: int, view: View, width: int) -> list[Row]:
 
 def _member(row: StepRow, view: View) -> Row:
     known = view.state.requests.get(row.request)
-    name = f"#{row.request}" if known is None else clean_line(known.name)
+    name = f"#{row.request}" if known is None else clean_line(short_name(known.name))[:_NAME]
     if row.prefill_tokens:
         return ((f"{name} ", "text"), (f"{grouped(row.prefill_tokens)} tok  ", "value"))
     return ((f"{name}  ", "text"),)

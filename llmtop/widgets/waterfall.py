@@ -49,9 +49,7 @@ def _axis(total_ns: int, width: int) -> Row:
     tick = 0
     while True:
         at = round(tick * step_ns * width / total_ns)
-        text = (
-            f"{tick * step_ns / 1e6:.0f} ms" if step_ns < 1e9 else f"{tick * step_ns / 1e9:.0f} s"
-        )
+        text = f"{tick * step_ns / 1e6:g} ms" if step_ns < 1e9 else f"{tick * step_ns / 1e9:g} s"
         if at + len(text) + 1 > width:
             return ((line.ljust(width), "faint"),)
         line = line.ljust(at) + "╵" + text
