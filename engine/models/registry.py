@@ -47,7 +47,7 @@ class ModelRegistry:
             return self._random(model.removeprefix(PREFIX))
         if path.suffix == ".gguf":
             return self._gguf(path, progress)
-        if path.is_dir():
+        if model and path.is_dir():
             return ModelFolder.open(path)
         if is_hub_id(model):
             return ModelFolder.open(fetch_hub_model(model, progress), model)

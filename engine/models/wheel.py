@@ -132,9 +132,10 @@ def _run(command: list[str], folder: Path, poll: Callable[[], None]) -> str:
 
 
 def _complaint(lines: list[str]) -> str:
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    last = (errors or lines or ["pip failed and said nothing"])[0]
-    return last.removeprefix("ERROR:").strip()
+    """pip's first error; where it crashed, the last line of its traceback."""
+    errors = [line for line in lines if line.startswith("ERROR:") and "Exception:" not in line]
+    said = errors[:1] or lines[-1:] or ["pip failed and said nothing"]
+    return said[0].removeprefix("ERROR:").strip()
 
 
 def _pip() -> list[str]:
