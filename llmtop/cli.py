@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -53,6 +51,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0], COMMANDS, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""
             ctx.fail(f"there is no command {args[0]!r}{meant}")
@@ -123,6 +123,8 @@ def report_error(error: Exception, debug: bool) -> int:
     from profiler.errors import ProfilerError
 
     if debug:
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, EngineError | ProfilerError | LlmtopError):
         say(error.message, error.hint)
