@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
-from llmtop.widgets.rows import Row, Span, merged
+from llmtop.widgets.rows import Row, Span
 from profiler.folds.pages import CACHED, FREE, OPEN, USED, Pages
 
 MANY: Final = "+"
@@ -92,7 +92,7 @@ def map_lines(pages: Pages, grid: Grid, cursor: int, picked: Collection[int]) ->
         if first <= cursor < last:
             at = (cursor - first) // grid.per_cell
             cells[at] = (cells[at][0], "cursor")
-        rows.append(merged([(f"{first:>{grid.label - 1}} ", "faint"), *cells]))
+        rows.append(((f"{first:>{grid.label - 1}} ", "faint"), *cells))
     return rows
 
 

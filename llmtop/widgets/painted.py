@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from operator import eq
-from typing import Final
-
 from rich.color import ColorSystem
 from rich.console import COLOR_SYSTEMS
 from rich.segment import Segment
@@ -15,50 +11,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from llmtop.viewmodel import View
+from llmtop.widgets.cells import Cells, cells_in, changed_runs, stretch
 from llmtop.widgets.palette import style_of
-from llmtop.widgets.rows import EMPTY, Row, Span, cells_of, cut, exact_row, width_of
-
-# Fewer unchanged cells than this between two changed ones are sent along with them: moving the
-# cursor and setting the colours again takes about as many bytes.
-_BRIDGE: Final = 4
-
-
-def changed_runs(old: Row, new: Row) -> list[tuple[int, int]]:
-    """(column, cells) of the stretches in which two rows of the same width differ."""
-    before, after = _single_cells(old), _single_cells(new)
-    if before is None or after is None or len(before) != len(after):
-        return [_changed_middle(old, new)]
-    changed = [x for x, same in enumerate(map(eq, before, after)) if not same]
-    runs: list[tuple[int, int]] = []
-    first = last = changed[0] if changed else 0
-    for x in changed:
-        if x - last > _BRIDGE:
-            runs.append((first, last - first + 1))
-            first = x
-        last = x
-    return [*runs, (first, last - first + 1)] if changed else []
-
-
-@lru_cache(maxsize=256)
-def _single_cells(row: Row) -> list[Span] | None:
-    """One character each; None for a row with characters that are not one cell wide.
-
-    Cached, because the new row of this frame is the old one of the next.
-    """
-    if any(cells_of(text) != len(text) for text, _ in row):
-        return None
-    return [(character, role) for text, role in row for character in text]
-
-
-def _changed_middle(old: Row, new: Row) -> tuple[int, int]:
-    head = 0
-    while head < min(len(old), len(new)) and old[head] == new[head]:
-        head += 1
-    tail = 0
-    while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
-    start = width_of(new[:head])
-    return start, width_of(new[head : len(new) - tail])
+from llmtop.widgets.rows import EMPTY, Row, exact_row
 
 
 class Painted(Widget):
@@ -70,6 +25,7 @@ class Painted(Widget):
         super().__init__(id=id, classes=classes)
         self._drawn: list[Row] = []
         self._rows: list[Row] = []
+        self._cells: list[Cells] = []
         self._styles: dict[str, Style] = {}
         self._codes: dict[str, tuple[str, str]] = {}
         self._strips: dict[int, Strip] = {}
@@ -90,6 +46,7 @@ class Painted(Widget):
         drawn += [EMPTY] * (height - len(drawn))
         if self._painted_size != (width, height):
             self._drawn, self._rows = drawn, [exact_row(row, width) for row in drawn]
+            self._cells = [cells_in(row) for row in self._rows]
             self._painted_size = (width, height)
             self._strips.clear()
             self._styles.clear()
@@ -104,11 +61,12 @@ class Painted(Widget):
             if raw == self._drawn[y]:
                 continue
             row = exact_row(raw, width)
-            runs = changed_runs(self._rows[y], row)
+            cells = cells_in(row)
+            runs = changed_runs(self._cells[y], cells)
             if runs:
                 self._strips.pop(y, None)
-                dirty += [Region(x, y, cells, 1) for x, cells in runs]
-            self._drawn[y], self._rows[y] = raw, row
+                dirty += [Region(x, y, count, 1) for x, count in runs]
+            self._drawn[y], self._rows[y], self._cells[y] = raw, row, cells
         if dirty:
             self.refresh(*dirty)
 
@@ -150,7 +108,7 @@ class Painted(Widget):
         out: list[str] = []
         for y in region.line_range:
             out.append(f"\x1b[{top + y + 1};{left + region.x + 1}H")
-            for text, role in cut(self.row(y), region.x, region.width):
+            for text, role in stretch(self._cells[y], region.x, region.width):
                 before, after = self._codes.get(role) or self._code(role)
                 out.append(f"{before}{text}{after}")
         return "".join(out)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from functools import lru_cache
+from typing import Final
 
 from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
 
 from llmtop.sanitize import clean_line
 
@@ -20,15 +20,18 @@ def plain(row: Row) -> str:
     return "".join(text for text, _ in row)
 
 
-@lru_cache(maxsize=8192)
+# What nearly all rows are made of: each of these takes one cell, and none controls a terminal.
+is_plain: Final = re.compile("[ -~·…─-▟⠀-⣿]*").fullmatch
+
+
 def cells_of(text: str) -> int:
     """Cells that `text` takes on a terminal."""
-    return cell_len(text)
+    return len(text) if is_plain(text) else cell_len(text)
 
 
 def width_of(row: Row) -> int:
     """Cells that `row` takes on a terminal."""
-    return sum(cells_of(text) for text, _ in row)
+    return cells_of(plain(row))
 
 
 def exact_row(row: Row, width: int) -> Row:
@@ -36,7 +39,8 @@ def exact_row(row: Row, width: int) -> Row:
 
     Control characters are taken out: this is the last gate before the terminal.
     """
-    if not all(text.isprintable() for text, _ in row):
+    text = plain(row)
+    if not is_plain(text) and not text.isprintable():
         row = tuple((clean_line(text), role) for text, role in row)
     return merged(fit_row(row, width))
 
@@ -123,36 +127,15 @@ def with_joints(row: Row, columns: tuple[int, ...]) -> Row:
     return tuple(out)
 
 
-def cut(row: Row, first: int, width: int) -> Row:
-    """`width` cells of `row` from cell `first` on; half a wide character becomes a space."""
-    out: list[Span] = []
-    at = 0
-    for text, role in row:
-        cells = cells_of(text)
-        begin, end = max(first - at, 0), min(first + width - at, cells)
-        if begin < end:
-            out.append((_cut_text(text, begin, end) if end - begin < cells else text, role))
-        at += cells
-        if at >= first + width:
-            break
-    return tuple(out)
-
-
-def _cut_text(text: str, begin: int, end: int) -> str:
-    if cells_of(text) == len(text):
-        return text[begin:end]
-    rest = Segment(text).split_cells(begin)[1]
-    return rest.split_cells(end - begin)[0].text
-
-
 def merged(spans: Iterable[Span]) -> Row:
     """The same line with neighbours of one role put together: fewer escape codes."""
     out: list[Span] = []
+    gathered, last = "", ""
     for text, role in spans:
-        if not text:
-            continue
-        if out and out[-1][1] == role:
-            out[-1] = (out[-1][0] + text, role)
-        else:
-            out.append((text, role))
-    return tuple(out)
+        if role == last:
+            gathered += text
+        elif text:
+            if gathered:
+                out.append((gathered, last))
+            gathered, last = text, role
+    return (*out, (gathered, last)) if gathered else tuple(out)

@@ -1,0 +1,69 @@
+"""A row cell by cell: how two of them differ, and how a stretch of one is written."""
+
+from __future__ import annotations
+
+from itertools import chain, groupby, repeat
+from typing import Final, NamedTuple
+
+from rich.cells import get_character_cell_size
+
+from llmtop.widgets.rows import Row, is_plain, plain
+
+# Up to this many unchanged cells between two changed ones are sent along with them: moving the
+# cursor and setting the colours again takes about as many bytes.
+_BRIDGE: Final = 4
+
+
+class Cells(NamedTuple):
+    """What stands in each cell, and its role. The second cell of a wide character holds ""."""
+
+    chars: list[str]
+    roles: list[str]
+
+
+def cells_in(row: Row) -> Cells:
+    text = plain(row)
+    if is_plain(text):
+        roles = chain.from_iterable(repeat(role, len(part)) for part, role in row)
+        return Cells(list(text), list(roles))
+    chars: list[str] = []
+    roles_of: list[str] = []
+    for part, role in row:
+        for character in part:
+            width = get_character_cell_size(character)
+            if width:
+                chars += [character, *[""] * (width - 1)]
+                roles_of += [role] * width
+            elif chars:
+                chars[-1] += character
+    return Cells(chars, roles_of)
+
+
+def changed_runs(old: Cells, new: Cells) -> list[tuple[int, int]]:
+    """(first cell, number of cells) of the stretches in which two rows of one width differ."""
+    pairs = zip(old.chars, new.chars, old.roles, new.roles, strict=True)
+    changed = [x for x, (a, b, p, q) in enumerate(pairs) if a != b or p != q]
+    if not changed:
+        return []
+    runs: list[tuple[int, int]] = []
+    first = last = changed[0]
+    for x in changed:
+        if x - last > _BRIDGE:
+            runs.append((first, last - first + 1))
+            first = x
+        last = x
+    return [*runs, (first, last - first + 1)]
+
+
+def stretch(cells: Cells, first: int, count: int) -> Row:
+    """`count` cells from cell `first` on, as a row."""
+    chars, end = cells.chars, first + count
+    if count == 1:
+        return ((chars[first], cells.roles[first]),)
+    out: list[tuple[str, str]] = []
+    at = first
+    for role, group in groupby(cells.roles[first:end]):
+        upto = at + sum(1 for _ in group)
+        out.append(("".join(chars[at:upto]), role))
+        at = upto
+    return tuple(out)
