@@ -10,7 +10,7 @@ import msgspec
 from profiler.folds.step_times import StepTimes
 
 
-class Span(msgspec.Struct, array_like=True):
+class Span(msgspec.Struct, array_like=True, gc=False):
     """A stretch of a request's life; `end_ns` is None while it lasts."""
 
     t_ns: int

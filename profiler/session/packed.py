@@ -3,8 +3,9 @@
 A step of 64 decoding requests takes 85 bytes so, against 700 as JSON. Layout, little-endian:
 u32 number of items, then each column in the order of the struct's fields, then a JSON list of the
 words that columns of words refer to. A column begins with its width, "=" for a single value that
-all items share, else b, h, i or q for differences of neighbours in 1, 2, 4 or 8 bytes. What is
-longer than 2 KiB (the whole page map) is compressed, and begins with four bytes 0xFF.
+all items share, b, h or i for differences of neighbours in 1, 2 or 4 bytes, else q for the values
+themselves in 8. What is longer than 2 KiB (the whole page map) is compressed, and begins with four
+bytes 0xFF.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Packer(Generic[S]):
             raise TypeError(f"{kind} has fields that do not pack")
 
     def pack(self, items: Sequence[S]) -> bytes:
+        """Raises: OverflowError when a number leaves 64 bits."""
         parts = [_COUNT.pack(len(items))]
         words: dict[str, int] = {}
         if items:
@@ -102,13 +104,13 @@ def _pack_column(column: list[int]) -> bytes:
     first = column[0]
     if column.count(first) == len(column):
         return b"=" + _VALUE.pack(first)
-    for width in _WIDTHS:
+    for width in "bhi":
         try:
             deltas = array(width, (first, *map(sub, islice(column, 1, None), column)))
         except OverflowError:
             continue
         return width.encode() + _swapped(deltas).tobytes()
-    raise OverflowError("a value leaves 64 bits")
+    return b"q" + _swapped(array("q", column)).tobytes()
 
 
 def _unpack_column(data: bytes, at: int, count: int) -> tuple[Sequence[int], int]:
@@ -120,9 +122,10 @@ def _unpack_column(data: bytes, at: int, count: int) -> tuple[Sequence[int], int
         raise ValueError("a packed list is cut short")
     if width == "=":
         return [_VALUE.unpack_from(data, at + 1)[0]] * count, end
-    deltas = array(width)
-    deltas.frombytes(data[at + 1 : end])
-    return list(accumulate(_swapped(deltas))), end
+    items = array(width)
+    items.frombytes(data[at + 1 : end])
+    items = _swapped(items)
+    return items if width == "q" else list(accumulate(items)), end
 
 
 def _swapped(items: array[int]) -> array[int]:

@@ -1,8 +1,7 @@
 """A seeded session that never happened: the events a busy engine emits, in its order.
 
 Requests arrive, wait, are prefilled in chunks, share a prefix, decode, are preempted when pages run
-out, finish or are aborted; pages follow the engine's rules. Used by the profiler's benchmarks and
-tests, which need hours of events in seconds.
+out, finish or are aborted; pages follow the engine's rules.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
+
+import pytest
 
 from profiler.events import (
     AnyEvent,
@@ -272,3 +273,9 @@ class Workload:
         yield MemorySample(self.t_ns, "cuda:0", 15 * GIB, 20 * GIB, GIB, GIB // 2, 140 * GIB)
         if self._random.random() < self.odd_share:
             yield Log(self.t_ns, "warning", "scheduler", "pages run out")
+
+
+@pytest.fixture(scope="session")
+def workload() -> type[Workload]:
+    """The class: tests make their own."""
+    return Workload
