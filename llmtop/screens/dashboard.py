@@ -7,6 +7,7 @@ from typing import Final
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 
@@ -54,8 +55,9 @@ class Dashboard(Screen[None]):
 
     CSS = """
     Dashboard { layout: vertical; }
-    Dashboard > Page { display: none; }
-    Dashboard > TooSmall { display: none; }
+    Dashboard > #pages { height: 1fr; }
+    Dashboard Page, Dashboard > TooSmall { display: none; }
+    Dashboard.asking > Footer { display: none; }
     Dashboard.tiny > * { display: none; }
     Dashboard.tiny > TooSmall { display: block; }
     """
@@ -78,12 +80,13 @@ class Dashboard(Screen[None]):
     def compose(self) -> ComposeResult:
         yield TitleBar(id="title")
         yield Tabs(id="tabs")
-        yield StartupPage(id="startup")
-        yield OverviewPage(id="overview")
-        yield RequestsPage(id="requests")
-        yield KvPage(id="kv")
-        yield GpuPage(id="gpu")
-        yield LogPage(id="log")
+        with Container(id="pages"):
+            yield StartupPage(id="startup")
+            yield OverviewPage(id="overview")
+            yield RequestsPage(id="requests")
+            yield KvPage(id="kv")
+            yield GpuPage(id="gpu")
+            yield LogPage(id="log")
         if self._player is not None:
             yield ReplayBar(id="replay")
         yield CommandLine(id="command")
@@ -215,12 +218,12 @@ class Dashboard(Screen[None]):
         self.repaint()
 
     def _ask(self, label: str, text: str, hint: str, attempt: Attempt, live: bool) -> None:
-        self.query_one(Footer).display = False
+        self.add_class("asking")
         self.query_one(CommandLine).ask(label, text, hint, attempt, live)
 
     @on(CommandLine.Closed)
     def _answered(self) -> None:
-        self.query_one(Footer).display = True
+        self.remove_class("asking")
         self.set_focus(None)
         self.call_after_refresh(self.repaint)
 

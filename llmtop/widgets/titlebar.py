@@ -64,7 +64,8 @@ def names(view: View) -> list[str]:
     model = clean_line(session.model)
     device = f"{model} on {clean_line(session.device)}"
     address = view.address.removeprefix("http://")
-    return [f"{device}, {address}", f"{model}, {address}", f"{model} {_port(address)}"]
+    least = model if view.mode == "REPLAY" else f"{model} {_port(address)}"
+    return [f"{device}, {address}", f"{model}, {address}", least]
 
 
 def _port(address: str) -> str:

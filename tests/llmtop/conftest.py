@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
+from textual.app import App
 
 from llmtop.viewmodel import Connection
 from profiler.events import (
@@ -232,3 +233,14 @@ def source_of() -> Callable[[SessionState], StateSource]:
 
 def newest(events: list[AnyEvent]) -> int:
     return max(time_of(event) for event in events)
+
+
+def screen_text(app: App[int]) -> str:
+    """What stands on the screen, line by line."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+@pytest.fixture
+def text_of() -> Callable[[App[int]], str]:
+    return screen_text

@@ -1,0 +1,32 @@
+"""The registry of keys is what the program does, no more and no less."""
+
+from llmtop.app import LlmtopApp
+from llmtop.keys import KEYS, PAGES, footer_keys, groups
+from llmtop.screens.dashboard import Dashboard
+
+
+def test_every_key_has_an_action() -> None:
+    for key in KEYS:
+        name = key.action.removeprefix("app.").partition("(")[0]
+        owner = LlmtopApp if key.action.startswith("app.") else Dashboard
+        assert hasattr(owner, f"action_{name}"), key
+
+
+def test_no_key_is_taken_twice_in_a_mode() -> None:
+    for mode in ("live", "replay"):
+        taken = [k for key in KEYS if key.mode in ("any", mode) for k in key.keys.split(",")]
+        assert len(taken) == len(set(taken))
+
+
+def test_the_help_knows_every_key() -> None:
+    assert sorted(k.shown for ks in groups().values() for k in ks) == sorted(k.shown for k in KEYS)
+
+
+def test_tabs_are_numbered_from_one_on() -> None:
+    assert [digit for digit, _, _ in PAGES] == ["1", "2", "3", "4", "5"]
+
+
+def test_the_footer_differs_between_live_and_replay() -> None:
+    live, replay = ({k.label for k in footer_keys(mode)} for mode in ("live", "replay"))
+    assert "load" in live - replay
+    assert "go to" in replay - live

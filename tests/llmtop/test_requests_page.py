@@ -1,0 +1,133 @@
+"""The request table and a request's own page."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llmtop.app import LlmtopApp
+from llmtop.columns import token_cursor
+from llmtop.viewmodel import ViewModel
+from profiler.events import RequestFinished, RequestQueued
+from profiler.state import SessionState
+
+TextOf = Callable[[Any], str]
+
+
+def test_live_requests_stand_first_and_each_part_is_sorted(busy_state: SessionState) -> None:
+    model = ViewModel(sort="out", descending=True)
+    table = model.table(busy_state)
+    num_live = len(busy_state.requests.live)
+    assert {r.request for r in table[:num_live]} == set(busy_state.requests.live)
+    for part in (table[:num_live], table[num_live:]):
+        counts = [r.num_output_tokens for r in part]
+        assert counts == sorted(counts, reverse=True)
+
+
+def test_by_age_the_newest_that_ended_stand_first(busy_state: SessionState) -> None:
+    table = ViewModel().table(busy_state)
+    ends = [r.t_done_ns for r in table if r.t_done_ns is not None]
+    assert len(ends) > 3
+    assert ends == sorted(ends, reverse=True)
+
+
+def test_the_selection_stays_with_its_request(busy_state: SessionState) -> None:
+    model = ViewModel(sort="out")
+    model.move(busy_state, 1)
+    model.move(busy_state, 2)
+    chosen = model.selected
+    assert chosen == model.table(busy_state)[2].request
+    t_ns = busy_state.t_ns
+    busy_state.apply(RequestQueued(t_ns, 5000, "new", 10, 10))
+    busy_state.apply(RequestFinished(t_ns, model.table(busy_state)[0].request, "stop", 9))
+    model.next_sort(1)
+    assert model.selected == chosen
+    assert chosen in {r.request for r in model.table(busy_state)}
+
+
+def test_a_filter_that_cannot_be_read_leaves_the_old_one(busy_state: SessionState) -> None:
+    model = ViewModel()
+    assert model.set_filter("out>100")
+    kept = model.table(busy_state)
+    assert 0 < len(kept) < len(ViewModel().table(busy_state))
+    assert not model.set_filter("out>>")
+    assert "column" in model.filter_error
+    assert model.table(busy_state) == kept
+    assert model.set_filter("")
+    assert model.predicate is None
+
+
+async def test_typing_a_filter_shows_its_effect_and_esc_takes_it_back(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "slash", *"phase==done")
+        await pilot.pause()
+        assert app.model.filter_text == "phase==done"
+        assert "filter phase==done" in text_of(app)
+        await pilot.press("escape")
+        assert app.model.filter_text == ""
+        await pilot.press("slash", *"out>50", "enter")
+        await pilot.pause()
+        assert app.model.filter_text == "out>50"
+        await pilot.press("escape")
+        assert app.model.filter_text == ""
+
+
+async def test_an_error_in_the_filter_is_told_while_typing(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "slash", *"nofield>1")
+        await pilot.pause()
+        assert "no field 'nofield'" in text_of(app)
+
+
+async def test_enter_opens_a_request_and_esc_goes_back(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.frame()
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        text = text_of(app)
+        chosen = app.model.selected
+        assert chosen is not None
+        request = busy_source.state.requests.get(chosen)
+        assert f"Request {request.name}" in text
+        for word in ("Waterfall", "Time between tokens", "the slowest", "batch of 8"):
+            assert word in text
+        await pilot.press("escape")
+        await pilot.pause()
+        assert (app.model.page, app.model.detail) == ("overview", False)
+
+
+async def test_the_token_cursor_starts_at_the_slowest_and_moves(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.frame()
+        await pilot.press("2", "down", "enter")
+        await pilot.pause()
+        request = busy_source.state.requests.get(app.model.selected)
+        gaps = request.itl_ns
+        slowest = token_cursor(request, None)
+        assert gaps[slowest - (len(request.token_steps) - len(gaps))] == max(gaps)
+        await pilot.press("left")
+        await pilot.pause()
+        assert app.model.token == slowest - 1
+        step = request.token_steps[slowest - 1]
+        assert f"Token {slowest} of {len(request.token_steps)}, made by step {step}" in text_of(app)
+
+
+async def test_sort_and_reverse(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "s")
+        await pilot.pause()
+        assert "sort id ↓" in text_of(app)
+        await pilot.press("S")
+        await pilot.pause()
+        assert "sort id ↑" in text_of(app)
