@@ -2,7 +2,8 @@
 
 One table a kind of event, named as the kind, with the event's fields as columns behind `seq`, the
 event's number in the stream. `seq` is the key rather than the time, since two events may share a
-nanosecond. Beside them
+nanosecond. `step` has two more, the sums of its packed rows: prefill_tokens and new_tokens.
+Beside them
 
     session    facts by name: when and where it was recorded, `clean_end`, what was lost
     keyframe   the whole state after event `seq`, every few seconds: a seek begins at one
@@ -13,6 +14,7 @@ nanosecond. Beside them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +27,6 @@ from profiler.session.columns import Column, RowCodec
 
 APPLICATION_ID: Final = 0x6C6C6D74  # "llmt"
 USER_VERSION: Final = 1
-PREFIX: Final[dict[str, type]] = {"seq": int}
 
 
 class RequestRow(msgspec.Struct, frozen=True):
@@ -64,6 +65,13 @@ class FactRow(msgspec.Struct, frozen=True):
 EVENT_CODECS: Final[dict[str, RowCodec[Any]]] = {
     kind: RowCodec[Event](event) for kind, event in EVENT_BY_KIND.items()
 }
+# Columns for people alone: readers take the event's own.
+DERIVED: Final[dict[str, dict[str, Callable[[Any], int]]]] = {
+    "step": {
+        "prefill_tokens": lambda step: sum(row.prefill_tokens for row in step.rows),
+        "new_tokens": lambda step: sum(row.new_tokens for row in step.rows),
+    }
+}
 KEYFRAMES: Final = RowCodec(KeyframeRow)
 FACTS: Final = RowCodec(FactRow)
 REQUESTS: Final = RowCodec(RequestRow)
@@ -86,9 +94,9 @@ def create(db: Database) -> None:
     db.execute(f"PRAGMA user_version = {USER_VERSION}")
     with db.atomic():
         for kind, codec in EVENT_CODECS.items():
-            _create(db, kind, codec.columns, "seq", PREFIX)
+            _create(db, kind, codec.columns, "seq", ["seq"], list(DERIVED.get(kind, ())))
         for name, codec, key in _OTHERS:
-            _create(db, name, codec.columns, key, {})
+            _create(db, name, codec.columns, key, [], [])
 
 
 def _create(
@@ -96,10 +104,13 @@ def _create(
     name: str,
     columns: list[Column],
     key: str | tuple[str, str],
-    prefix: dict[str, type],
+    before: list[str],
+    after: list[str],
 ) -> None:
-    sql_types = prefix | {column.name: column.sql_type for column in columns}
-    required = {column.name for column in columns if not column.nullable}
+    """A table of `columns` with integers before and after them."""
+    own = {column.name: column.sql_type for column in columns}
+    sql_types = dict.fromkeys(before, int) | own | dict.fromkeys(after, int)
+    required = {column.name for column in columns if not column.nullable} | {*before, *after}
     db.table(name).create(sql_types, pk=key, not_null=required, strict=True)
 
 

@@ -56,7 +56,8 @@ class SessionWriter:
         """All of it, or on an error nothing."""
         with self._db.atomic():
             for kind, rows in _by_kind(events).items():
-                self._insert(kind, ["seq", *schema.EVENT_CODECS[kind].names], rows)
+                derived = schema.DERIVED.get(kind, {})
+                self._insert(kind, ["seq", *schema.EVENT_CODECS[kind].names, *derived], rows)
             self._structs("step_1s", schema.SECONDS, seconds)
             self._structs("gpu_1s", schema.GPU_SECONDS, gpu_seconds)
             self._structs("request", schema.REQUESTS, [_request_row(r) for r in requests])
@@ -88,7 +89,9 @@ def _by_kind(events: Iterable[tuple[int, AnyEvent]]) -> dict[str, list[list[Valu
     rows: dict[str, list[list[Value]]] = {}
     for seq, event in events:
         kind = kind_of(event)
-        rows.setdefault(kind, []).append([seq, *schema.EVENT_CODECS[kind].to_row(event)])
+        row = [seq, *schema.EVENT_CODECS[kind].to_row(event)]
+        row += [derive(event) for derive in schema.DERIVED.get(kind, {}).values()]
+        rows.setdefault(kind, []).append(row)
     return rows
 
 
