@@ -59,8 +59,8 @@ def test_no_history_breaks_the_books(core_bench, expected):
 
         @rule(
             prefix=st.sampled_from(PREFIXES),
-            rest=st.lists(st.integers(3, 5), min_size=1, max_size=20),
-            max_tokens=st.integers(0, 24),
+            rest=st.integers(1, 12).map(lambda n: [5] * n) | st.lists(st.integers(3, 9), min_size=1),
+            max_tokens=st.integers(0, 30),
             priority=st.integers(0, 2),
             prompt_logprobs=st.sampled_from([None, None, 0]),
         )
@@ -79,7 +79,7 @@ def test_no_history_breaks_the_books(core_bench, expected):
                 return
             self.prompts[number] = prompt
 
-        @rule(count=st.integers(1, 6))
+        @rule(count=st.integers(1, 40))
         def step(self, count):
             for _ in range(count):
                 self.bench.step()
@@ -153,5 +153,5 @@ def test_no_history_breaks_the_books(core_bench, expected):
                 assert total == self.bench.runner.num_pages
 
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+        Machine, settings=settings(max_examples=60, stateful_step_count=60, deadline=None)
     )
