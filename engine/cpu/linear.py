@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # A matrix of the size of SmolLM2's MLP, and the batches that decoding brings.
 PROBE_SHAPE = (1536, 576)
 PROBE_BATCHES = (1, 8)
-PROBE_CALLS = 20
+PROBE_CALLS = 10
 # Packed unless plain is clearly quicker: a close race must not make two starts differ.
 MARGIN = 1.25
 
@@ -65,9 +65,10 @@ def packed_is_quicker(dtype: torch.dtype) -> bool:
         plain = PlainLinear(weight, None)
         try:
             packed = PackedLinear(weight, None)
-            for x in inputs:
-                torch.testing.assert_close(packed(x), plain(x), atol=0.5, rtol=0.05)
-        except (AttributeError, RuntimeError, AssertionError):
+            right = all(torch.allclose(packed(x), plain(x), atol=0.5, rtol=0.05) for x in inputs)
+        except (AttributeError, RuntimeError):
+            return False
+        if not right:
             return False
         return _seconds(packed, inputs) < MARGIN * _seconds(plain, inputs)
 

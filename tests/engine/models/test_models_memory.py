@@ -39,7 +39,7 @@ def test_pages_fill_what_the_weights_leave(qwen):
     estimator = MemoryEstimator(qwen, 2, 16)
     room = estimator.weights_bytes + 1000 * estimator.page_bytes
     assert estimator.pages_that_fit(room + estimator.page_bytes - 1, 16_000) == 1000
-    with pytest.raises(DoesNotFitError, match="16001 tokens needs 0.85 GiB") as caught:
+    with pytest.raises(DoesNotFitError, match=r"16001 tokens needs 0\.85 GiB") as caught:
         estimator.pages_that_fit(room, 16_001)
     assert caught.value.hint == "--max-model-len 16000 fits."
 
