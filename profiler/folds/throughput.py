@@ -62,16 +62,15 @@ class ThroughputMonitor:
         self.finished = 0
         self.missed: dict[str, int] = {}
 
-    @property
-    def now(self) -> Tally:
-        """The second that runs."""
+    def _now(self) -> Tally:
+        """The second that runs, to be added to."""
         second = self._clock.second
         if not self._tallies or self._tallies[-1].second != second:
             self._tallies.append(Tally(second))
         return self._tallies[-1]
 
     def tally(self, second: int) -> Tally:
-        """One of the newest 60 seconds."""
+        """What one of the newest 60 seconds brought."""
         found = (t for t in reversed(self._tallies) if t.second == second)
         return next(found, Tally(second))
 
@@ -80,22 +79,22 @@ class ThroughputMonitor:
         self._t_start_ns = self._clock.t_ns
 
     def step(self, share: StepShare) -> None:
-        now = self.now
+        now = self._now()
         now.steps += 1
         now.prefill_tokens += share.prefill_tokens
         now.generated_tokens += share.new_tokens
 
     def queued(self) -> None:
-        self.now.queued += 1
+        self._now().queued += 1
 
     def scheduled(self, cached_tokens: int) -> None:
-        self.now.cached_tokens += cached_tokens
+        self._now().cached_tokens += cached_tokens
 
     def preempted(self) -> None:
-        self.now.preemptions += 1
+        self._now().preemptions += 1
 
     def ended(self, view: RequestView, finished: bool) -> None:
-        now = self.now
+        now = self._now()
         if not finished:
             now.failed += 1
             return
