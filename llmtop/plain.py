@@ -32,7 +32,7 @@ def run_plain(source: Source) -> int:
 
     Raises: LlmtopError if the source failed.
     """
-    _end_on_sigterm()
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         source.start()
         player = source.player
@@ -47,6 +47,7 @@ def run_plain(source: Source) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         source.stop()
+        signal.signal(signal.SIGTERM, before)
     connection = source.connection
     if connection.status == "failed":
         raise LlmtopError(connection.detail, connection.hint)
@@ -177,8 +178,5 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def _end_on_sigterm() -> None:
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

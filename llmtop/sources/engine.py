@@ -78,6 +78,11 @@ class EngineSource:
             return Connection("starting", "the server is starting")
         return connection
 
+    @property
+    def pid(self) -> int | None:
+        """Of the server process, None before it was started."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         descriptor = self._listener.fileno()
         self._process = subprocess.Popen(

@@ -1,0 +1,88 @@
+"""Plain lines: what happens, in order, without a control code."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtop.plain import Narrator, follow, play_through, run_plain
+from llmtop.sources.replay import ReplaySource
+from llmtop.viewmodel import Connection
+from profiler.bus import Bus
+from profiler.events import AnyEvent, Log
+from profiler.follower import Follower
+from profiler.session.recorder import Recorder
+from profiler.state import SessionState
+
+Events = Callable[..., list[AnyEvent]]
+S = 1_000_000_000
+
+
+def test_phases_warnings_and_a_summary_every_ten_seconds(events: Events) -> None:
+    lines: list[str] = []
+    narrator = Narrator(lines.append, "http://127.0.0.1:8000")
+    state = SessionState()
+    up = Connection("connected")
+    for event in events(25.0, concurrency=2):
+        state.apply(event)
+        narrator.tell(state, up)
+    state.apply(Log(state.t_ns, "warning", "core", "slow\x1b[31m disk"))
+    narrator.tell(state, up)
+    assert lines[0] == "connected: http://127.0.0.1:8000"
+    assert any("load 0 tensors of 272 tensors" in line for line in lines)
+    summaries = [line for line in lines if "running" in line]
+    assert len(summaries) == 3
+    assert "running 2 waiting 0" in summaries[-1]
+    assert "ttft p50" in summaries[-1]
+    assert lines[-1].endswith("warning core: slow disk")
+    assert all(line.isprintable() for line in lines)
+
+
+def test_an_unready_server_has_no_numbers(events: Events) -> None:
+    lines: list[str] = []
+    state = SessionState()
+    state.apply(events(0.0)[0])
+    Narrator(lines.append, "x").tell(state, Connection("connected"))
+    assert not any("running" in line for line in lines)
+
+
+def test_following_ends_with_its_source(busy_source: Any) -> None:
+    lines: list[str] = []
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        busy_source.connection = Connection("ended", "the server has stopped")
+
+    follow(busy_source, lines.append, sleep)
+    assert len(naps) == 1
+    assert lines[-1] == "ended: the server has stopped"
+
+
+def test_a_recording_is_told_to_its_end(
+    tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bus = Bus()
+    recorder = Recorder(tmp_path / "s.db", bus, Follower(bus))
+    recorder.start()
+    for event in events(22.0, concurrency=2):
+        bus.publish(event)
+    recorder.stop()
+    lines: list[str] = []
+    source = ReplaySource(tmp_path / "s.db")
+    play_through(source, source.player, lines.append)
+    assert sum("running" in line for line in lines) == 3
+    source.stop()
+    assert run_plain(ReplaySource(tmp_path / "s.db")) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_a_failed_source_raises_its_last_words(busy_source: Any) -> None:
+    from llmtop.errors import LlmtopError
+
+    busy_source.connection = Connection("failed", "no weights in it", "give another folder")
+    with pytest.raises(LlmtopError) as caught:
+        run_plain(busy_source)
+    assert (caught.value.message, caught.value.hint) == ("no weights in it", "give another folder")
+    assert busy_source.stopped
