@@ -1,8 +1,8 @@
 """The filter language of the request table: `ttft>200 & phase==decode`, `id~^r-9 | out>=100`.
 
-    expression = term { "|" term }      term = factor { "&" factor }
-    factor     = "!" factor | "(" expression ")" | field operator value
-    operator   = == = != < <= > >= ~ !~         (~ is a regular expression, for words only)
+expression = term { "|" term }      term = factor { "&" factor }
+factor     = "!" factor | "(" expression ")" | field operator value
+operator   = == = != < <= > >= ~ !~         (~ is a regular expression, for words only)
 """
 
 from __future__ import annotations
