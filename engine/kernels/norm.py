@@ -12,13 +12,15 @@ import torch
 import triton
 import triton.language as tl
 
+from engine.kernels.blocks import ceil_div, power_of_two
 from engine.kernels.checks import (
     FLOATS,
     expect_contiguous,
-    expect_device,
+    expect_dense_rows,
+    expect_dims,
     expect_dtype,
+    expect_dtype_in,
     expect_shape,
-    expect_unit_stride,
 )
 
 if TYPE_CHECKING:
@@ -94,16 +96,16 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """
     if x.dim() not in (2, 3):
         raise ValueError(f"x must be (T, N) or (T, H, N), not {tuple(x.shape)}")
-    _check("x", x, weight)
+    _check(x, weight)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     width = x.shape[-1]
     num_rows = x.numel() // width
     if num_rows == 0:
         return out
     num_inner, stride_inner = (x.shape[1], x.stride(1)) if x.dim() == 3 else (1, 0)
-    block_n = triton.next_power_of_2(width)
+    block_n = power_of_two(width)
     block_r = max(1, SHORT_ROWS // block_n)
-    _rms_norm_kernel[(triton.cdiv(num_rows, block_r),)](
+    _rms_norm_kernel[(ceil_div(num_rows, block_r),)](
         x,
         weight,
         out,
@@ -126,16 +128,15 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
     x and residual (T, N), dense in N, sharing no memory; weight (N,). The sum is rounded to
     the dtype before it is normalized. Raises: ValueError or TypeError.
     """
-    expect_shape("x", x, (None, None))
+    expect_dims("x", x, "T N")
+    _check(x, weight)
     expect_shape("residual", residual, x.shape)
-    _check("x", x, weight)
-    expect_dtype("residual", residual, (x.dtype,))
-    expect_device("residual", residual, x.device)
-    expect_unit_stride("residual", residual)
+    expect_dtype("residual", residual, x.dtype)
+    expect_dense_rows("residual", residual)
     num_rows, width = x.shape
     if num_rows == 0:
         return x, residual
-    block_n = triton.next_power_of_2(width)
+    block_n = power_of_two(width)
     _add_rms_norm_kernel[(num_rows,)](
         x,
         residual,
@@ -150,13 +151,12 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
     return x, residual
 
 
-def _check(name: str, x: Tensor, weight: Tensor) -> None:
-    expect_dtype(name, x, FLOATS)
-    expect_unit_stride(name, x)
+def _check(x: Tensor, weight: Tensor) -> None:
+    expect_dtype_in("x", x, FLOATS)
+    expect_dense_rows("x", x)
     expect_shape("weight", weight, x.shape[-1:])
-    expect_dtype("weight", weight, FLOATS)
+    expect_dtype_in("weight", weight, FLOATS)
     expect_contiguous("weight", weight)
-    expect_device("weight", weight, x.device)
     if x.shape[-1] > MAX_WIDTH:
         raise ValueError(f"rows of {x.shape[-1]} are wider than {MAX_WIDTH}")
 

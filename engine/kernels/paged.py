@@ -12,10 +12,11 @@ import triton.language as tl
 from engine.kernels.checks import (
     FLOATS,
     expect_contiguous,
-    expect_device,
+    expect_dense_rows,
+    expect_dims,
     expect_dtype,
+    expect_dtype_in,
     expect_shape,
-    expect_unit_stride,
 )
 
 if TYPE_CHECKING:
@@ -63,56 +64,51 @@ def load_rows(base, rows, in_range, HEAD_DIM: tl.constexpr, BLOCK_D: tl.constexp
     return tl.load(base + rows[:, None] + offs_d[None, :], mask=mask, other=0.0)
 
 
-def check_pool(pool: LayerPool, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+def check_pool(pool: LayerPool, head_dim: int, dtype: torch.dtype) -> None:
     """k and v (pages, H_kv, power of two >= 8, head_dim) with equal strides.
 
     Raises: ValueError or TypeError.
     """
     k, v = pool
-    expect_shape("pool.k", k, (None, None, None, head_dim))
-    expect_shape("pool.v", v, k.shape)
-    for name, pages in (("pool.k", k), ("pool.v", v)):
-        expect_dtype(name, pages, (dtype,))
-        expect_device(name, pages, device)
-        expect_unit_stride(name, pages)
-    if k.stride() != v.stride():
-        raise ValueError(f"pool.k has strides {k.stride()}, pool.v {v.stride()}; they must agree")
-    block_size = k.shape[2]
+    shape, strides = k.shape, k.stride()
+    expect_dtype("pool.k", k, dtype)
+    expect_dtype("pool.v", v, dtype)
+    expect_shape("pool.v", v, shape)
+    if len(shape) != 4 or shape[3] != head_dim:
+        raise ValueError(f"pool.k must be (pages, H_kv, block, {head_dim}), not {tuple(shape)}")
+    if strides != v.stride() or strides[3] != 1:
+        raise ValueError(f"pool.k and pool.v have strides {strides} and {v.stride()}")
+    block_size = shape[2]
     if block_size < 8 or block_size & (block_size - 1):
         raise ValueError(f"block_size must be a power of two and at least 8, not {block_size}")
 
 
-def check_queries(q: Tensor, pool: LayerPool) -> None:
-    """q (T, H, D), dense in D, with H a multiple of the pool's heads. Raises: as check_pool."""
-    expect_shape("q", q, (None, None, None))
-    expect_dtype("q", q, FLOATS)
-    expect_unit_stride("q", q)
-    check_pool(pool, q.shape[2], q.dtype, q.device)
-    if q.shape[1] % pool.k.shape[1]:
-        raise ValueError(f"{q.shape[1]} query heads do not share {pool.k.shape[1]} KV heads evenly")
+def check_attention(q: Tensor, pool: LayerPool, out: Tensor) -> None:
+    """q (T, H, D), dense in D, H a multiple of the pool's heads; out (T, H * D), contiguous.
 
-
-def check_tables(
-    block_tables: Tensor, query_starts: Tensor, context_lens: Tensor, device: torch.device
-) -> None:
-    """int32 (S, P), (S + 1,) and (S,) on `device`. Raises: ValueError or TypeError."""
-    num_sequences = block_tables.shape[0]
-    expect_shape("block_tables", block_tables, (num_sequences, None))
-    expect_unit_stride("block_tables", block_tables)
-    for name, tensor, size in (
-        ("query_starts", query_starts, num_sequences + 1),
-        ("context_lens", context_lens, num_sequences),
-    ):
-        expect_shape(name, tensor, (size,))
-        expect_contiguous(name, tensor)
-    for tensor in (block_tables, query_starts, context_lens):
-        expect_dtype("block_tables, query_starts and context_lens", tensor, (torch.int32,))
-        expect_device("block_tables, query_starts and context_lens", tensor, device)
-
-
-def check_output(out: Tensor, q: Tensor) -> None:
-    """out (T, H * D), contiguous, of q's dtype and device. Raises: ValueError or TypeError."""
-    expect_shape("out", out, (q.shape[0], q.shape[1] * q.shape[2]))
-    expect_dtype("out", out, (q.dtype,))
-    expect_device("out", out, q.device)
+    Raises: ValueError or TypeError.
+    """
+    expect_dims("q", q, "T H D")
+    num_tokens, num_heads, head_dim = q.shape
+    expect_dtype_in("q", q, FLOATS)
+    expect_dense_rows("q", q)
+    check_pool(pool, head_dim, q.dtype)
+    if num_heads % pool.k.shape[1]:
+        raise ValueError(f"{num_heads} query heads do not share {pool.k.shape[1]} KV heads evenly")
+    expect_shape("out", out, (num_tokens, num_heads * head_dim))
+    expect_dtype("out", out, q.dtype)
     expect_contiguous("out", out)
+
+
+def check_tables(block_tables: Tensor, query_starts: Tensor, context_lens: Tensor) -> None:
+    """int32 (S, P), (S + 1,) and (S,). Raises: ValueError or TypeError."""
+    expect_dims("block_tables", block_tables, "S P")
+    num_sequences = block_tables.shape[0]
+    expect_shape("query_starts", query_starts, (num_sequences + 1,))
+    expect_shape("context_lens", context_lens, (num_sequences,))
+    expect_dtype("block_tables", block_tables, torch.int32)
+    expect_dtype("query_starts", query_starts, torch.int32)
+    expect_dtype("context_lens", context_lens, torch.int32)
+    expect_dense_rows("block_tables", block_tables)
+    expect_dense_rows("query_starts", query_starts)
+    expect_dense_rows("context_lens", context_lens)

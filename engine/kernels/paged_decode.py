@@ -14,12 +14,12 @@ import torch
 import triton
 import triton.language as tl
 
+from engine.kernels.blocks import ceil_div, power_of_two
 from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
 from engine.kernels.paged import (
     NO_SCORE,
     NO_WINDOW,
-    check_output,
-    check_queries,
+    check_attention,
     check_tables,
     load_rows,
     page_rows,
@@ -62,7 +62,7 @@ def choose_splits(num_rows: int, max_context: int, num_sms: int, tiles: DecodeTi
     It fixes the grid only: the kernel gives short sequences fewer splits, whatever this says.
     """
     to_fill = PROGRAMS_PER_SM * num_sms // max(1, num_rows)
-    by_work = -(-max_context // tiles.min_split)
+    by_work = ceil_div(max_context, tiles.min_split)
     return max(1, min(to_fill, by_work, MAX_SPLITS))
 
 
@@ -254,16 +254,15 @@ def paged_decode(
     `workspace` of `allocate_workspace` sets the number of splits, None is one. No context gives 0.
     Never waits for the device and allocates nothing. Raises: ValueError or TypeError.
     """
-    check_queries(q, pool)
-    check_tables(block_tables, query_starts, context_lens, q.device)
+    check_attention(q, pool, out)
+    check_tables(block_tables, query_starts, context_lens)
     num_heads, head_dim = q.shape[1:]
     num_sequences, num_kv_heads = block_tables.shape[0], pool.k.shape[1]
-    check_output(out, q)
     num_splits = _num_splits(workspace, num_sequences, num_heads, head_dim)
     parts, lse = workspace if workspace else (out, out)
     tiles = tiles or choose_tiles(q.dtype)
     group = num_heads // num_kv_heads
-    block_d = triton.next_power_of_2(head_dim)
+    block_d = power_of_two(head_dim)
     cut = {"TILE": tiles.tile, "MIN_SPLIT": tiles.min_split}
     _decode_kernel[(num_kv_heads, num_sequences, num_splits)](
         q,
@@ -285,7 +284,7 @@ def paged_decode(
         GROUP=group,
         HEAD_DIM=head_dim,
         PAGE=pool.k.shape[2],
-        BLOCK_M=max(16, triton.next_power_of_2(group)),
+        BLOCK_M=max(16, power_of_two(group)),
         BLOCK_D=max(16, block_d),
         IS_SPLIT=num_splits > 1,
         **cut,
@@ -322,7 +321,7 @@ def _num_splits(
     expect_shape("workspace.lse", lse, (num_sequences, num_heads, num_splits))
     for name, tensor in (("workspace.parts", parts), ("workspace.lse", lse)):
         expect_contiguous(name, tensor)
-        expect_dtype(name, tensor, (torch.float32,))
+        expect_dtype(name, tensor, torch.float32)
     if num_splits > MAX_SPLITS:
         raise ValueError(f"there may be {MAX_SPLITS} splits, not {num_splits}")
     return num_splits

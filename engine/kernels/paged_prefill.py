@@ -15,12 +15,12 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.kernels.checks import expect_contiguous, expect_device, expect_dtype, expect_shape
+from engine.kernels.blocks import ceil_div, power_of_two
+from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
 from engine.kernels.paged import (
     NO_SCORE,
     NO_WINDOW,
-    check_output,
-    check_queries,
+    check_attention,
     check_tables,
     load_rows,
     page_rows,
@@ -55,7 +55,7 @@ def choose_tiles(
     if dtype.itemsize > 2:
         return PrefillTiles(rows=32, keys=16, num_warps=4, num_stages=2)
     rows = [length * group for length in query_lens if length > 1]
-    num_long = num_kv_heads * sum(triton.cdiv(r, LONG_ROWS) for r in rows)
+    num_long = num_kv_heads * sum(ceil_div(r, LONG_ROWS) for r in rows)
     if num_long < num_sms:
         return PrefillTiles(rows=SHORT_ROWS, keys=64, num_warps=4, num_stages=3)
     return PrefillTiles(rows=LONG_ROWS, keys=64, num_warps=8, num_stages=3)
@@ -252,12 +252,10 @@ def paged_prefill(
     `tile_map` (num_tiles, 2) int32 of `map_tiles` leaves out stay. The chunk's own K and V must be
     in the pool. Never waits for the device and allocates nothing. Raises: ValueError or TypeError.
     """
-    check_queries(q, pool)
-    check_tables(block_tables, query_starts, context_lens, q.device)
-    check_output(out, q)
-    expect_shape("tile_map", tile_map, (None, 2))
-    expect_dtype("tile_map", tile_map, (torch.int32,))
-    expect_device("tile_map", tile_map, q.device)
+    check_attention(q, pool, out)
+    check_tables(block_tables, query_starts, context_lens)
+    expect_shape("tile_map", tile_map, (tile_map.shape[0], 2))
+    expect_dtype("tile_map", tile_map, torch.int32)
     expect_contiguous("tile_map", tile_map)
     if scale <= 0:
         raise ValueError(f"scale must be positive, not {scale}")
@@ -283,7 +281,7 @@ def paged_prefill(
         PAGE=pool.k.shape[2],
         ROWS=tiles.rows,
         KEYS=tiles.keys,
-        BLOCK_D=max(16, triton.next_power_of_2(head_dim)),
+        BLOCK_D=max(16, power_of_two(head_dim)),
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
     )

@@ -12,14 +12,16 @@ import torch
 import triton
 import triton.language as tl
 
+from engine.kernels.blocks import ceil_div, power_of_two
 from engine.kernels.checks import (
     FLOATS,
     INTEGERS,
     expect_contiguous,
-    expect_device,
+    expect_dense_rows,
+    expect_dims,
     expect_dtype,
+    expect_dtype_in,
     expect_shape,
-    expect_unit_stride,
 )
 from engine.kernels.paged import check_pool
 
@@ -116,25 +118,17 @@ def rope_write(
     positions < max_len and slots (T,) are integers on the device, not checked there. The
     rotation is fp32, rounded once. Never waits for the device. Raises: ValueError or TypeError.
     """
-    num_tokens, num_heads, head_dim = _check(q, k, v, pool)
+    _check_vectors(q, k, v, pool)
+    num_tokens, num_heads, head_dim = q.shape
     half = head_dim // 2
-    for name, angles in (("cos", cos), ("sin", sin)):
-        expect_shape(name, angles, (None, half))
-        expect_dtype(name, angles, (torch.float32,))
-        expect_contiguous(name, angles)
-        expect_device(name, angles, q.device)
-    for name, index in (("positions", positions), ("slots", slots)):
-        expect_shape(name, index, (num_tokens,))
-        expect_dtype(name, index, INTEGERS)
-        expect_contiguous(name, index)
-        expect_device(name, index, q.device)
+    _check_lookups(num_tokens, half, cos, sin, positions, slots)
     q_out = torch.empty((num_tokens, num_heads, head_dim), dtype=q.dtype, device=q.device)
     if num_tokens == 0:
         return q_out
     num_kv_heads = pool.k.shape[1]
-    block_half = triton.next_power_of_2(half)
-    block_h = min(triton.next_power_of_2(num_heads), max(1, PAIRS // block_half))
-    num_chunks = triton.cdiv(num_heads, block_h) + triton.cdiv(num_kv_heads, block_h)
+    block_half = power_of_two(half)
+    block_h = min(power_of_two(num_heads), max(1, PAIRS // block_half))
+    num_chunks = ceil_div(num_heads, block_h) + ceil_div(num_kv_heads, block_h)
     _rope_write_kernel[(num_tokens, num_chunks)](
         q,
         k,
@@ -161,19 +155,32 @@ def rope_write(
     return q_out
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, pool: LayerPool) -> tuple[int, int, int]:
-    num_tokens, num_heads, head_dim = q.shape
+def _check_vectors(q: Tensor, k: Tensor, v: Tensor, pool: LayerPool) -> None:
+    expect_dims("q", q, "T H D")
+    num_tokens, _, head_dim = q.shape
     if head_dim % 2:
         raise ValueError(f"head_dim must be even, not {head_dim}")
+    check_pool(pool, head_dim, q.dtype)
+    expect_dtype_in("q", q, FLOATS)
+    expect_dense_rows("q", q)
+    shape = (num_tokens, pool.k.shape[1], head_dim)
     for name, tensor in (("k", k), ("v", v)):
-        expect_shape(name, tensor, (num_tokens, pool.k.shape[1], head_dim))
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        expect_dtype(name, tensor, FLOATS)
-        expect_dtype(name, tensor, (q.dtype,))
-        expect_unit_stride(name, tensor)
-        expect_device(name, tensor, q.device)
-    check_pool(pool, head_dim, q.dtype, q.device)
-    return num_tokens, num_heads, head_dim
+        expect_shape(name, tensor, shape)
+        expect_dtype(name, tensor, q.dtype)
+        expect_dense_rows(name, tensor)
+
+
+def _check_lookups(
+    num_tokens: int, half: int, cos: Tensor, sin: Tensor, positions: Tensor, slots: Tensor
+) -> None:
+    for name, angles in (("cos", cos), ("sin", sin)):
+        expect_shape(name, angles, (cos.shape[0], half))
+        expect_dtype(name, angles, torch.float32)
+        expect_contiguous(name, angles)
+    for name, index in (("positions", positions), ("slots", slots)):
+        expect_shape(name, index, (num_tokens,))
+        expect_dtype_in(name, index, INTEGERS)
+        expect_contiguous(name, index)
 
 
 def reference(

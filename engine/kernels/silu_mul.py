@@ -12,7 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.kernels.checks import FLOATS, expect_dtype, expect_shape, expect_unit_stride
+from engine.kernels.blocks import ceil_div
+from engine.kernels.checks import FLOATS, expect_dense_rows, expect_dims, expect_dtype_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,15 +39,15 @@ def silu_mul(gate_up: Tensor) -> Tensor:
 
     Computed in fp32, rounded once. Raises: ValueError or TypeError.
     """
-    expect_shape("gate_up", gate_up, (None, None))
-    expect_dtype("gate_up", gate_up, FLOATS)
-    expect_unit_stride("gate_up", gate_up)
+    expect_dims("gate_up", gate_up, "T 2I")
+    expect_dtype_in("gate_up", gate_up, FLOATS)
+    expect_dense_rows("gate_up", gate_up)
     num_tokens, both = gate_up.shape
     if both % 2:
         raise ValueError(f"gate_up must have an even width, not {both}")
     out = torch.empty((num_tokens, both // 2), dtype=gate_up.dtype, device=gate_up.device)
     if num_tokens:
-        _silu_mul_kernel[(num_tokens, triton.cdiv(both // 2, BLOCK))](
+        _silu_mul_kernel[(num_tokens, ceil_div(both // 2, BLOCK))](
             gate_up, out, gate_up.stride(0), WIDTH=both // 2, BLOCK=BLOCK, num_warps=4
         )
     return out

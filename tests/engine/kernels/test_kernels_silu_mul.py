@@ -35,7 +35,7 @@ def test_strided_rows_and_extremes(expect_close: Any, device: Any) -> None:
 def test_wrong_arguments_are_named(device: Any) -> None:
     with pytest.raises(ValueError, match="even width"):
         silu_mul(torch.ones(2, 7, device=device))
-    with pytest.raises(ValueError, match="gate_up must have shape"):
+    with pytest.raises(ValueError, match="gate_up must be"):
         silu_mul(torch.ones(8, device=device))
 
 
