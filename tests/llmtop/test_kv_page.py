@@ -1,0 +1,86 @@
+"""The KV tab in the real program: cursor, zoom, what Enter opens."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llmtop.app import LlmtopApp
+from llmtop.widgets.pagemap import PageMap
+from profiler.state import SessionState
+
+TextOf = Callable[[Any], str]
+
+
+async def test_the_cursor_walks_over_the_map_and_the_facts_follow(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3", "right", "right", "down")
+        app.frame()
+        await pilot.pause()
+        per_line = app.screen.query_one(PageMap).grid.pages_per_line
+        assert per_line % 8 == 0
+        assert app.model.cursor_page == per_line + 2
+        assert f"Page {per_line + 2} " in text_of(app)
+        await pilot.press("end")
+        assert app.model.cursor_page == busy_source.state.pages.num_pages - 1
+        await pilot.press("home")
+        assert app.model.cursor_page == 0
+
+
+async def test_pages_that_do_not_fit_are_scrolled_to_and_the_title_says_which_show(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        app.frame()
+        await pilot.pause()
+        assert "1 cell = 1 page" in text_of(app) and "0 to " in text_of(app)
+        await pilot.press("end")
+        await pilot.pause()
+        assert "2047 shown" in text_of(app)
+
+
+async def test_zooming_out_says_how_many_pages_a_cell_is(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3", "minus", "minus", "minus")
+        await pilot.pause()
+        assert "1 cell = 8 pages" in text_of(app) and "all shown" in text_of(app)
+        await pilot.press("plus", "plus", "plus", "plus")
+        assert app.model.pages_per_cell == 1
+
+
+async def test_enter_opens_the_owner_of_the_page(busy_source: Any) -> None:
+    state: SessionState = busy_source.state
+    page = next(p for p in range(state.pages.num_pages) if state.pages.owner(p))
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        app.model.cursor_page = page
+        await pilot.press("enter")
+        assert app.model.selected == state.pages.owner(page)
+        assert app.model.page == "requests" and app.model.detail
+        await pilot.press("escape")
+        assert app.model.page == "kv"
+
+
+async def test_a_click_puts_the_cursor_on_its_page(busy_source: Any) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        app.frame()
+        await pilot.pause()
+        grid = app.screen.query_one(PageMap).grid
+        await pilot.click(PageMap, offset=(2 + grid.label + 5, 1 + 3))
+        assert app.model.cursor_page == 3 * grid.pages_per_line + 5
+
+
+async def test_a_session_without_pages_says_so(source_of: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(source_of(SessionState()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3", "right", "down", "minus", "enter")
+        app.frame()
+        await pilot.pause()
+        assert "no pages yet" in text_of(app)
