@@ -11,6 +11,8 @@ toast over the widget, a widget of another kind, a new layout) goes Textual's ow
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from textual._compositor import ChopsUpdate, Compositor, CompositorUpdate
 from textual.geometry import Region
@@ -59,18 +61,14 @@ class DirectCompositor(Compositor):
             return set()
         if self._full_map_invalidated or self.size.region in self._dirty_regions:
             return set()
-        painted = {w for w in widgets if isinstance(w, Painted) and w in self.visible_widgets}
-        covers = self._covers()
-        return {w for w in painted if w.is_plain and self._is_clear(w, covers)}
+        return set(self._uncovered(widgets))
 
-    def _covers(self) -> list[Region]:
-        """Where toasts and tooltips lie: Textual keeps them on layers of its own."""
-        return [
-            region
-            for widget, (region, _) in self.visible_widgets.items()
-            if widget.layer.startswith("_")
-        ]
-
-    def _is_clear(self, widget: Widget, covers: list[Region]) -> bool:
-        region, clip = self.visible_widgets[widget]
-        return clip.contains_region(region) and not any(map(region.overlaps, covers))
+    def _uncovered(self, widgets: set[Widget]) -> Iterator[Painted]:
+        """Those of `widgets` that are plain, whole, and have nothing in front of them."""
+        in_front: list[Region] = []
+        for widget, (region, clip) in self.visible_widgets.items():
+            if isinstance(widget, Painted) and widget in widgets and widget.is_plain:
+                covered = any(map(region.overlaps, in_front))
+                if not covered and clip.contains_region(region):
+                    yield widget
+            in_front.append(region)

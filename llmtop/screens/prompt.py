@@ -41,7 +41,7 @@ class PromptScreen(ModalScreen[None]):
         super().__init__()
         self._chat = Chat(base_url, api_key)
         self._exchanges: list[Exchange] = []
-        self._task: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
 
     def compose(self) -> ComposeResult:
         with Container(id="prompt-box"):
@@ -66,7 +66,7 @@ class PromptScreen(ModalScreen[None]):
 
     @property
     def answering(self) -> bool:
-        return self._task is not None and not self._task.done()
+        return self._asking is not None and not self._asking.done()
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         question = clean_line(message.value).strip()
@@ -75,7 +75,7 @@ class PromptScreen(ModalScreen[None]):
         message.input.clear()
         exchange = Exchange(question)
         self._exchanges.append(exchange)
-        self._task = asyncio.create_task(self._answer(exchange))
+        self._asking = asyncio.create_task(self._answer(exchange))
         self._paint()
 
     async def _answer(self, exchange: Exchange) -> None:
@@ -107,8 +107,8 @@ class PromptScreen(ModalScreen[None]):
         self.call_after_refresh(self._paint)
 
     def _stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
 
     def _paint_answer(self) -> None:
         if self.answering:
