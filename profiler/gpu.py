@@ -11,8 +11,8 @@ from typing import Any, Final
 from profiler.events import AnyEvent, GpuAbsent, GpuSample
 
 PERIOD_S: Final = 0.2
-# PCIe counters take 20 ms each to read (NVML measures while the caller waits), and the rest of the
-# slow readings hardly change.
+# PCIe counters take 20 ms each to read (NVML measures while the caller waits); each other reading
+# takes 0.5 ms on an H200, so that what changes slowly is read slowly.
 SLOW_EVERY: Final = 5
 _THROTTLE_WORDS: Final = {
     0x2: "application clocks",
@@ -31,7 +31,8 @@ class GpuSampler:
     """Publishes a `GpuSample` per device five times a second, or one `GpuAbsent` with the reason.
 
     A reading that a device refuses is None in the sample; a device whose memory cannot be read
-    gives no sample. PCIe, power limit and process memory are read once a second and repeated.
+    gives no sample. Memory, utilization, power, energy and the processors' clock are of that very
+    moment; the rest is read once a second and repeated.
     `pids` tells whose memory is "ours"; `devices` limits which NVML indices are read.
     """
 
@@ -108,10 +109,8 @@ class Device:
         self._index = index
         self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
         self._name = _text(self._read("nvmlDeviceGetName")) or f"device {index}"
-        self._power_limit_w: float | None = None
-        self._process_mem_bytes: int | None = None
-        self._pcie_rx: int | None = None
-        self._pcie_tx: int | None = None
+        # Fields of the next samples by name; none known before the first slow reading.
+        self._slow: dict[str, Any] = {}
 
     def _read(self, call: str, *arguments: object) -> Any:
         """What NVML answers, None where it refuses or does not know the call."""
@@ -124,15 +123,21 @@ class Device:
             return None
 
     def read_slow(self, pids: Collection[int]) -> None:
-        nvml = self._nvml
-        self._power_limit_w = _scaled(self._read("nvmlDeviceGetEnforcedPowerLimit"), 1e-3)
-        self._pcie_rx = _kib(
-            self._read("nvmlDeviceGetPcieThroughput", nvml.NVML_PCIE_UTIL_RX_BYTES)
-        )
-        self._pcie_tx = _kib(
-            self._read("nvmlDeviceGetPcieThroughput", nvml.NVML_PCIE_UTIL_TX_BYTES)
-        )
-        self._process_mem_bytes = self._memory_of(pids)
+        nvml, read = self._nvml, self._read
+        celsius = read("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU)
+        self._slow = {
+            "process_mem_bytes": self._memory_of(pids),
+            "power_limit_w": _scaled(read("nvmlDeviceGetEnforcedPowerLimit"), 1e-3),
+            "temp_c": _scaled(celsius, 1.0),
+            "mem_mhz": read("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
+            "throttle": throttle_words(self._throttle_bits()),
+            "pcie_rx_bytes_per_s": _kib(
+                read("nvmlDeviceGetPcieThroughput", nvml.NVML_PCIE_UTIL_RX_BYTES)
+            ),
+            "pcie_tx_bytes_per_s": _kib(
+                read("nvmlDeviceGetPcieThroughput", nvml.NVML_PCIE_UTIL_TX_BYTES)
+            ),
+        }
 
     def _memory_of(self, pids: Collection[int]) -> int | None:
         """None where NVML does not list these processes: in a container it may know other ids."""
@@ -153,18 +158,12 @@ class Device:
             self._name,
             mem_used_bytes=int(memory.used),
             mem_total_bytes=int(memory.total),
-            process_mem_bytes=self._process_mem_bytes,
             util_pct=None if utilization is None else float(utilization.gpu),
             mem_util_pct=None if utilization is None else float(utilization.memory),
             power_w=_scaled(self._read("nvmlDeviceGetPowerUsage"), 1e-3),
-            power_limit_w=self._power_limit_w,
-            temp_c=_scaled(self._read("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU), 1.0),
             sm_mhz=self._read("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
-            mem_mhz=self._read("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
-            throttle=throttle_words(self._throttle_bits()),
             energy_mj=self._read("nvmlDeviceGetTotalEnergyConsumption"),
-            pcie_rx_bytes_per_s=self._pcie_rx,
-            pcie_tx_bytes_per_s=self._pcie_tx,
+            **self._slow,
         )
 
     def _throttle_bits(self) -> int | None:

@@ -244,11 +244,10 @@ class SessionState:
 
     def _page_delta(self, event: PageDelta) -> None:
         self.pages.delta(event)
-        live, num_pages_of = self.requests.live, self.pages.num_pages_of
-        for run in event.runs:
-            view = live.get(run.request)
+        for request in {run.request for run in event.runs}:
+            view = self.requests.live.get(request)
             if view is not None:
-                view.num_pages = num_pages_of(run.request)
+                view.num_pages = self.pages.num_pages_of(request)
 
     def _page_keyframe(self, event: PageKeyframe) -> None:
         self.pages.keyframe(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -30,12 +30,12 @@ class PagesFrame(msgspec.Struct, array_like=True):
     query_tokens: int
 
 
-# By references (two stands for more) and by whether the page is sealed.
-_STATES: Final = ((FREE, CACHED), (OPEN, USED), (SHARED, SHARED))
+# By whether anybody references the page and by whether it is sealed.
+_STATES: Final = ((FREE, CACHED), (OPEN, USED))
 
 
 def _state_of(refs: int, sealed: int) -> int:
-    return _STATES[min(max(0, refs), 2)][sealed]
+    return SHARED if refs > 1 else _STATES[refs > 0][sealed]
 
 
 class Pages:
@@ -61,8 +61,15 @@ class Pages:
         self.version = 0
         self._counts = [0] * len(STATE_NAMES)
         self._held: dict[int, dict[int, None]] = {}
-        self._changes: deque[tuple[int, int, int]] = deque(maxlen=MAX_CHANGES)
+        self._changes: deque[tuple[int, tuple[PageRun, ...]]] = deque(maxlen=MAX_CHANGES)
         self._complete_from = 0
+        self._operations: dict[str, Callable[[range, int], None]] = {
+            "alloc": self._alloc,
+            "share": self._share,
+            "seal": self._seal,
+            "release": self._release,
+            "evict": self._evict,
+        }
 
     @property
     def num_pages(self) -> int:
@@ -113,10 +120,10 @@ class Pages:
         if version < self._complete_from:
             return None
         runs = []
-        for changed, page, count in reversed(self._changes):
+        for changed, done in reversed(self._changes):
             if changed <= version:
                 break
-            runs.append((page, count))
+            runs += [(run.page, run.count) for run in done]
         return runs
 
     def resize(self, num_pages: int) -> None:
@@ -138,54 +145,67 @@ class Pages:
         self.hit_tokens += hit_tokens
 
     def delta(self, event: PageDelta) -> None:
+        """Operations that this version does not know and pages that cannot be are passed over."""
         self.version += 1
-        for run in event.runs:
-            self._run(run, event.t_ns)
-
-    def _run(self, run: PageRun, t_ns: int) -> None:
-        first, end = run.page, run.page + run.count
-        if first < 0 or end <= first or end > MAX_PAGES:
-            return
-        if end > len(self.states):
-            self.resize(end)
-        if run.op in ("alloc", "share"):
-            held = self._held.setdefault(run.request, {})
-            held.update(dict.fromkeys(range(first, end)))
-        elif run.op == "release":
-            self._let_go(run.request, first, end)
-        elif run.op == "evict":
-            self.evictions += run.count
-        for page in range(first, end):
-            self._change(page, run.op, run.request)
-            self.t_touch_ns[page] = t_ns
+        done = [run for run in event.runs if self._run(run, event.t_ns)]
         if len(self._changes) == MAX_CHANGES:
             self._complete_from = self._changes[0][0]
-        self._changes.append((self.version, first, run.count))
+        self._changes.append((self.version, tuple(done)))
 
-    def _let_go(self, request: int, first: int, end: int) -> None:
-        held = self._held.get(request)
-        if held is None:
-            return
-        for page in range(first, end):
+    def _run(self, run: PageRun, t_ns: int) -> bool:
+        operation = self._operations.get(run.op)
+        first, count = run.page, run.count
+        if operation is None or first < 0 or not 0 < count <= MAX_PAGES - first:
+            return False
+        if first + count > len(self.states):
+            self.resize(first + count)
+        if count == 1:
+            self.t_touch_ns[first] = t_ns
+        else:
+            self.t_touch_ns[first : first + count] = array("q", (t_ns,)) * count
+        operation(range(first, first + count), run.request)
+        return True
+
+    def _alloc(self, pages: range, request: int) -> None:
+        refs, owners, sealed = self.refs, self.owners, self.sealed_flags
+        held = self._held.setdefault(request, {})
+        for page in pages:
+            held[page] = None
+            refs[page], owners[page], sealed[page] = 1, request, 0
+            self._move(page, OPEN)
+
+    def _share(self, pages: range, request: int) -> None:
+        refs, sealed = self.refs, self.sealed_flags
+        held = self._held.setdefault(request, {})
+        for page in pages:
+            held[page] = None
+            refs[page] += 1
+            self._move(page, _state_of(refs[page], sealed[page]))
+
+    def _seal(self, pages: range, request: int) -> None:
+        refs, sealed = self.refs, self.sealed_flags
+        for page in pages:
+            sealed[page] = 1
+            self._move(page, _state_of(refs[page], 1))
+
+    def _release(self, pages: range, request: int) -> None:
+        refs, sealed = self.refs, self.sealed_flags
+        held = self._held.get(request, {})
+        for page in pages:
             held.pop(page, None)
+            refs[page] = max(0, refs[page] - 1)
+            self._move(page, _state_of(refs[page], sealed[page]))
         if not held:
-            del self._held[request]
+            self._held.pop(request, None)
 
-    def _change(self, page: int, op: str, request: int) -> None:
-        refs, sealed = self.refs[page], self.sealed_flags[page]
-        if op == "alloc":
-            refs, sealed = 1, 0
-            self.owners[page] = request
-        elif op == "share":
-            refs += 1
-        elif op == "seal":
-            sealed = 1
-        elif op == "release":
-            refs = max(0, refs - 1)
-        elif op == "evict":
-            sealed = 0
-        self.refs[page], self.sealed_flags[page] = refs, sealed
-        state = _STATES[min(refs, 2)][sealed]
+    def _evict(self, pages: range, request: int) -> None:
+        refs, sealed = self.refs, self.sealed_flags
+        self.evictions += len(pages)
+        for page in pages:
+            sealed[page] = 0
+            self._move(page, _state_of(refs[page], 0))
+
+    def _move(self, page: int, state: int) -> None:
         before = self.states[page]
         if state != before:
             self.states[page] = state
