@@ -114,7 +114,8 @@ def run_app(source: Source, base_url: str = "", api_key: str | None = None) -> i
     try:
         code = app.run()
     finally:
-        print("stopping", end="\r", file=sys.stderr, flush=True)
+        if source.farewell:
+            print(source.farewell, file=sys.stderr, flush=True)
         source.stop()
     if source.connection.status == "failed":
         raise LlmtopError(source.connection.detail, source.connection.hint)

@@ -128,11 +128,9 @@ class Narrator:
 def _progress(span: PhaseSpan, t_ns: int) -> str:
     if not span.total:
         return ""
-    done, total = (
-        (size(n) if span.unit == "bytes" else f"{grouped(n)} {span.unit}")
-        for n in (span.done, span.total)
-    )
-    return f" {done} of {total} after {seconds(t_ns - span.t_ns)}"
+    number = size if span.unit == "bytes" else grouped
+    unit = "" if span.unit == "bytes" else f" {clean_line(span.unit)}"
+    return f" {number(span.done)} of {number(span.total)}{unit} after {seconds(t_ns - span.t_ns)}"
 
 
 def _log_text(line: Log) -> str:

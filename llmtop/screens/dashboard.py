@@ -74,6 +74,7 @@ class Dashboard(Screen[None]):
         self._player = player
         self._server = (base_url, api_key)
         self._load = LoadControl(base_url, api_key) if base_url else None
+        self._load_waits = False
         self._view: View | None = None
         self._page: Page | None = None
 
@@ -96,13 +97,23 @@ class Dashboard(Screen[None]):
     def show(self, view: View) -> None:
         """Paint `view` on everything that is on the screen."""
         self._view = view
-        if self._load is not None:
-            self._model.load = self._load.error or self._load.text()
+        self._model.load = self._load_news(view)
         page = self._current(view)
         page.show(view)
         for painted in self.query_children(Painted):
             if painted.display:
                 painted.paint(view)
+
+    def _load_news(self, view: View) -> str:
+        """What to say of the load; one that was asked for during start-up begins with "ready"."""
+        if self._load is None:
+            return ""
+        if self._load_waits and not view.starting:
+            self._load_waits = False
+            self._load.toggle()
+        if self._load_waits:
+            return "starts once the server is ready"
+        return self._load.error or self._load.text()
 
     def repaint(self) -> None:
         """Paint the last picture again, since what the viewer chose has changed."""
@@ -265,9 +276,9 @@ class Dashboard(Screen[None]):
         if self._load is None or self._view is None:
             return
         if self._view.starting:
-            self.notify("the server is not ready yet")
-            return
-        self._load.toggle()
+            self._load_waits = not self._load_waits
+        else:
+            self._load.toggle()
         self.repaint()
 
     def action_prompt(self) -> None:

@@ -34,6 +34,11 @@ class Source(Protocol):
         ...
 
     @property
+    def farewell(self) -> str:
+        """What `stop` may wait for, "" if it is quick."""
+        ...
+
+    @property
     def player(self) -> Player | None:
         """The controls of a replay, None for a live source."""
         ...

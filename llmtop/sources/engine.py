@@ -64,6 +64,10 @@ class EngineSource:
         return None if sizes[0] is None else sum(s or 0 for s in sizes)
 
     @property
+    def farewell(self) -> str:
+        return "stopping the server: what is under way is finished first, Ctrl-C cuts it short"
+
+    @property
     def player(self) -> Player | None:
         return None
 
@@ -74,8 +78,8 @@ class EngineSource:
         connection = self._remote.connection
         if connection.status == "connected":
             self._met = True
-        elif connection.status == "reconnecting" and not self._met:
-            return Connection("starting", "the server is starting")
+        elif connection.status in ("starting", "reconnecting") and not self._met:
+            return Connection("starting", "waiting for the server process")
         return connection
 
     @property

@@ -96,6 +96,10 @@ class RemoteSource:
         return None
 
     @property
+    def farewell(self) -> str:
+        return ""
+
+    @property
     def player(self) -> Player | None:
         return None
 

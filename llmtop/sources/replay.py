@@ -58,6 +58,10 @@ class ReplaySource:
         return self._path.stat().st_size
 
     @property
+    def farewell(self) -> str:
+        return ""
+
+    @property
     def player(self) -> Player:
         return self
 

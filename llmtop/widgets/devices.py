@@ -35,7 +35,11 @@ class Devices(Panel):
 def _no_device_lines(view: View, width: int) -> list[Row]:
     (head, role), *reason = no_device(view)
     why = "".join(text for text, _ in reason).removeprefix(": ")
-    return [((head, role),), *(((line, "dim"),) for line in wrapped(why, width) if line)]
+    rows: list[Row] = [((head, role),), *(((line, "dim"),) for line in wrapped(why, width) if line)]
+    session = view.state.session
+    if session is not None:
+        rows.append((("runs on ", "dim"), (clean_line(session.device), "text")))
+    return rows
 
 
 def no_device(view: View) -> Row:

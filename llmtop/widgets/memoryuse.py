@@ -19,6 +19,8 @@ _LOOKS: Final = {
     "other": ("░", "other"),
 }
 
+_TITLE_CELLS: Final = 14
+
 
 class MemoryUse(Panel):
     def title(self, view: View) -> Row:
@@ -29,8 +31,8 @@ class MemoryUse(Panel):
         if sample is None:
             return ""
         whole = size(sample.total_bytes)
-        full = f"{clean_line(sample.device)}, {whole}"
-        return full if len(full) <= self.inner[0] - 8 else whole
+        room = self.inner[0] - len(whole) - _TITLE_CELLS
+        return f"{clean_line(sample.device)[: max(0, room)].strip()}, {whole}"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         memory = view.state.memory

@@ -22,6 +22,12 @@ _MEANINGS: Final = {
     "stopped": "stopped",
 }
 _BAR_WIDTH: Final = 30
+_PROSPECT: Final[tuple[Row, ...]] = (
+    (("Once it is ready", "dim"),),
+    (("  l", "key"), ("  sends it a varied load, so that every panel moves", "dim")),
+    (("  p", "key"), ("  asks the model a question", "dim")),
+    (("  ?", "key"), ("  lists all keys", "dim")),
+)
 
 
 class Startup(Panel):
@@ -35,10 +41,10 @@ class Startup(Panel):
         spans = view.state.phases.spans
         if not spans:
             return [EMPTY, ((view.connection.detail or "waiting for the server", "text"),)]
+        t_ns = view.state.t_ns
         rows: list[Row] = [EMPTY]
-        for span in spans[-height:]:
-            rows.append(phase_row(span, view.state.t_ns, span is spans[-1], width))
-        return rows
+        rows += [phase_row(span, t_ns, span is spans[-1], width) for span in spans[-height:]]
+        return rows if len(rows) + len(_PROSPECT) + 1 > height else [*rows, EMPTY, *_PROSPECT]
 
 
 def phase_row(span: PhaseSpan, t_ns: int, lasts: bool, width: int) -> Row:
@@ -56,7 +62,8 @@ def phase_row(span: PhaseSpan, t_ns: int, lasts: bool, width: int) -> Row:
 def _progress(span: PhaseSpan, lasts: bool, width: int) -> Row:
     if not span.total:
         return ((_amount(span, span.done), "dim"),) if span.done else EMPTY
-    text = f"{_amount(span, span.done)} of {_amount(span, span.total)}"
+    done = size(span.done) if span.unit == "bytes" else grouped(span.done)
+    text = f"{done} of {_amount(span, span.total)}"
     if not lasts or width < 100:
         return ((text, "dim"), (f"  {percent(span.done, span.total)}" if lasts else "", "value"))
     return (

@@ -182,6 +182,7 @@ class StateSource:
     address = "http://127.0.0.1:8000"
     bytes_recorded = 14_200_000
     player = None
+    farewell = ""
 
     def __init__(self, state: SessionState) -> None:
         self.state = state

@@ -30,7 +30,7 @@ def test_phases_warnings_and_a_summary_every_ten_seconds(events: Events) -> None
     state.apply(Log(state.t_ns, "warning", "core", "slow\x1b[31m disk"))
     narrator.tell(state, up)
     assert lines[0] == "connected: http://127.0.0.1:8000"
-    assert any("load 0 tensors of 272 tensors" in line for line in lines)
+    assert any("load 0 of 272 tensors" in line for line in lines)
     summaries = [line for line in lines if "running" in line]
     assert len(summaries) == 3
     assert "running 2 waiting 0" in summaries[-1]
