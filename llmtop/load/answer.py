@@ -12,6 +12,7 @@ import msgspec
 from llmtop.load.result import Chunk
 
 MAX_ERROR_TEXT: Final = 200
+MAX_LINE_BYTES: Final = 1 << 20
 
 
 class _Delta(msgspec.Struct):
@@ -133,13 +134,25 @@ def body_text(body: bytes) -> str:
     return error_text(content)
 
 
+class EventData:
+    """Cuts a stream, however it is split, into the data of its events."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """The data of the events that `part` completes. Raises: FailedRequestError."""
+        lines = (self._rest + part).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise FailedRequestError("a line of the stream is too long")
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
 async def sse_data(response: httpx.Response) -> AsyncIterator[tuple[bytes, int]]:
     """The data of each event of a stream, and when the bytes that completed it came."""
-    rest = b""
+    stream = EventData()
     async for part in response.aiter_bytes():
         t_ns = time.monotonic_ns()
-        lines = (rest + part).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip(), t_ns
+        for data in stream.feed(part):
+            yield data, t_ns

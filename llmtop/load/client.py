@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
-import httpx
 import msgspec
 
-from llmtop.load.answer import Answer, FailedRequestError, body_text, sse_data
+from llmtop.load.answer import Answer, EventData, FailedRequestError, body_text
+from llmtop.load.connection import Connections, ExchangeError, NoResponseError
 from llmtop.load.progress import LoadProgress
 from llmtop.load.prompts import Prompt
 from llmtop.load.result import RequestResult
 from llmtop.load.spec import LoadSpec
+
+MAX_REFUSAL_BYTES: Final = 4096
 
 
 class LoadClient:
     """Sends requests as a spec says, over kept connections, and counts what comes back."""
 
     def __init__(
-        self, spec: LoadSpec, model: str, http: httpx.AsyncClient, progress: LoadProgress
+        self, spec: LoadSpec, model: str, connections: Connections, progress: LoadProgress
     ) -> None:
         self._spec = spec
         self._model = model
-        self._http = http
+        self._connections = connections
         self._progress = progress
         self._url = "/v1/completions" if spec.endpoint == "completions" else "/v1/chat/completions"
 
@@ -57,28 +60,33 @@ class LoadClient:
             answer, error = Answer(), ""
             try:
                 await self._stream(body, answer)
-                answer.check()
-            except FailedRequestError as failure:
+            except NoResponseError as failure:
                 error = str(failure)
-            except httpx.RemoteProtocolError as failure:
-                error = f"connection lost: {failure}"
-                if resent == 0 and "without sending a response" in str(failure):
+                if resent == 0:
                     continue
-            except httpx.HTTPError as failure:
-                error = f"{type(failure).__name__}: {failure}".rstrip(": ")
+            except (FailedRequestError, ExchangeError) as failure:
+                error = str(failure)
+            except TimeoutError:
+                error = f"no whole answer within {self._spec.timeout_s:g} s"
             break
         return _result(answer, number, warmup, t_arrival_ns, t_send_ns, resent, error)
 
     async def _stream(self, body: bytes, answer: Answer) -> None:
-        request = self._http.stream(
-            "POST", self._url, content=body, headers={"content-type": "application/json"}
-        )
-        async with request as response:
-            if response.status_code != 200:
-                text = (await response.aread())[:4096]
-                raise FailedRequestError(f"status {response.status_code}: {body_text(text)}")
-            async for data, t_ns in sse_data(response):
+        """Raises: FailedRequestError, ExchangeError, TimeoutError."""
+        stream, refusal = EventData(), bytearray()
+
+        def hear(status: int, part: bytes, t_ns: int) -> None:
+            if status != 200:
+                refusal.extend(part[: MAX_REFUSAL_BYTES - len(refusal)])
+                return
+            for data in stream.feed(part):
                 self._progress.num_output_tokens += answer.add(data, t_ns)
+
+        async with asyncio.timeout(self._spec.timeout_s):
+            status = await self._connections.post(self._url, body, hear)
+        if status != 200:
+            raise FailedRequestError(f"status {status}: {body_text(bytes(refusal))}")
+        answer.check()
 
 
 def _result(

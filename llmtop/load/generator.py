@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from llmtop.load.client import LoadClient
+from llmtop.load.connection import Connections
 from llmtop.load.loop_lag import LoopLag
 from llmtop.load.progress import LoadProgress
 from llmtop.load.prompts import PromptWriter, Vocabulary, measure_vocabulary
@@ -35,12 +36,12 @@ async def run_load(
     Once `stop` is set nothing more is sent and what is under way is cancelled.
     Raises: LoadError if the server cannot be reached or names no model.
     """
-    async with open_client(spec) as http:
+    async with open_client(spec) as http, Connections(spec.root_url, spec.headers) as connections:
         server = Server(http)
         model = spec.model or await server.first_model()
         vocabulary = await measure_vocabulary(lambda text: server.count_tokens(model, text))
         progress = progress or LoadProgress()
-        client = LoadClient(spec, model, http, progress)
+        client = LoadClient(spec, model, connections, progress)
         run = LoadRun(spec, client, PromptWriter(spec, vocabulary), progress)
         async with LoopLag() as lag:
             await run.until(stop or asyncio.Event())

@@ -54,10 +54,9 @@ class Server:
 
 def open_client(spec: LoadSpec) -> httpx.AsyncClient:
     """A client of the spec's server that never asks the environment for a proxy."""
-    headers = {"authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
     return httpx.AsyncClient(
         base_url=spec.root_url,
-        headers=headers,
+        headers=spec.headers,
         timeout=httpx.Timeout(spec.timeout_s, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         trust_env=False,

@@ -110,6 +110,11 @@ class LoadSpec(msgspec.Struct, frozen=True):
         """The server's address without a trailing slash or /v1."""
         return self.base_url.rstrip("/").removesuffix("/v1").rstrip("/")
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request of the spec carries."""
+        return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
 
 def demo_spec(base_url: str, api_key: str | None = None, seed: int = 0) -> LoadSpec:
     """Gentle, varied load without an end, so that a newcomer sees every panel move."""

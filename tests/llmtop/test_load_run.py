@@ -13,7 +13,11 @@ from starlette.routing import Route
 
 from llmtop.errors import LoadError
 from llmtop.load import Lengths, LoadGenerator, LoadProgress, LoadSpec, run_load
+from llmtop.load.client import LoadClient
+from llmtop.load.connection import Connections
 from llmtop.load.live import progress_line
+from llmtop.load.prompts import Prompt
+from llmtop.load.result import RequestResult
 from llmtop.load.spec import Span
 
 SMALL = {"prompt_tokens": Lengths((Span(4, 8),)), "output_tokens": Lengths((Span(3, 3),))}
@@ -197,3 +201,99 @@ def test_the_live_line_fits_a_narrow_terminal() -> None:
     progress = LoadProgress(t_start_ns=0, num_ok=99999, num_failed=99999, num_in_flight=9999)
     assert len(progress_line(spec, progress, 999999.0)) < 100
     assert "asking the server" in progress_line(spec, LoadProgress(), 0.0)
+
+
+class RawServer:
+    """Plays what it is told to, byte by byte, so that HTTP itself can go wrong."""
+
+    def __init__(self, *plays: bytes) -> None:
+        self._plays = list(plays)
+        self.requests: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while self._plays:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            self.requests.append(head + await reader.readexactly(length))
+            play = self._plays.pop(0)
+            for at in range(0, len(play), 7):
+                writer.write(play[at : at + 7])
+                await writer.drain()
+                await asyncio.sleep(0)
+            if not play or b"close" in play:
+                break
+        writer.close()
+
+    async def send(self, *, count: int = 1, **spec: object) -> list[RequestResult]:
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        results = []
+        async with server, Connections(url, {}) as connections:
+            client = LoadClient(LoadSpec(url, **spec), "m", connections, LoadProgress())
+            for number in range(count):
+                results.append(await client.send(number, Prompt("hi", 4), 0, warmup=False))
+        return results
+
+
+def response(body: bytes, head: bytes = b"HTTP/1.1 200 OK") -> bytes:
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:]))
+    return head + b"\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+GOOD = b'data: {"choices":[{"text":"a"}]}\n\ndata: [DONE]\n\n'
+
+
+async def test_a_stream_in_pieces_is_one_answer_and_its_connection_is_kept() -> None:
+    server = RawServer(response(GOOD), response(GOOD))
+    results = await server.send(count=2)
+    assert [result.error for result in results] == ["", ""]
+    assert len(server.requests) == 2
+
+
+async def test_a_kept_connection_that_was_closed_is_used_again_once_on_a_new_one() -> None:
+    server = RawServer(response(GOOD), b"", response(GOOD))
+    first, second = await server.send(count=2)
+    assert (first.resent, second.resent) == (0, 1)
+    assert second.ok
+
+
+async def test_a_server_that_never_answers_is_asked_only_twice() -> None:
+    server = RawServer(b"", b"", b"")
+    (result,) = await server.send()
+    assert len(server.requests) == 2
+    assert "closed the connection" in result.error
+
+
+async def test_a_body_that_ends_with_the_connection_is_whole_if_it_says_so() -> None:
+    head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
+    whole, cut = await RawServer(head + GOOD, head + GOOD[:30]).send(count=2)
+    assert whole.ok
+    assert cut.error == "no generated tokens"
+
+
+@pytest.mark.parametrize(
+    ("play", "reason"),
+    [
+        (b"nonsense, close\r\n\r\n", "this is no HTTP response"),
+        (b"HTTP/1.1 200 OK\r\nclose", "connection lost"),
+        (response(b'{"error":{"message":"no"}}', b"HTTP/1.1 503 Busy"), "status 503: no"),
+        (response(b"x" * 9000, b"HTTP/1.1 500 Broken"), "status 500: xxx"),
+        (response(b'data: {"error":{"message":"lost"}}\n\n'), "error in the stream: lost"),
+    ],
+)
+async def test_what_is_no_answer_is_told_in_one_short_line(play: bytes, reason: str) -> None:
+    (result,) = await RawServer(play).send()
+    assert result.error.startswith(reason) and len(result.error) < 250
+    assert result.ttft_ns is None
+
+
+async def test_an_endless_line_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtop.load.answer.MAX_LINE_BYTES", 100)
+    (result,) = await RawServer(response(b"data: " + b"x" * 500)).send()
+    assert result.error == "a line of the stream is too long"
+
+
+async def test_an_answer_that_never_ends_has_its_time() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\ndata: "
+    (result,) = await RawServer(head, head).send(timeout_s=0.05)
+    assert result.error == "no whole answer within 0.05 s"
