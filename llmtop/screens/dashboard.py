@@ -27,6 +27,7 @@ from llmtop.sources.base import Player
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import Attempt, CommandLine
 from llmtop.widgets.painted import Painted
+from llmtop.widgets.panel import Panel
 from llmtop.widgets.replaybar import ReplayBar
 from llmtop.widgets.requesttable import RequestTable
 from llmtop.widgets.rows import Row
@@ -76,18 +77,21 @@ class Dashboard(Screen[None]):
         self._load = LoadControl(base_url, api_key) if base_url else None
         self._load_waits = False
         self._view: View | None = None
+        self._pages: dict[str, Page] = {
+            "startup": StartupPage(id="startup"),
+            "overview": OverviewPage(id="overview"),
+            "requests": RequestsPage(id="requests"),
+            "kv": KvPage(id="kv"),
+            "gpu": GpuPage(id="gpu"),
+            "log": LogPage(id="log"),
+        }
         self._page: Page | None = None
 
     def compose(self) -> ComposeResult:
         yield TitleBar(id="title")
         yield Tabs(id="tabs")
         with Container(id="pages"):
-            yield StartupPage(id="startup")
-            yield OverviewPage(id="overview")
-            yield RequestsPage(id="requests")
-            yield KvPage(id="kv")
-            yield GpuPage(id="gpu")
-            yield LogPage(id="log")
+            yield from self._pages.values()
         if self._player is not None:
             yield ReplayBar(id="replay")
         yield CommandLine(id="command")
@@ -130,8 +134,9 @@ class Dashboard(Screen[None]):
             wanted = "startup"
         if self._page is None or self._page.id != wanted:
             if self._page is not None:
+                self._page.maximise(None)
                 self._page.display = False
-            self._page = self.query_one(f"#{wanted}", Page)
+            self._page = self._pages[wanted]
             self._page.display = True
             self.set_focus(None)
         return self._page
@@ -157,10 +162,14 @@ class Dashboard(Screen[None]):
         panels[at % len(panels)].focus()
 
     def action_maximise(self) -> None:
-        if self.maximized is not None:
-            self.minimize()
-        elif self.focused is not None:
-            self.maximize(self.focused)
+        if self._page is None:
+            return
+        if self._page.maximised:
+            self._page.maximise(None)
+        elif isinstance(self.focused, Panel):
+            self._page.maximise(self.focused)
+        else:
+            self.notify("Tab chooses a panel first")
         self.call_after_refresh(self.repaint)
 
     # Moving
@@ -187,7 +196,7 @@ class Dashboard(Screen[None]):
     def action_back(self) -> None:
         if self._page is None or self._view is None:
             return
-        if self.maximized is not None:
+        if self._page.maximised:
             self.action_maximise()
         elif not self._page.back(self._view):
             self._model.set_filter("")

@@ -16,7 +16,7 @@ from llmtop.widgets.pagemap import PageMap
 from llmtop.widgets.prefixfacts import PrefixFacts
 
 SIDE_FROM: Final = 100
-_SIDE_WIDTH: Final = 46
+_SIDE_WIDTH: Final = 42
 _FACTS_HEIGHT: Final = 6
 _PREFIX_HEIGHT: Final = 9
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
+from llmtop.journal import journal
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
 from llmtop.widgets.loglines import LogLines, matching, scrolled
@@ -21,7 +22,7 @@ class LogPage(Page):
 
     def move(self, view: View, by: int) -> None:
         model = view.model
-        lines = matching(view.state.log.lines, model)
+        lines = matching(journal(view.state), model)
         model.log_until_ns = scrolled(lines, model.log_until_ns, by)
 
     def back(self, view: View) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.widget import Widget
 
+from llmtop.screens.alone import Alone
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import Panel
@@ -16,6 +17,8 @@ class Page(Widget):
     dashboard paints again right after it.
     """
 
+    _alone: Alone | None = None
+
     DEFAULT_CSS = "Page { height: 1fr; width: 1fr; layout: vertical; }"
 
     def show(self, view: View) -> None:
@@ -26,6 +29,19 @@ class Page(Widget):
 
     def lay_out(self, width: int, height: int) -> None:
         """Fit the panels to `width` x `height` cells: which are shown, which are compact."""
+
+    def maximise(self, panel: Panel | None) -> None:
+        """`panel` alone on the whole page, or with None everything as it was."""
+        if self._alone is not None:
+            self._alone.undo()
+            self._alone = None
+            self.lay_out(self.size.width, self.size.height)
+        if panel is not None:
+            self._alone = Alone(self, panel)
+
+    @property
+    def maximised(self) -> bool:
+        return self._alone is not None
 
     def panels(self) -> list[Panel]:
         """The panels that Tab walks through, in order."""
@@ -48,4 +64,5 @@ class Page(Widget):
         return False
 
     def on_resize(self) -> None:
-        self.lay_out(self.size.width, self.size.height)
+        if self._alone is None:
+            self.lay_out(self.size.width, self.size.height)

@@ -76,6 +76,7 @@ class PromptScreen(ModalScreen[None]):
         exchange = Exchange(question)
         self._exchanges.append(exchange)
         self._asking = asyncio.create_task(self._answer(exchange))
+        self._asking.add_done_callback(lambda _: self._paint())
         self._paint()
 
     async def _answer(self, exchange: Exchange) -> None:
@@ -91,8 +92,6 @@ class PromptScreen(ModalScreen[None]):
         except asyncio.CancelledError:
             exchange.state = "cancelled"
             raise
-        finally:
-            self._paint()
 
     def action_cancel(self) -> None:
         if self.answering:

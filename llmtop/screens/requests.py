@@ -12,15 +12,21 @@ from llmtop.widgets.requesttable import RequestTable
 
 
 class RequestsPage(Page):
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._table = RequestTable(id="requests-table", top="┌┐", bottom="└┘")
+        self._detail = RequestDetail(id="request-detail")
+        self._detail.display = False
+
     def compose(self) -> ComposeResult:
-        yield RequestTable(id="requests-table", top="┌┐", bottom="└┘")
-        yield RequestDetail(id="request-detail")
+        yield self._table
+        yield self._detail
 
     def show(self, view: View) -> None:
-        detail = view.model.detail
-        if self.query_one(RequestDetail).display != detail:
-            self.query_one(RequestDetail).display = detail
-            self.query_one(RequestTable).display = not detail
+        if self._detail.display != view.model.detail:
+            self.maximise(None)
+            self._detail.display = view.model.detail
+            self._table.display = not view.model.detail
         super().show(view)
 
     def move(self, view: View, by: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import threading
 import time
 from collections import deque
@@ -79,6 +80,7 @@ class RemoteSource:
         self._session = ""
         self._lost = 0
         self._clock_offset_ns: int | None = None
+        self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[None] | None = None
@@ -108,9 +110,11 @@ class RemoteSource:
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
         loop, task = self._loop, self._task
-        if loop is not None and task is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
+        if loop is not None and task is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(task.cancel)
         if self._thread is not None:
             self._thread.join(timeout=5)
 
@@ -138,6 +142,8 @@ class RemoteSource:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._follow_for_good())
+        if self._stopping.is_set():
+            self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _follow_for_good(self) -> None:

@@ -167,3 +167,22 @@ async def test_the_source_is_started_once(busy_source: Any) -> None:
         await asyncio.sleep(0)
     assert busy_source.started
     assert not busy_source.stopped
+
+
+async def test_one_panel_alone_and_back(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.frame()
+        await pilot.pause()
+        before = text_of(app)
+        await pilot.press("tab", "tab", "m")
+        await pilot.pause()
+        text = text_of(app)
+        assert "Generated" in text and "Service" not in text and "Requests 8" not in text
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.pause()
+        app.screen.set_focus(None)
+        await pilot.pause()
+        assert text_of(app).split("\n")[4:] == before.split("\n")[4:]
