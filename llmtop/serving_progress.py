@@ -21,6 +21,7 @@ WORDS: Final = {
     "drain": "finishing the requests that run",
     "stopped": "stopped",
 }
+LOUD: Final = ("warning", "error")  # of the server's own; a dead core is told as the last word
 
 
 class Progress:
@@ -34,7 +35,7 @@ class Progress:
     def hear(self, event: AnyEvent) -> None:
         if isinstance(event, Phase) and event.name in WORDS:
             self._phase(event)
-        elif isinstance(event, Log) and event.level in ("warning", "error"):
+        elif isinstance(event, Log) and event.level in LOUD and event.source == "server":
             self._say(f"{event.level}: {clean_line(event.text)}")
 
     def _phase(self, event: Phase) -> None:

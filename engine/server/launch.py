@@ -13,6 +13,7 @@ from typing import IO, Final
 import msgspec
 
 from engine.config import EngineConfig
+from engine.models.lifeline import dying_with_parent
 from engine.server.wire import CoreOrder
 
 CORE_MODULE: Final = "engine.server.core_process"
@@ -21,8 +22,9 @@ CORE_MODULE: Final = "engine.server.core_process"
 class CoreLaunch:
     """A core process that has just been started, its output pipe and its private folder.
 
-    The core lives no longer than our end of its standard input: when this process ends in any
-    way, the kernel closes the pipe and the core exits.
+    The core lives no longer than this process: when we end in any way, the kernel closes our end of
+    its standard input, at which it exits, and on Linux kills it. Linux takes the end of the thread
+    that made the launch for ours, so that is to be the main thread.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class CoreLaunch:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            preexec_fn=dying_with_parent(),
             env=_environment(),
         )
         order = CoreOrder(config, str(cache_dir), self.endpoint, observe)
