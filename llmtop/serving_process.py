@@ -127,6 +127,8 @@ class ServerProcess:
                 app,
                 lifespan="off",
                 ws="none",
+                # It bounds the head of a request (64 KiB); uvicorn's other parser has no bound.
+                http="h11",
                 log_config=None,
                 access_log=False,
                 server_header=False,
