@@ -104,27 +104,6 @@ class SessionState:
         self.processes: dict[str, ProcessSample] = {}
         self.recording: Recording | None = None
         self.drops = 0
-        self._handlers: dict[type[Event], Callable[[Any], object]] = {
-            SessionStart: self._session_start,
-            Phase: self.phases.phase,
-            RequestQueued: self._queued,
-            RequestRejected: self.requests.rejected,
-            RequestScheduled: self._scheduled,
-            RequestFirstToken: self._first_token,
-            RequestPreempted: self._preempted,
-            RequestFinished: self._finished,
-            RequestAborted: self._aborted,
-            Step: self._step,
-            PageDelta: self._page_delta,
-            PageKeyframe: self._page_keyframe,
-            GpuSample: self.gpus.sample,
-            GpuAbsent: self.gpus.missing,
-            ProcessSample: self._process,
-            MemorySample: self.memory.sample,
-            Recording: self._recording,
-            Log: self.log.log,
-            Dropped: self._dropped,
-        }
 
     @property
     def t_ns(self) -> int:
@@ -147,7 +126,7 @@ class SessionState:
     def apply(self, event: AnyEvent, seq: int = 0) -> None:
         """Fold one event, of sequence number `seq` where it has one."""
         self.advance(time_of(event))
-        self._handlers[type(event)](event)
+        _HANDLERS[type(event)](self, event)
         if seq:
             self.seq = seq
 
@@ -249,9 +228,6 @@ class SessionState:
             if view is not None:
                 view.num_pages = self.pages.num_pages_of(request)
 
-    def _page_keyframe(self, event: PageKeyframe) -> None:
-        self.pages.keyframe(event)
-
     def _process(self, event: ProcessSample) -> None:
         if event.role in self.processes or len(self.processes) < MAX_PROCESSES:
             self.processes[event.role] = event
@@ -324,3 +300,28 @@ class SessionState:
 def time_of(event: AnyEvent) -> int:
     """When an event is known to have happened: a step's is its end."""
     return event.end_ns if type(event) is Step else event.t_ns
+
+
+# A table of functions rather than of bound methods: those would tie each state into a cycle, and
+# states that seeks throw away would pile up until the collector's next full run (50 ms and more).
+_HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
+    SessionStart: SessionState._session_start,
+    Phase: lambda state, event: state.phases.phase(event),
+    RequestQueued: SessionState._queued,
+    RequestRejected: lambda state, event: state.requests.rejected(event),
+    RequestScheduled: SessionState._scheduled,
+    RequestFirstToken: SessionState._first_token,
+    RequestPreempted: SessionState._preempted,
+    RequestFinished: SessionState._finished,
+    RequestAborted: SessionState._aborted,
+    Step: SessionState._step,
+    PageDelta: SessionState._page_delta,
+    PageKeyframe: lambda state, event: state.pages.keyframe(event),
+    GpuSample: lambda state, event: state.gpus.sample(event),
+    GpuAbsent: lambda state, event: state.gpus.missing(event),
+    ProcessSample: SessionState._process,
+    MemorySample: lambda state, event: state.memory.sample(event),
+    Recording: SessionState._recording,
+    Log: lambda state, event: state.log.log(event),
+    Dropped: SessionState._dropped,
+}

@@ -63,13 +63,6 @@ class Pages:
         self._held: dict[int, dict[int, None]] = {}
         self._changes: deque[tuple[int, tuple[PageRun, ...]]] = deque(maxlen=MAX_CHANGES)
         self._complete_from = 0
-        self._operations: dict[str, Callable[[range, int], None]] = {
-            "alloc": self._alloc,
-            "share": self._share,
-            "seal": self._seal,
-            "release": self._release,
-            "evict": self._evict,
-        }
 
     @property
     def num_pages(self) -> int:
@@ -153,7 +146,7 @@ class Pages:
         self._changes.append((self.version, tuple(done)))
 
     def _run(self, run: PageRun, t_ns: int) -> bool:
-        operation = self._operations.get(run.op)
+        operation = _OPERATIONS.get(run.op)
         first, count = run.page, run.count
         if operation is None or first < 0 or not 0 < count <= MAX_PAGES - first:
             return False
@@ -163,7 +156,7 @@ class Pages:
             self.t_touch_ns[first] = t_ns
         else:
             self.t_touch_ns[first : first + count] = array("q", (t_ns,)) * count
-        operation(range(first, first + count), run.request)
+        operation(self, range(first, first + count), run.request)
         return True
 
     def _alloc(self, pages: range, request: int) -> None:
@@ -284,3 +277,12 @@ class Pages:
         self.hit_tokens = frame.hit_tokens
         self.query_tokens = frame.query_tokens
         self._recount()
+
+
+_OPERATIONS: Final[dict[str, Callable[[Pages, range, int], None]]] = {
+    "alloc": Pages._alloc,
+    "share": Pages._share,
+    "seal": Pages._seal,
+    "release": Pages._release,
+    "evict": Pages._evict,
+}

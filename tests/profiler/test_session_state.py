@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 import zlib
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from profiler.bus import Bus
 from profiler.errors import StreamError
 from profiler.events import (
+    EVENT_TYPES,
     AnyEvent,
     Dropped,
     GpuAbsent,
@@ -29,7 +32,7 @@ from profiler.events import (
 from profiler.folds.logs import MAX_TEXT
 from profiler.folds.requests import MAX_DONE
 from profiler.follower import Follower
-from profiler.state import SessionState, time_of
+from profiler.state import _HANDLERS, SessionState, time_of
 
 few = settings(max_examples=12, deadline=None)
 S = 1_000_000_000
@@ -209,3 +212,19 @@ def test_bus_tells_each_reader_what_it_lost() -> None:
     assert (first, [e.t_ns for e in events], lost) == (7, [7, 8, 9, 10], 3)
     assert bus.read(after=8, limit=1) == (9, [Phase(9, "ready")], 0)
     assert bus.read(after=10) == (11, [], 0)
+
+
+def test_a_state_that_nobody_holds_is_gone_at_once(workload: Any) -> None:
+    """Without the collector: a seek drops a state of many thousand objects, again and again."""
+    state = folded(list(workload(1, concurrency=3).events(50)))
+    alive = weakref.ref(state)
+    gc.disable()
+    try:
+        del state
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_every_kind_of_event_is_folded() -> None:
+    assert set(_HANDLERS) == set(EVENT_TYPES)
