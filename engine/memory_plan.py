@@ -8,7 +8,7 @@ import torch
 
 from engine.config import EngineConfig
 from engine.devices import cpu_memory_available
-from engine.errors import InvalidRequestError
+from engine.errors import DoesNotFitError, InvalidRequestError
 from engine.models.config import ModelConfig
 from engine.models.memory import GIB, MemoryEstimator
 
@@ -39,39 +39,53 @@ class MemoryPlanner:
 
     def before_loading(self) -> PagePlan:
         """What can be said from shapes alone. Raises: DoesNotFitError, InvalidRequestError."""
-        return self._plan(self._total_bytes() - self.weights_bytes)
+        return self._plan(self._capacity_bytes() - self.weights_bytes)
 
     def after_loading(self, activation_bytes: int) -> PagePlan:
-        """On CUDA, what is really left once the weights are there and a step was run."""
-        if self._device.type != "cuda":
-            return self.before_loading()
-        return self._plan(self._total_bytes() - activation_bytes)
+        """What is really left once the weights are there and a step was run."""
+        return self._plan(self._capacity_bytes() - activation_bytes)
 
-    def _total_bytes(self) -> int:
+    def _capacity_bytes(self) -> int:
         """What we may still take of the device's memory."""
-        config = self._config
-        if self._device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(self._device)
-            return int(total * config.gpu_memory_utilization - (total - free))
-        available = cpu_memory_available()
-        kv_bytes = int((available - self.weights_bytes) * CPU_KV_SHARE)
-        return min(available, self.weights_bytes + min(kv_bytes, CPU_KV_LIMIT_BYTES))
+        if self._device.type != "cuda":
+            return cpu_memory_available()
+        free, total = torch.cuda.mem_get_info(self._device)
+        return int(total * self._config.gpu_memory_utilization - (total - free))
 
-    def _plan(self, kv_bytes: int) -> PagePlan:
+    def _plan(self, left_bytes: int) -> PagePlan:
+        """The pages of `left_bytes`, which is what the weights leave (or less than none)."""
         config, page_bytes = self._config, self._estimator.page_bytes
-        if config.num_gpu_blocks_override is not None:
-            kv_bytes = config.num_gpu_blocks_override * page_bytes
-        elif config.kv_cache_memory_bytes is not None:
-            kv_bytes = config.kv_cache_memory_bytes
         wanted_len = self._wanted_len()
-        shortest = config.max_model_len or 1
-        num_pages = self._estimator.pages_that_fit(self.weights_bytes + kv_bytes, shortest)
+        kv_bytes = self._kv_bytes(left_bytes)
+        if kv_bytes > left_bytes:
+            raise DoesNotFitError(
+                f"{kv_bytes / GIB:.2f} GiB of pages were asked for, and"
+                f" {max(0, left_bytes) / GIB:.2f} GiB are left beside the weights",
+                "Ask for less with --kv-cache-memory-bytes or --num-gpu-blocks-override.",
+            )
+        num_pages = self._estimator.pages_that_fit(
+            self.weights_bytes + kv_bytes, config.max_model_len or 1
+        )
         max_model_len = min(wanted_len, num_pages * config.block_size)
-        if config.num_gpu_blocks_override is None and config.kv_cache_memory_bytes is None:
+        if not self._is_asked_for:
             pages_per_seq = -(-max_model_len // config.block_size)
-            most = SEATS_WORTH * config.scheduler.max_num_seqs * pages_per_seq
-            num_pages = min(num_pages, most)
+            num_pages = min(num_pages, SEATS_WORTH * config.scheduler.max_num_seqs * pages_per_seq)
         return PagePlan(num_pages, page_bytes, max_model_len)
+
+    @property
+    def _is_asked_for(self) -> bool:
+        config = self._config
+        return (config.num_gpu_blocks_override or config.kv_cache_memory_bytes) is not None
+
+    def _kv_bytes(self, left_bytes: int) -> int:
+        config = self._config
+        if config.num_gpu_blocks_override is not None:
+            return config.num_gpu_blocks_override * self._estimator.page_bytes
+        if config.kv_cache_memory_bytes is not None:
+            return config.kv_cache_memory_bytes
+        if self._device.type == "cuda" or left_bytes <= 0:
+            return left_bytes
+        return min(int(left_bytes * CPU_KV_SHARE), CPU_KV_LIMIT_BYTES)
 
     def _wanted_len(self) -> int:
         wanted = self._config.max_model_len or self._max_position

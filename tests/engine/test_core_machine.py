@@ -1,4 +1,4 @@
-"""Random histories of the core: after every step the books balance and the events tell the truth."""
+"""Random histories of the core: after every step the books balance and the events are true."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def test_no_history_breaks_the_books(core_bench, expected):
 
         @rule(
             prefix=st.sampled_from(PREFIXES),
-            rest=st.integers(1, 12).map(lambda n: [5] * n) | st.lists(st.integers(3, 9), min_size=1),
+            rest=st.integers(1, 12).map(lambda n: [5] * n)
+            | st.lists(st.integers(3, 9), min_size=1),
             max_tokens=st.integers(0, 30),
             priority=st.integers(0, 2),
             prompt_logprobs=st.sampled_from([None, None, 0]),

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import SamplingParams
-from engine.models.config import ModelConfig
-from engine.models.folder import ModelFolder
+from engine.models.bytes import ByteVocabulary
+from engine.models.template import ChatTemplate
 from engine.models.tokenizer import Tokenizer
 from engine.output import OutputProcessor, sample_params
 from engine.request import EngineRequest, TokenOutput
 from engine.stop_strings import StopStrings
 
 EOS = 256
-SHAPE = ModelConfig("llama", 1, 8, 8, 1, 1, 8, 300, 64, eos_token_ids=(EOS,), random_weights=True)
-BYTES = Tokenizer.load(ModelFolder(Path("nowhere"), "bytes", SHAPE))
+BYTES = Tokenizer(ByteVocabulary((EOS,)), ChatTemplate(""), (EOS,), 300)
 
 
 def passed_through(stops: tuple[str, ...], include: bool, pieces: list[str]) -> tuple[str, bool]:
