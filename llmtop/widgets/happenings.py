@@ -1,10 +1,11 @@
-"""The newest lines of the log, newest last."""
+"""The newest entries of the journal, newest last."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
 
+from llmtop.journal import journal
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
@@ -22,7 +23,7 @@ class Happenings(Panel):
         return "all of it: 5"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
-        told = [line for line in view.state.log.lines if line.level != "debug"]
+        told = [line for line in journal(view.state, 4 * height) if line.level != "debug"]
         if not told:
             return [(("nothing to tell", "dim"),)]
         return [log_line(line, view) for line in told[-height:]] if height > 0 else []

@@ -1,4 +1,4 @@
-"""The server's log: levels, a filter, and a window that follows its end or stands still."""
+"""The journal: levels, a filter, and a window that follows its end or stands still."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from llmtop.format import clock
+from llmtop.journal import journal
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import LOG_LEVELS, View, ViewModel
 from llmtop.widgets.panel import Panel
@@ -24,22 +25,21 @@ class LogLines(Panel):
     """Newest at the bottom. Lines that are too long go on below, indented."""
 
     def title(self, view: View) -> Row:
-        model, logs = view.model, view.state.log
+        model = view.model
         title: Row = (("Log ", "title"), (_level_words(model.log_level), "value"))
         if model.log_filter:
             title = (*title, (", filter ", "dim"), (clean_line(model.log_filter), "key"))
-        counts = [f"{logs.counts[level]} {level}" for level in LOG_LEVELS if level in logs.counts]
-        return (*title, (f"  {', '.join(counts)}", "dim")) if counts else title
+        return title
 
     def note(self, view: View) -> str:
-        lines = matching(view.state.log.lines, view.model)
+        lines = matching(journal(view.state), view.model)
         newer = len(lines) - last_shown(lines, view.model.log_until_ns) - 1
         if view.model.log_until_ns is None or newer <= 0:
             return "following"
         return f"{newer} newer, End follows"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
-        lines = matching(view.state.log.lines, view.model)
+        lines = matching(journal(view.state), view.model)
         if not lines:
             return [((_nothing(view), "dim"),)]
         rows: list[Row] = []
@@ -116,6 +116,6 @@ def _level_words(level: str) -> str:
 
 
 def _nothing(view: View) -> str:
-    if view.state.log.lines:
+    if journal(view.state, 1):
         return "no line matches; v shows other levels, Esc clears the filter"
-    return "nothing logged yet"
+    return "nothing happened yet"

@@ -41,7 +41,7 @@ class MemorySplit(Panel):
         rest = total - sum(amount for _, amount in parts)
         if rest >= 0:
             known = view.state.memory.other_bytes is not None
-            rows.append((("· ", "faint"), *_numbers("free" if known else "not ours", rest, total)))
+            rows.append((("· ", "faint"), *_numbers("free" if known else "rest", rest, total)))
         return rows
 
 

@@ -96,6 +96,21 @@ def map_lines(pages: Pages, grid: Grid, cursor: int, picked: Collection[int]) ->
     return rows
 
 
+def pool_column(pages: Pages, grid: Grid) -> list[Span]:
+    """One cell a line: the share of pages in use in each part of the whole pool, the part that
+    `grid` shows on a ground of its own. Nothing when all of it is shown."""
+    if len(grid.shown) == grid.num_pages or not grid.height:
+        return []
+    column: list[Span] = []
+    for line in range(grid.height):
+        first = line * grid.num_pages // grid.height
+        last = max(first + 1, (line + 1) * grid.num_pages // grid.height)
+        glyph, role = _share_cell(pages.states, first, last)
+        inside = first < grid.shown.stop and last > grid.shown.start
+        column.append((glyph, "select" if inside else role))
+    return column
+
+
 def _page_cells(pages: Pages, first: int, last: int, picked: Collection[int]) -> list[Span]:
     cells: list[Span] = []
     columns = zip(
@@ -124,18 +139,23 @@ def _digit(refs: int) -> str:
 
 def _group_cell(pages: Pages, first: int, last: int) -> Span:
     """Height is the share of pages that a request references; colour the owner's if it is one."""
-    states = pages.states[first:last]
-    num_free, num_cached = states.count(FREE), states.count(CACHED)
-    referenced = len(states) - num_free - num_cached
-    if not referenced:
-        return ("░", "cached") if num_cached else ("·", "free")
+    glyph, role = _share_cell(pages.states, first, last)
+    if role != "text":
+        return glyph, role
     owners = {
         owner
-        for state, owner in zip(states, pages.owners[first:last], strict=True)
+        for state, owner in zip(pages.states[first:last], pages.owners[first:last], strict=True)
         if state not in (FREE, CACHED)
     }
-    glyph = _HEIGHTS[max(0, -(-8 * referenced // len(states)) - 1)]
     return glyph, OWN[owners.pop() % NUM_COLOURS] if len(owners) == 1 else "text"
+
+
+def _share_cell(states: bytearray, first: int, last: int) -> Span:
+    num_free, num_cached = states.count(FREE, first, last), states.count(CACHED, first, last)
+    referenced = last - first - num_free - num_cached
+    if not referenced:
+        return ("░", "cached") if num_cached else ("·", "free")
+    return _HEIGHTS[max(0, -(-8 * referenced // (last - first)) - 1)], "text"
 
 
 def legend(per_cell: int, width: int) -> Row:

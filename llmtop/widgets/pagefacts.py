@@ -9,7 +9,7 @@ from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.ownercolours import own_role
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row
+from llmtop.widgets.rows import Row, fit
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
@@ -20,6 +20,7 @@ _STATE_WORDS: Final = {
     "cached": "cached: full, evictable",
 }
 _LABEL: Final = 9
+_NAME: Final = 12
 
 
 class PageFacts(Panel):
@@ -68,7 +69,9 @@ def _owner(state: SessionState, page: int) -> Row:
 
 def _name(state: SessionState, request: int) -> str:
     view = state.requests.get(request)
-    return f"request {request}" if view is None else clean_line(short_name(view.name))
+    if view is None:
+        return f"request {request}"
+    return fit(clean_line(short_name(view.name)), _NAME).rstrip()
 
 
 def _references(state: SessionState, page: int, refs: int) -> str:

@@ -10,14 +10,16 @@ from textual.message import Message
 from llmtop.format import grouped
 from llmtop.viewmodel import View
 from llmtop.widgets.chart import area
-from llmtop.widgets.pagecells import Grid, grid_for, legend, map_lines
+from llmtop.widgets.pagecells import Grid, grid_for, legend, map_lines, pool_column
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import EMPTY, Row
+from llmtop.widgets.rows import EMPTY, Row, fit_row, spread, width_of
 from profiler.folds import seconds
 from profiler.folds.pages import Pages
 from profiler.state import SessionState
 
 _HISTORY_FROM: Final = 7
+_POOL_WIDTH: Final = 2
+_POOL_LEGEND: Final[Row] = (("pool ▕", "dim"),)
 
 
 class PageMap(Panel):
@@ -66,14 +68,23 @@ class PageMap(Panel):
         pages = view.state.pages
         picked = _held(pages, view.model.selected)
         lines = map_lines(pages, self.grid, _cursor(view), picked)
+        pool = pool_column(pages, self.grid)
+        if pool:
+            lines = [
+                (*fit_row(line, width - 1), cell) for line, cell in zip(lines, pool, strict=True)
+            ]
         lines += history(view.state, width, height - 1 - len(lines))
-        return [*lines, legend(self.grid.per_cell, width)]
+        aside = _POOL_LEGEND if pool else EMPTY
+        glyphs = legend(self.grid.per_cell, width - width_of(aside))
+        return [*lines, spread(glyphs, aside, width)]
 
     def _grid(self, view: View) -> Grid:
         width, height = self.inner
         per_cell = max(1, view.model.pages_per_cell)
         num_pages = view.state.pages.num_pages
-        grid = grid_for(num_pages, width, height - 1, per_cell, _cursor(view), self._first_line)
+        grid = grid_for(
+            num_pages, width - _POOL_WIDTH, height - 1, per_cell, _cursor(view), self._first_line
+        )
         self._first_line = grid.first_line
         return grid
 

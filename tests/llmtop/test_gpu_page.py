@@ -109,7 +109,7 @@ def test_memory_parts_are_those_of_the_engine_and_sum_to_the_device() -> None:
 def test_on_a_cpu_nobody_claims_to_know_the_other_memory(busy_state: SessionState) -> None:
     view = View(busy_state, ViewModel(), "LIVE", Connection("connected"))
     text = "\n".join(plain(row) for row in MemorySplit(id="m").body(view, 44, 9))
-    assert "other" not in text and "not ours" in text
+    assert "other" not in text and "rest" in text
 
 
 def test_a_process_that_fell_silent_shows_how_long_ago(busy_state: SessionState) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llmtop.app import LlmtopApp
+from llmtop.journal import journal
 from llmtop.viewmodel import ViewModel
 from llmtop.widgets.loglines import last_shown, log_rows, matching, scrolled
 from llmtop.widgets.rows import plain, width_of
-from profiler.events import Log
+from profiler.events import Log, RequestAborted
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -100,3 +101,21 @@ async def test_the_log_has_a_filter_of_its_own(busy_source: Any, text_of: TextOf
         assert "something else" in text_of(app) and "ready on" not in text_of(app)
         await pilot.press("escape")
         assert app.model.log_filter == ""
+
+
+def test_the_journal_puts_everything_on_one_clock(busy_state: SessionState) -> None:
+    busy_state.apply(Log(busy_state.t_ns, "warning", "core", "the newest"))
+    entries = journal(busy_state)
+    assert [entry.t_ns for entry in entries] == sorted(entry.t_ns for entry in entries)
+    words = "\n".join(f"{entry.source} {entry.text}" for entry in entries)
+    assert "engine load 272 tensors in 0.4s" in words
+    assert "server ready on http://127.0.0.1:8000" in words
+    assert " length: " in words and "ttft" in words
+    assert entries[-1].text == "the newest"
+    assert journal(busy_state, 5) == entries[-5:]
+
+
+def test_a_request_that_was_aborted_is_a_warning(busy_state: SessionState) -> None:
+    request = next(iter(busy_state.requests.live))
+    busy_state.apply(RequestAborted(busy_state.t_ns, request, "disconnect", 3))
+    assert journal(busy_state)[-1].level == "warning"

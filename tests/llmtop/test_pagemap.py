@@ -1,6 +1,5 @@
 """The page map is the truth about every page, or says how many pages a cell stands for."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from llmtop.viewmodel import Connection, View, ViewModel
 from llmtop.widgets.holders import holders, num_shared
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
-from llmtop.widgets.pagecells import grid_for, legend, map_lines
+from llmtop.widgets.pagecells import grid_for, legend, map_lines, pool_column
 from llmtop.widgets.pagefacts import page_facts
 from llmtop.widgets.pagemap import PageMap
 from llmtop.widgets.prefixfacts import hit_facts, page_split
@@ -173,3 +172,13 @@ def test_map_rows_fit_whatever_the_size(
     rows = panel.rows(view, width, height)
     assert len(rows) == height
     assert all(width_of(row) == width for row in rows)
+
+
+def test_the_pool_column_covers_every_page_and_marks_what_is_shown() -> None:
+    pages = pages_after(("alloc", 600, 40, 1), num_pages=1000)
+    grid = grid_for(1000, 40, 10, 1, 0, 0)
+    column = pool_column(pages, grid)
+    assert len(column) == 10
+    assert [glyph != "·" for glyph, _ in column] == [line == 6 for line in range(10)]
+    assert [role == "select" for _, role in column] == [line < 4 for line in range(10)]
+    assert pool_column(pages, grid_for(1000, 200, 10, 1, 0, 0)) == []
