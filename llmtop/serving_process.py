@@ -180,6 +180,8 @@ class ServerProcess:
         self._observer.log("info", "core", line)
 
     def on_failed(self, error: EngineError) -> None:
+        if self._failure is not None:
+            return
         self._failure = error
         self._observer.log("error", "core", error.message)
         self._engine.fail(error)
@@ -195,7 +197,7 @@ class ServerProcess:
         self._serve_if_ready()
 
     def _serve_if_ready(self) -> None:
-        if self._ready is None or self._tokenizer is None:
+        if self._ready is None or self._tokenizer is None or self._end.is_set():
             return
         session = self._ready.session
         self._engine.serve(self._client, ServedModel(self._names(), self._tokenizer, session))
@@ -212,7 +214,8 @@ class ServerProcess:
         if self._failure is None:
             self._observer.publish(Phase(time.monotonic_ns(), "drain"))
             await self._drain()
-        await self._client.stop(CORE_STOP_S)
+        # A core that still loads hears nothing, and has nothing to lose.
+        await self._client.stop(CORE_STOP_S if self._ready is not None else 0.0)
         self._observer.publish(Phase(time.monotonic_ns(), "stopped"))
         await self._observer.stop()
 
