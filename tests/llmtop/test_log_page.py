@@ -1,7 +1,10 @@
 """The Log tab: nothing of a line is lost, and nothing in it reaches the terminal as a command."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
+
+from textual.pilot import Pilot
 
 from llmtop.app import LlmtopApp
 from llmtop.journal import journal
@@ -65,6 +68,13 @@ def test_control_characters_do_not_get_through() -> None:
     assert "title" not in text
 
 
+async def until(pilot: Pilot[Any], true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            pilot.app.frame()
+            await pilot.pause()
+
+
 async def test_scrolling_following_and_filtering_by_keys(busy_source: Any, text_of: TextOf) -> None:
     state: SessionState = busy_source.state
     now = state.t_ns
@@ -95,12 +105,12 @@ async def test_the_log_has_a_filter_of_its_own(busy_source: Any, text_of: TextOf
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("5", "slash", *"else", "enter")
-        app.frame()
-        await pilot.pause()
-        assert app.model.log_filter == "else" and app.model.filter_text == ""
-        assert "something else" in text_of(app) and "ready on" not in text_of(app)
+        await until(pilot, lambda: app.model.log_filter == "else" and app.focused is None)
+        await until(pilot, lambda: "ready on" not in text_of(app))
+        assert "something else" in text_of(app)
+        assert app.model.filter_text == ""
         await pilot.press("escape")
-        assert app.model.log_filter == ""
+        await until(pilot, lambda: app.model.log_filter == "")
 
 
 def test_the_journal_puts_everything_on_one_clock(busy_state: SessionState) -> None:
