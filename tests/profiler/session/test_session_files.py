@@ -401,3 +401,19 @@ def test_listing_dates_a_session_by_the_wall_clock(tmp_path: Path) -> None:
     record(tmp_path / "now.db", [start])
     (info,) = list_sessions(tmp_path)
     assert abs(info.wall_ns - wall_ns) < 5 * S
+
+
+def test_the_live_state_equals_the_replayed_one(tmp_path: Path, events: list[AnyEvent]) -> None:
+    bus = Bus()
+    follower = Follower(bus)
+    tape = Tape(tmp_path / "both.db", bus, follower)
+    for i, event in enumerate(events):
+        bus.publish(event)
+        if i % 97 == 0:
+            tape.flush()
+    tape.finish()
+    reader = SessionReader(tmp_path / "both.db")
+    with follower.read() as live:
+        assert reader.state_at(reader.end_ns).keyframe() == live.keyframe()
+        assert reader.end_ns == live.t_ns
+    reader.close()
