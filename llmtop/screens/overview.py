@@ -21,13 +21,15 @@ from llmtop.widgets.processes import Processes
 from llmtop.widgets.requesttable import RequestTable
 from llmtop.widgets.service import Service
 
-WIDE_FROM: Final = 100
-TALL_FROM: Final = 27
+WIDE_FROM: Final = 112
+LOW_FROM: Final = 27
+TALL_FROM: Final = 36
 _RIGHT_WIDTH: Final = 48
-_LOG_HEIGHT: Final = 5
-_CHART_HEIGHT: Final = 6
 _SERVICE_HEIGHT: Final = 8
+_CHART_HEIGHT: Final = 6
+_LOG_HEIGHT: Final = 5
 _RIGHT_HEIGHTS: Final = {"memory": 4, "kv-usage": 6, "devices": 5, "processes": 5}
+_LOW_RIGHT_HEIGHTS: Final = {"memory": 4, "kv-usage": 6, "devices": 4}
 
 
 class OverviewPage(Page):
@@ -55,45 +57,54 @@ class OverviewPage(Page):
         yield Happenings(id="overview-log", top="├┤", bottom="└┘")
 
     def lay_out(self, width: int, height: int) -> None:
-        wide = width >= WIDE_FROM and height >= TALL_FROM
-        for name, shown in (
-            ("brief", not wide),
-            ("service", wide),
-            ("chart-second", wide),
-            ("overview-right", wide),
-        ):
-            self._sub(name).display = shown
+        wide = width >= WIDE_FROM and height >= LOW_FROM
         for panel in self.query(Panel):
             panel.compact = not wide
+        self._show("brief", not wide)
+        self._show("service", wide)
+        self._show("overview-right", wide)
         if wide:
-            self._arrange_wide(width, height)
+            self._lay_out_wide(width, height)
         else:
-            self._arrange_narrow(height)
+            self._lay_out_narrow(height)
 
-    def _arrange_wide(self, width: int, height: int) -> None:
-        extra = max(0, min(12, (height - 37) // 2))
-        right = max(_RIGHT_WIDTH, width * 2 // 5) if width < 160 else width // 3
-        self._sub("overview-top").styles.height = sum(_RIGHT_HEIGHTS.values()) + extra
-        self._sub("overview-right").styles.width = min(72, right)
-        self._sub("service").styles.height = _SERVICE_HEIGHT
-        self._sub("chart-first").styles.height = _CHART_HEIGHT + extra - extra // 2
-        self._sub("chart-second").styles.height = _CHART_HEIGHT + extra // 2
-        for name, lines in _RIGHT_HEIGHTS.items():
-            self._sub(name).styles.height = lines + (extra if name == "processes" else 0)
-        self._sub("overview-log").styles.height = _LOG_HEIGHT
+    def _lay_out_wide(self, width: int, height: int) -> None:
+        """A low screen does without the second chart, the processes and the log."""
+        tall = height >= TALL_FROM
+        extra = max(0, min(8, (height - 37) // 2))
+        right = dict(_RIGHT_HEIGHTS if tall else _LOW_RIGHT_HEIGHTS)
+        right["kv-usage"] += min(2, extra)
+        self._give("overview-top", sum(right.values()) + max(0, extra - 2))
+        self._give("service", _SERVICE_HEIGHT)
+        self._give("chart-first", "1fr")
+        self._give("chart-second", "1fr" if tall else 0)
+        for name in _RIGHT_HEIGHTS:
+            self._give(name, right.get(name, 0))
+        if tall:
+            self._give("processes", "1fr")
+        self._give("overview-log", _LOG_HEIGHT if tall else 0)
+        columns = min(72, _RIGHT_WIDTH if width < 140 else width // 3)
+        self._sub("overview-right").styles.width = columns
         table = self._sub("overview-requests")
-        assert isinstance(table, RequestTable)
-        edge = width - min(72, right)
-        table.joints = (edge - 1, edge)
+        assert isinstance(table, Panel)
+        table.joints = (width - columns - 1, width - columns)
+        table.bottom = "" if tall else "└┘"
 
-    def _arrange_narrow(self, height: int) -> None:
-        chart = 5 if height >= 20 else 0
-        self._sub("chart-first").display = chart > 0
-        self._sub("overview-top").display = chart > 0
-        self._sub("overview-top").styles.height = chart
-        self._sub("chart-first").styles.height = chart
-        self._sub("overview-log").styles.height = 2
-        self._sub("overview-log").display = height >= 18
+    def _lay_out_narrow(self, height: int) -> None:
+        charts = [_CHART_HEIGHT - 1 if height >= 20 else 0, _CHART_HEIGHT if height >= 34 else 0]
+        self._give("overview-top", sum(charts))
+        self._give("chart-first", charts[0])
+        self._give("chart-second", charts[1])
+        self._give("overview-log", 0 if height < 18 else 2 if height < 34 else 4)
+
+    def _give(self, name: str, height: int | str) -> None:
+        """0 hides it."""
+        widget = self._sub(name)
+        widget.display = height != 0
+        widget.styles.height = height
+
+    def _show(self, name: str, shown: bool) -> None:
+        self._sub(name).display = shown
 
     def _sub(self, name: str) -> Painted | Container:
         found = self.query_one(f"#{name}")

@@ -7,7 +7,7 @@ from typing import Final
 
 from llmtop.format import milliseconds, short
 from llmtop.viewmodel import CHARTS, View
-from llmtop.widgets.chart import area, scale_of
+from llmtop.widgets.chart import area, line, scale_of
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 
@@ -71,7 +71,10 @@ class Chart(Panel):
         values = self._values(view, width)
         if not any(values):
             return [(("nothing in the last minutes", "dim"),)]
-        return area(values, width, height, scale_of(values), self._series(view).role)
+        series = self._series(view)
+        # A rate is an amount and fills its area; a latency is a position.
+        draw = line if series.unit == "ms" else area
+        return draw(values, width, height, scale_of(values), series.role)
 
 
 def _span(seconds: int) -> str:

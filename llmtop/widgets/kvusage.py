@@ -6,7 +6,7 @@ from llmtop.format import NONE, grouped, percent, size
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import stacked
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import EMPTY, Row, Span
+from llmtop.widgets.rows import Row, Span
 from profiler.folds.pages import Pages
 
 _STATES = (("private", "█", "used"), ("shared", "▓", "shared"), ("cached", "░", "cached"))
@@ -54,22 +54,20 @@ class KvUsage(Panel):
         session, num_pages = view.state.session, view.state.pages.num_pages
         if session is None or not num_pages:
             return ""
-        whole = f" = {size(num_pages * session.page_bytes)}" if session.page_bytes else ""
-        return f"{grouped(num_pages)} pages of {session.block_size} tokens{whole}"
+        whole = f", {size(num_pages * session.page_bytes)}" if session.page_bytes else ""
+        return f"{grouped(num_pages)} pages of {session.block_size}{whole}"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         pages = view.state.pages
         if not pages.num_pages:
             return [(("no pages yet", "dim"),)]
-        bars = max(1, min(3, height - 3))
+        bars = max(1, min(4, height - 3))
         rows: list[Row] = [kv_bar(pages, width)] * bars
         rows += [kv_legend(pages), _numbers(pages), prefix_hits(pages)]
-        return rows[:height] if height >= 4 else [*rows[:bars], *rows[bars : height - bars + 1]]
+        return rows[:height]
 
 
 def _numbers(pages: Pages) -> Row:
-    if not pages.num_pages:
-        return EMPTY
     return (
         ("· free ", "dim"),
         (percent(pages.free, pages.num_pages), "value"),

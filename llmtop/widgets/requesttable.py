@@ -6,7 +6,7 @@ from textual import events
 from textual.message import Message
 
 from llmtop.columns import FIELDS, Field, cell_text
-from llmtop.format import NONE, seconds
+from llmtop.format import NONE, grouped, seconds
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, fit
@@ -56,7 +56,7 @@ class RequestTable(Panel):
 
     def note(self, view: View) -> str:
         done = view.state.requests
-        return f"{done.num_finished} done, {done.num_aborted} aborted"
+        return f"{grouped(done.num_finished)} done, {grouped(done.num_aborted)} aborted"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         requests = view.model.table(view.state)

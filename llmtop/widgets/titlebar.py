@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from llmtop.format import clock, size
 from llmtop.sanitize import clean_line
@@ -10,7 +11,9 @@ from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import Row, cells_of, fit, fit_row, width_of
 
-_STOPPING = {"drain": " DRAINING ", "stopped": " STOPPED "}
+# A name may be cut to this many cells before what stands at the right gives way.
+_LEAST_NAME: Final = 14
+_STOPPING: Final = {"drain": " DRAINING ", "stopped": " STOPPED "}
 
 
 class TitleBar(Painted):
@@ -20,10 +23,19 @@ class TitleBar(Painted):
         lead: Row = ((" llmtop ", "barvalue"), *mode_badge(view), (" ", "bar"))
         room = width - width_of(lead)
         known = names(view)
-        right = next((r for r in _rights(view) if width_of(r) + len(known[-1]) <= room), ())
+        right = _right(view, room, cells_of(known[-1]))
         room -= width_of(right)
         name = next((n for n in known if cells_of(n) <= room), fit(known[-1], room))
         return [fit_row((*lead, (name.ljust(room), "bar"), *right), width, "bar")]
+
+
+def _right(view: View, room: int, name_cells: int) -> Row:
+    """As much of the right end as leaves the name whole; else its least, and a name that is cut."""
+    rights = _rights(view)
+    whole = (r for r in rights if width_of(r) + name_cells <= room)
+    last = rights[-1]
+    fallback = last if width_of(last) + min(_LEAST_NAME, name_cells) <= room else ()
+    return next(whole, fallback)
 
 
 def _rights(view: View) -> list[Row]:
@@ -64,8 +76,10 @@ def names(view: View) -> list[str]:
     model = clean_line(session.model)
     device = f"{model} on {clean_line(session.device)}"
     address = view.address.removeprefix("http://")
-    least = model if view.mode == "REPLAY" else f"{model} {_port(address)}"
-    return [f"{device}, {address}", f"{model}, {address}", least]
+    found = [f"{device}, {address}", f"{model}, {address}", model]
+    if view.mode != "REPLAY":
+        found.insert(2, f"{model} {_port(address)}")
+    return found
 
 
 def _port(address: str) -> str:
