@@ -36,7 +36,9 @@ class ModelFolder:
         """The safetensors files, one or the shards of the index. Raises: ModelError."""
         if self.is_random:
             return []
-        index = self.path / INDEX_NAME
+        index, single = self.path / INDEX_NAME, self.path / "model.safetensors"
+        if single.is_file():
+            return [single]
         if index.is_file():
             files = [self.path / name for name in _shard_names(index)]
         else:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -144,21 +145,31 @@ def test_names_that_lead_nowhere_are_one_line(model, words, tmp_path, monkeypatc
     assert caught.value.hint
 
 
-def test_hub_files_report_their_bytes(monkeypatch, tmp_path):
+def test_hub_files_report_their_bytes_from_the_callers_thread(monkeypatch, tmp_path):
     import huggingface_hub
 
-    told = []
+    told, first_was_told = [], threading.Event()
 
-    def download(model, *, allow_patterns, tqdm_class, max_workers):
-        with tqdm_class(total=10, unit="B") as bytes_bar, tqdm_class(total=2) as files_bar:
-            bytes_bar.update(4)
-            files_bar.update(1)
-            bytes_bar.update(6)
+    def watch(*facts):
+        told.append((threading.current_thread(), facts))
+        if facts[1:3] == (4, 10):
+            first_was_told.set()
+
+    def download(model, *, tqdm_class, **options):
+        name = "huggingface_hub.snapshot_download"
+        moved_bar = tqdm_class(total=0, unit="B", name=f"{name}.transfer")
+        bytes_bar = tqdm_class(total=0, unit="B", name=name)
+        bytes_bar.total = 10
+        for bar, count in ((bytes_bar, 4), (moved_bar, 2), (tqdm_class(total=2), 1)):
+            bar.update(count)
+        assert first_was_told.wait(20)
+        bytes_bar.update(6)
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert hub.fetch_hub_model("a/b", lambda *facts: told.append(facts)) == tmp_path
-    assert told == [("fetch", 4, 10, "bytes"), ("fetch", 10, 10, "bytes")]
+    assert hub.fetch_hub_model("a/b", watch) == tmp_path
+    assert {thread for thread, _ in told} == {threading.current_thread()}
+    assert told[-1][1] == ("fetch", 10, 10, "bytes")
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
