@@ -57,7 +57,9 @@ def test_the_two_commands_set_up_all_that_they_need() -> None:
     assert set(commands) <= set(first_screen)
 
 
-@pytest.mark.parametrize("file", ["docs/numbers.md", "docs/structure.md", "benchmarks/NOTES.md"])
+@pytest.mark.parametrize(
+    "file", ["docs/numbers.md", "docs/server.md", "docs/structure.md", "benchmarks/NOTES.md"]
+)
 def test_what_readme_links_to_is_there(file: str) -> None:
     assert f"]({file})" in README
     assert (Path(__file__).resolve().parents[2] / file).is_file()
