@@ -129,10 +129,20 @@ class SessionReader:
         return found
 
     def step(self, number: int) -> Step | None:
-        """The engine step of that number."""
-        found = self._select("step", "WHERE step = ? LIMIT 1", (number,))
+        """The engine step of that number, found by halves: numbers rise with the stream."""
+        low, high = 1, self.last_seq
+        while low < high:
+            middle = (low + high) // 2
+            following = self._rows(
+                "SELECT seq, step FROM step WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)
+            )
+            if following and following[0][1] < number:
+                low = following[0][0] + 1
+            else:
+                high = middle
+        found = self._select("step", "WHERE seq >= ? ORDER BY seq LIMIT 1", (low,))
         event = found[0][1] if found else None
-        return event if isinstance(event, Step) else None
+        return event if isinstance(event, Step) and event.step == number else None
 
     def seconds(self) -> list[SecondRow]:
         """The whole session by seconds, for the time bar."""

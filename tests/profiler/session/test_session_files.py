@@ -19,7 +19,7 @@ import sqlite_utils
 
 from profiler.bus import Bus
 from profiler.errors import SessionFileError
-from profiler.events import AnyEvent, Dropped, Log, Phase, Recording, SessionStart
+from profiler.events import AnyEvent, Dropped, Log, Phase, Recording, SessionStart, Step
 from profiler.follower import Follower
 from profiler.session import schema
 from profiler.session.listing import list_sessions
@@ -95,6 +95,12 @@ def test_playing_on_after_a_seek_equals_a_later_seek(reader: SessionReader) -> N
         state.apply(event, seq)
     state.advance(later)
     assert state.keyframe() == reader.state_at(later).keyframe()
+
+
+def test_steps_are_found_by_number(reader: SessionReader, events: list[AnyEvent]) -> None:
+    steps = {event.step: event for event in events if isinstance(event, Step)}
+    numbers = [min(steps) - 1, *steps, max(steps) + 1, 10**18]
+    assert [reader.step(n) for n in numbers] == [steps.get(n) for n in numbers]
 
 
 def test_keyframes_lie_close_enough_to_seek(recorded: Path) -> None:
