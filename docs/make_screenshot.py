@@ -1,0 +1,85 @@
+"""Draws a screen of llmtop as SVG: the program's own picture, of a recording or a running server.
+
+python docs/make_screenshot.py SESSION.db docs/overview.svg --at 50%
+python docs/make_screenshot.py http://127.0.0.1:8000 docs/kv.svg --screen kv --after 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from llmtop.app import LlmtopApp
+from llmtop.errors import LlmtopError
+from llmtop.keys import PAGES
+from llmtop.sources.base import Source
+from llmtop.sources.remote import RemoteSource
+from llmtop.sources.replay import ReplaySource
+from profiler.errors import ProfilerError
+
+DIGIT_OF: Final = {page: digit for digit, page, _ in PAGES}
+
+
+def source_of(options: argparse.Namespace) -> Source:
+    """The server at a URL, or a recording that stands still. Raises: LlmtopError, ProfilerError."""
+    if "://" in options.session:
+        return RemoteSource(options.session)
+    replay = ReplaySource(Path(options.session), at=options.at)
+    replay.toggle()
+    return replay
+
+
+async def picture(source: Source, options: argparse.Namespace) -> str:
+    """The SVG of the screen after the keys were pressed and, from a server, time has passed."""
+    width, height = map(int, options.size.split("x"))
+    app = LlmtopApp(source)
+    async with app.run_test(size=(width, height)) as pilot:
+        if options.theme:
+            app.theme = options.theme
+        await asyncio.sleep(options.after if source.player is None else 0)
+        app.frame()
+        await pilot.press(DIGIT_OF[options.screen], *options.keys)
+        await pilot.pause()
+        app.frame()
+        await pilot.pause()
+        return app.export_screenshot(title="llmtop", simplify=True)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("session", help="a recording, or the URL of a running server")
+    parser.add_argument("out", type=Path, help="the SVG to write")
+    parser.add_argument("--screen", choices=DIGIT_OF, default="overview")
+    parser.add_argument("--size", default="120x40", help="columns x lines")
+    parser.add_argument("--at", help="place in the recording: 1:30, 90s, 50%% or 'step 1200'")
+    parser.add_argument("--after", type=float, default=3.0, help="seconds to watch a server first")
+    parser.add_argument(
+        "--keys", nargs="*", default=[], help="keys to press, as Textual names them"
+    )
+    parser.add_argument("--theme", help="llmtop-dark, llmtop-light or ansi-dark")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parsed()
+    try:
+        source = source_of(options)
+    except (LlmtopError, ProfilerError) as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    try:
+        svg = asyncio.run(picture(source, options))
+    finally:
+        source.stop()
+    options.out.write_text(svg, encoding="utf-8")
+    print(f"{options.out}: {len(svg) / 1024:.0f} KiB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
