@@ -43,6 +43,7 @@ class Result:
     p50_ms: float
     p95_ms: float
     max_ms: float
+    max_cpu_ms: float
     open_ms: float
 
 
@@ -69,26 +70,28 @@ def record(path: Path, options: argparse.Namespace) -> tuple[int, float]:
     return bus.head, writing_s
 
 
-def seek(path: Path, count: int) -> tuple[list[float], float]:
-    """Milliseconds of each of `count` seeks, sorted, and of opening the file."""
+def seek(path: Path, count: int) -> tuple[list[float], list[float], float]:
+    """Milliseconds of each of `count` seeks by the wall and by the processor (which tells a busy
+    machine from a slow seek), both sorted, and of opening the file."""
     began = time.perf_counter()
     reader = SessionReader(path)
     open_ms = (time.perf_counter() - began) * 1e3
     rng = random.Random(0)
-    times = []
+    times, cpu_times = [], []
     for _ in range(count):
         t_ns = rng.randint(reader.start_ns, reader.end_ns)
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.thread_time()
         state = reader.state_at(t_ns)
         times.append((time.perf_counter() - began) * 1e3)
+        cpu_times.append((time.thread_time() - began_cpu) * 1e3)
         assert state.t_ns == t_ns
     reader.close()
-    return sorted(times), open_ms
+    return sorted(times), sorted(cpu_times), open_ms
 
 
 def measure(options: argparse.Namespace, path: Path) -> Result:
     num_events, writing_s = record(path, options)
-    times, open_ms = seek(path, options.seeks)
+    times, cpu_times, open_ms = seek(path, options.seeks)
     return Result(
         options.minutes,
         options.steps_per_s,
@@ -101,6 +104,7 @@ def measure(options: argparse.Namespace, path: Path) -> Result:
         statistics.median(times),
         times[int(0.95 * len(times))],
         times[-1],
+        cpu_times[-1],
         open_ms,
     )
 
