@@ -22,6 +22,5 @@ class ServeConfig(msgspec.Struct, frozen=True):
     served_model_name: str | None = None
     record: bool = True
     session_path: str | None = None
-    keep_text: bool = False
     observe: bool = True
     drain_timeout_s: float = 30.0

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     help="Record into this file.  [default: a new one under the data folder]",
 )
 @click.option("--no-record", is_flag=True, help="Record no session.")
-@click.option("--keep-text", is_flag=True, help="Record prompts and answers too.")
 @click.option(
     "--shutdown-timeout",
     type=click.FloatRange(min=0),
@@ -114,7 +113,6 @@ def _config(model: str | None, listener: socket.socket, options: dict[str, Any])
         served_model_name=options["served_model_name"],
         record=record,
         session_path=_session_path(engine.model, options["session"]) if record else None,
-        keep_text=options["keep_text"],
         observe=not options["no_observe"],
         drain_timeout_s=options["shutdown_timeout"],
     )
