@@ -1,4 +1,4 @@
-"""The GPU tab: devices, or why there are none; memory and processes of the engine."""
+"""The GPU tab: devices, or why there are none; the engine's memory, processes and steps."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from llmtop.viewmodel import View
 from llmtop.widgets.gpuboard import GpuBoard
 from llmtop.widgets.memorysplit import MemorySplit
 from llmtop.widgets.processtable import ProcessTable
+from llmtop.widgets.stepbars import StepBars
 
 SIDE_FROM: Final = 100
-_SIDE_WIDTH: Final = 46
+_SIDE_WIDTH: Final = 44
 _ABSENT_HEIGHT: Final = 2
+_BOARD_LEAST: Final = 8
 _MEMORY_HEIGHT: Final = 8
+_PROCESSES_HEIGHT: Final = 5
+_STEPS_FROM: Final = 4
 
 
 class GpuPage(Page):
-    """Without a device its panel shrinks to the reason, and the host's panels take the room."""
+    """Without a device its panel shrinks to the reason, and the engine's panels take the room."""
 
-    DEFAULT_CSS = "GpuPage Container { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS = """
+    GpuPage Container { width: 1fr; height: 1fr; }
+    GpuPage #gpu-own { height: auto; }
+    """
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -30,9 +37,11 @@ class GpuPage(Page):
 
     def compose(self) -> ComposeResult:
         yield GpuBoard(id="gpu-devices")
-        with Container(id="gpu-host"):
-            yield MemorySplit(id="gpu-memory", top="├┤")
-            yield ProcessTable(id="gpu-processes", top="├┤")
+        with Container(id="gpu-engine"):
+            with Container(id="gpu-own"):
+                yield MemorySplit(id="gpu-memory", top="├┤")
+                yield ProcessTable(id="gpu-processes", top="├┤")
+            yield StepBars(id="gpu-steps", top="├┤", bottom="└┘")
 
     def show(self, view: View) -> None:
         has_device = bool(view.state.gpus.devices)
@@ -44,17 +53,24 @@ class GpuPage(Page):
     def lay_out(self, width: int, height: int) -> None:
         wide = width >= SIDE_FROM
         beside = wide and self._has_device
-        devices, host = self.query_one(GpuBoard), self.query_one("#gpu-host")
-        memory, processes = self.query_one(MemorySplit), self.query_one(ProcessTable)
+        engine, own = self.query_one("#gpu-engine"), self.query_one("#gpu-own")
+        board, memory = self.query_one(GpuBoard), self.query_one(MemorySplit)
+        processes, steps = self.query_one(ProcessTable), self.query_one(StepBars)
         self.styles.layout = "horizontal" if beside else "vertical"
-        host.styles.layout = "vertical" if beside or not wide else "horizontal"
-        host.styles.width = _SIDE_WIDTH if beside else "1fr"
-        host.styles.height = "1fr" if beside or not self._has_device else height // 2
-        devices.styles.height = "1fr" if self._has_device else _ABSENT_HEIGHT
-        memory.styles.height = _MEMORY_HEIGHT if beside or not wide else "1fr"
+        engine.styles.width = _SIDE_WIDTH if beside else "1fr"
+        below = height - _ABSENT_HEIGHT
+        if self._has_device and not beside:
+            below = min(height - _BOARD_LEAST, _MEMORY_HEIGHT + _PROCESSES_HEIGHT)
+        engine.styles.height = "1fr" if beside else below
+        board.styles.height = "1fr"
+        in_row = wide and not beside
+        own.styles.layout = "horizontal" if in_row else "vertical"
+        memory.styles.height = _MEMORY_HEIGHT
+        processes.styles.height = _MEMORY_HEIGHT if in_row else _PROCESSES_HEIGHT
+        room = (height if beside else below) - _MEMORY_HEIGHT
+        steps.display = room - (0 if in_row else _PROCESSES_HEIGHT) >= _STEPS_FROM
         for panel in self.panels():
             panel.compact = not wide
-        devices.bottom = "└┘" if beside else ""
+        board.bottom = "└┘" if beside else ""
         memory.top = "┌┐" if beside else "├┤"
-        memory.bottom = "" if beside or not wide else "└┘"
-        processes.bottom = "└┘"
+        processes.bottom = "" if steps.display else "└┘"
