@@ -1,0 +1,96 @@
+"""Pages by memory, and refusals that carry numbers."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from engine import devices, memory_plan
+from engine.config import EngineConfig, SchedulerConfig
+from engine.errors import DoesNotFitError, EngineError, InvalidRequestError
+from engine.memory_plan import MemoryPlanner
+from engine.models.config import ModelConfig
+
+SHAPE = ModelConfig("llama", 4, 64, 128, 4, 2, 16, 1000, 2048)
+PAGE_BYTES = 2 * 4 * 2 * 16 * 4 * 16  # K and V, layers, heads, channels, fp32, tokens
+CPU = torch.device("cpu")
+
+
+def planner(**settings) -> MemoryPlanner:
+    return MemoryPlanner(EngineConfig(**settings), SHAPE, torch.float32, CPU)
+
+
+@pytest.fixture
+def available(monkeypatch):
+    """Sets how much memory there is."""
+
+    def set_bytes(count: int) -> None:
+        monkeypatch.setattr(memory_plan, "cpu_memory_available", lambda: count)
+
+    return set_bytes
+
+
+def test_pages_take_a_share_of_what_the_weights_leave(available):
+    plan = planner()
+    available(plan.weights_bytes + 1000 * PAGE_BYTES)
+    assert plan.before_loading() == (400, PAGE_BYTES, 2048)
+    available(1000 * PAGE_BYTES)
+    assert plan.after_loading(0) == (400, PAGE_BYTES, 2048)
+
+
+def test_there_are_no_more_pages_than_requests_can_use(available):
+    available(1 << 40)
+    scheduler = SchedulerConfig(max_num_seqs=4)
+    assert planner(scheduler=scheduler).before_loading().num_pages == 2 * 4 * 128
+    assert planner().before_loading().num_pages * PAGE_BYTES <= 4 << 30
+
+
+def test_a_context_nobody_asked_for_shrinks_to_what_fits(available):
+    plan = planner()
+    available(plan.weights_bytes + 100 * PAGE_BYTES)
+    assert plan.before_loading() == (40, PAGE_BYTES, 640)
+
+
+def test_a_context_asked_for_is_refused_with_numbers(available):
+    plan = planner(max_model_len=1000)
+    available(plan.weights_bytes + 100 * PAGE_BYTES)
+    with pytest.raises(DoesNotFitError, match=r"1000 tokens needs .* GiB") as error:
+        plan.before_loading()
+    assert "--max-model-len 640" in error.value.hint
+    with pytest.raises(InvalidRequestError, match="2048"):
+        planner(max_model_len=4096).before_loading()
+
+
+def test_weights_that_do_not_fit_are_refused(available):
+    available(planner().weights_bytes - 1)
+    with pytest.raises(DoesNotFitError, match="GiB"):
+        planner().before_loading()
+
+
+def test_what_is_asked_for_is_given_or_refused(available):
+    available(planner().weights_bytes + 100 * PAGE_BYTES)
+    assert planner(num_gpu_blocks_override=7).before_loading() == (7, PAGE_BYTES, 112)
+    assert planner(kv_cache_memory_bytes=9 * PAGE_BYTES).before_loading().num_pages == 9
+    with pytest.raises(DoesNotFitError, match="asked for"):
+        planner(num_gpu_blocks_override=101).before_loading()
+
+
+def test_memory_is_the_systems_or_the_control_groups(tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:       50 kB\n")
+    limit, usage = tmp_path / "max", tmp_path / "current"
+    monkeypatch.setattr(devices, "CGROUP_FILES", ((str(limit), str(usage)),))
+    assert devices.cpu_memory_available(meminfo) == 50 * 1024
+    limit.write_text("max\n")
+    usage.write_text("5\n")
+    assert devices.cpu_memory_available(meminfo) == 50 * 1024
+    limit.write_text("1005\n")
+    assert devices.cpu_memory_available(meminfo) == 1000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused():
+    assert devices.choose_device(EngineConfig()) == CPU
+    with pytest.raises(EngineError, match="CUDA"):
+        devices.choose_device(msgspec.structs.replace(EngineConfig(), device="cuda"))
