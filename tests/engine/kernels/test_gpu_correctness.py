@@ -64,9 +64,9 @@ class Transformers:
 
 
 def noise_of(rounded: torch.Tensor, exact: torch.Tensor) -> float:
-    """How far bf16 puts one of the leading logits off, at most."""
+    """How far bf16 puts one of the leading logits off, root mean square."""
     leaders = exact.topk(NUM_LEADERS, -1).indices
-    return float((rounded.gather(1, leaders) - exact.gather(1, leaders)).abs().max())
+    return float((rounded.gather(1, leaders) - exact.gather(1, leaders)).square().mean().sqrt())
 
 
 @pytest.fixture(scope="module", params=DEVICES)
@@ -112,7 +112,7 @@ def test_logits_are_as_close_to_fp32_as_transformers_own(
         rounded, exact = transformers_model.logits(prompt)
         our_error, their_error = ((x - exact).norm() / exact.norm() for x in (ours, rounded))
         assert float(our_error) <= 1.5 * float(their_error)
-        assert noise_of(ours, exact) <= 3 * noise_of(rounded, exact)
+        assert noise_of(ours, exact) <= 1.5 * noise_of(rounded, exact)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_greedy_tokens_are_those_of_transformers_or_tie_with_them(
             rounded, exact = (
                 x[len(prompt) - 1 : -1] for x in transformers_model.logits(prompt + ours)
             )
-            # Two logits may each be off by the noise before the order of two tokens is in doubt.
-            doubt = 2 * noise_of(rounded, exact)
-            assert doubt < 2.0, "bf16 cannot be this noisy: the two models are not the same"
+            # Between two tokens that bf16 can confuse lie a few times what it puts each off.
+            noise = noise_of(rounded, exact)
+            assert noise < 0.5, "bf16 is not this noisy: these are not the same weights"
             margins = exact.max(-1).values - exact[range(num_tokens), ours]
-            assert float(margins.max()) <= doubt
+            assert float(margins.max()) <= 3 * noise
             agreeing = (exact.argmax(-1) == torch.tensor(ours)).float().mean()
             assert float(agreeing) >= 0.75
