@@ -60,10 +60,8 @@ class Panel(Painted):
         title = self.title(view)
         return (("▸", "key"), *title) if self.has_focus and title else title
 
-    def on_focus(self) -> None:
-        self.repaint()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
         self.repaint()
 
     def body_offset(self) -> tuple[int, int]:
