@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
@@ -131,7 +132,10 @@ def _recorder(config: ServeConfig, bus: Bus, follower: Follower) -> Recorder | N
 
 
 class LogRelay(logging.Handler):
-    """Turns warnings and errors of the libraries into log events."""
+    """Turns warnings and errors of the libraries into log events.
+
+    Of an exception it tells the type and the place: its message may quote a prompt.
+    """
 
     def __init__(self, observer: Observer) -> None:
         super().__init__(logging.WARNING)
@@ -139,13 +143,14 @@ class LogRelay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            text = f"{text}: {type(error).__name__}: {error}"
-        event = Log(
-            time.monotonic_ns(),
-            record.levelname.lower(),
-            "server",
-            clean_line(text)[:MAX_LOG_CHARS],
-        )
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            text = f"{text.splitlines()[0]}: {type(error).__name__}{_place(error)}"
+        line = clean_line(text)[:MAX_LOG_CHARS]
+        event = Log(time.monotonic_ns(), record.levelname.lower(), "server", line)
         self._observer.publish_soon(event)
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

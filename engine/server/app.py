@@ -19,7 +19,7 @@ from engine.server.answer import json_bytes
 from engine.server.async_engine import AsyncEngine
 from engine.server.event_feed import EventFeed
 from engine.server.generating import Generating
-from engine.server.guard import BodyLimit, KeyGuard
+from engine.server.guard import BodyLimit, KeyGuard, LocalGuard
 from engine.server.http_errors import HttpError, from_engine
 from engine.server.sse import EventStreamResponse
 
@@ -44,7 +44,8 @@ def create_app(
     api_keys: tuple[str, ...] = (),
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> Starlette:
-    """The application. With `api_keys`, all but /health is for those who show one of them."""
+    """The application. With `api_keys`, all but /health is for those who show one of them; without,
+    it serves only who calls it by a name of this machine."""
     generating = Generating(engine)
     about = About(engine, version, observed.metrics)
     stream = Stream(observed)
@@ -64,7 +65,7 @@ def create_app(
             Route("/tokenizer_info", about.tokenizer_info),
         ],
         middleware=[
-            Middleware(KeyGuard, keys=api_keys),
+            Middleware(KeyGuard, keys=api_keys) if api_keys else Middleware(LocalGuard),
             Middleware(BodyLimit, max_bytes=max_body_bytes),
         ],
         exception_handlers={

@@ -1,9 +1,12 @@
-"""What every request passes first: the key, and the bound on its body."""
+"""What every request passes first: the key, or where it comes from, and its body's bound."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,7 +16,7 @@ OPEN_PATHS: Final = frozenset({"/health"})
 
 
 class KeyGuard:
-    """Lets in who shows one of `keys` as a bearer token; without keys, everybody.
+    """Lets in who shows one of `keys` as a bearer token.
 
     Every path is guarded, those of the metrics and the event stream too, except `/health`.
     """
@@ -24,7 +27,7 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         guarded = scope["type"] == "http" and scope["path"] not in OPEN_PATHS
-        if not self._keys or not guarded or self._knows(_bearer(scope)):
+        if not guarded or self._knows(_bearer(scope)):
             await self._app(scope, receive, send)
             return
         refusal = HttpError(
@@ -43,6 +46,43 @@ def _bearer(scope: Scope) -> bytes:
             scheme, _, token = bytes(value).partition(b" ")
             return token.strip() if scheme.lower() == b"bearer" else b""
     return b""
+
+
+class LocalGuard:
+    """Keeps web pages from elsewhere away from a server that asks for no key.
+
+    A browser on this machine reaches loopback for any page it shows, under that page's name (DNS
+    rebinding) or with its origin. So both must be names of this machine.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or all(_is_local(name) for name in _named_hosts(scope)):
+            await self._app(scope, receive, send)
+            return
+        refusal = HttpError(
+            403, "Without an API key only this machine is served, by its own name", code="not_local"
+        )
+        await refusal.response()(scope, receive, send)
+
+
+def _named_hosts(scope: Scope) -> Iterator[str]:
+    """What a request calls this server, and the page that sent it, if one did."""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            yield "//" + value.decode("latin-1")
+        elif name == b"origin":
+            yield value.decode("latin-1")
+
+
+def _is_local(url: str) -> bool:
+    try:
+        name = urlsplit(url).hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 class BodyLimit:

@@ -138,7 +138,7 @@ async def make_client(engine: AsyncEngine) -> AsyncIterator[MakeClient]:
         observed = Observed(lambda: b"a 1\n", feed, lambda: {"schema": 1})
         app = create_app(engine, observed, version="1.2.3", **options)  # type: ignore[arg-type]
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        clients.append(httpx.AsyncClient(transport=transport, base_url="http://server"))
+        clients.append(httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000"))
         return clients[-1]
 
     yield make
