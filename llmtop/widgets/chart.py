@@ -41,6 +41,8 @@ def area(values: Values, width: int, height: int, top: float, role: str = "chart
 
 def line(values: Values, width: int, height: int, top: float, role: str = "chart") -> list[Row]:
     """Like `area`, but only the upper edge, joined vertically."""
+    if height < 1:
+        return []
     dots = [_dots(v, top, height) for v in _newest(values, 2 * width)]
     marks = [[0] * width for _ in range(height)]
     for x, (before, now) in enumerate(pairwise([dots[0], *dots])):

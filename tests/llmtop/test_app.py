@@ -177,17 +177,15 @@ def without_clocks(text: str) -> list[str]:
 async def test_one_panel_alone_and_back(busy_source: Any, text_of: TextOf) -> None:
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
+        await pilot.press("tab", "tab")
         app.frame()
-        await pilot.pause()
+        await pilot.pause(0.1)
         before = text_of(app)
-        await pilot.press("tab", "tab", "m")
-        await pilot.pause()
+        assert "▸Generated" in before
+        await pilot.press("m")
+        await pilot.pause(0.1)
         text = text_of(app)
-        assert "Generated" in text and "Service" not in text and "Requests 8" not in text
+        assert "▸Generated" in text and "Service" not in text and "Requests 8" not in text
         await pilot.press("escape")
-        await pilot.pause()
-        await pilot.pause()
-        app.screen.set_focus(None)
-        await pilot.pause()
+        await pilot.pause(0.1)
         assert without_clocks(text_of(app)) == without_clocks(before)
