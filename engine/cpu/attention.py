@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from engine.cpu.pages import rows_of
-
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.attention import LayerPool
     from engine.batch import Batch
+    from engine.cpu.pages import CpuPool
 
-# Rows of padding that a group may hold: on two cores a further group costs about as much as
-# 400 rows of SmolLM2 (35 us a layer).
-PADDING_ROWS = 512
+# Padding that a group may hold: on two cores a further group costs about as much as 400 tokens
+# of SmolLM2 (35 us a layer).
+PADDING_TOKENS = 512
 
 
 class Span(NamedTuple):
@@ -33,7 +31,10 @@ class Span(NamedTuple):
 
 
 class Scratch:
-    """Memory for gathered rows, kept from layer to layer: fresh memory costs a page fault each."""
+    """Memory for gathered pages, kept from layer to layer: fresh memory costs a page fault each.
+
+    All parts of a batch share it, one after another.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._buffer = torch.empty(0, dtype=dtype)
@@ -46,24 +47,39 @@ class Scratch:
         return self._buffer[:size].view(num_rows, width)
 
 
+class Gathered(NamedTuple):
+    """Pages copied side by side: `wanted` of a pool go to `found`, of which k and v are views."""
+
+    wanted: Tensor  # (S * H_kv * P,) rows of CpuPool.pages
+    found: Tensor  # (S * H_kv * P, block_size * 2 D), scratch memory
+    k: Tensor  # (S, H_kv, tokens, D)
+    v: Tensor
+
+    def fill(self, pool: CpuPool) -> None:
+        torch.index_select(pool.pages, 0, self.wanted, out=self.found)
+
+
 @dataclass(slots=True)
 class DecodeGroup:
-    """Sequences with one query each and about as many rows, padded to the longest."""
+    """Sequences with one query each and about as many tokens, padded to the longest."""
 
     rows: slice | Tensor  # of the token axis
-    pages: Tensor  # (S * P * H_kv,) which (page, head) to gather
-    num_sequences: int
-    num_rows: int  # P * block_size
-    mask: Tensor | None  # (S, 1, 1, num_rows), 0 or -inf
+    cached: Gathered
+    mask: Tensor | None  # (S, 1, 1, tokens), 0 or -inf
 
-    def attend(self, q: Tensor, pool: LayerPool, scale: float, scratch: Scratch) -> Tensor:
+    def attend(self, q: Tensor, pool: CpuPool, scale: float) -> Tensor:
         """(S, H * D) of q (S, H, D)."""
-        num_kv_heads, head_dim = pool.k.shape[1], q.shape[-1]
-        k, v = _gather(pool, self.pages, self.num_sequences, scratch)
+        self.cached.fill(pool)
+        num_sequences, num_kv_heads, _, head_dim = self.cached.k.shape
         # The query heads of a KV head stand where SDPA expects queries: K is not repeated.
-        grouped = q.view(self.num_sequences, num_kv_heads, -1, head_dim)
-        out = F.scaled_dot_product_attention(grouped, k, v, attn_mask=self.mask, scale=scale)
-        return out.reshape(self.num_sequences, -1)
+        out = F.scaled_dot_product_attention(
+            q.view(num_sequences, num_kv_heads, -1, head_dim),
+            self.cached.k,
+            self.cached.v,
+            attn_mask=self.mask,
+            scale=scale,
+        )
+        return out.reshape(num_sequences, -1)
 
 
 @dataclass(slots=True)
@@ -71,43 +87,29 @@ class PrefillChunk:
     """Several queries of one sequence, over its cached prefix and themselves."""
 
     rows: slice
-    pages: Tensor
-    num_rows: int
-    mask: Tensor | None  # (T, num_rows), None where plain causality does
+    cached: Gathered
+    mask: Tensor | None  # (T, tokens), None where plain causality does
 
-    def attend(self, q: Tensor, pool: LayerPool, scale: float, scratch: Scratch) -> Tensor:
+    def attend(self, q: Tensor, pool: CpuPool, scale: float) -> Tensor:
         """(T, H * D) of q (T, H, D)."""
-        k, v = _gather(pool, self.pages, 1, scratch)
+        self.cached.fill(pool)
         out = F.scaled_dot_product_attention(
             q.transpose(0, 1)[None],
-            k[:, :, : self.num_rows],
-            v[:, :, : self.num_rows],
+            self.cached.k,
+            self.cached.v,
             attn_mask=self.mask,
             is_causal=self.mask is None,
             scale=scale,
-            enable_gqa=q.shape[1] != k.shape[1],
+            enable_gqa=q.shape[1] != self.cached.k.shape[1],
         )
         return out[0].transpose(0, 1).reshape(q.shape[0], -1)
 
 
-def _gather(
-    pool: LayerPool, pages: Tensor, num_sequences: int, scratch: Scratch
-) -> tuple[Tensor, Tensor]:
-    """K and V (S, H_kv, rows, D) of the pages, views of the scratch memory."""
-    num_pages, num_kv_heads, block_size, head_dim = pool.k.shape
-    width = block_size * 2 * head_dim
-    flat = rows_of(pool).view(num_pages * num_kv_heads, width)
-    found = scratch.take(pages.shape[0], width)
-    torch.index_select(flat, 0, pages, out=found)
-    both = found.view(num_sequences, num_kv_heads, -1, 2 * head_dim)
-    return both[..., :head_dim], both[..., head_dim:]
-
-
 def attention_parts(
-    batch: Batch, num_kv_heads: int, block_size: int, window: int | None, dtype: torch.dtype
+    batch: Batch, pool: CpuPool, window: int | None, scratch: Scratch
 ) -> list[DecodeGroup | PrefillChunk]:
-    """How the batch falls apart; every token is in exactly one part."""
-    builder = _Builder(batch, num_kv_heads, block_size, window, dtype)
+    """How the batch falls apart; every token is in exactly one part. Any layer's `pool` does."""
+    builder = _Builder(batch, pool, window, scratch)
     singles = [s for s, n in enumerate(batch.query_lens) if n == 1]
     chunks = [s for s, n in enumerate(batch.query_lens) if n > 1]
     groups = group_spans([builder.span(s) for s in singles])
@@ -115,12 +117,12 @@ def attention_parts(
 
 
 def group_spans(spans: list[Span]) -> list[list[Span]]:
-    """Groups of like length, each in the batch's order, with few rows of padding in each."""
+    """Groups of like length, each in the batch's order, with little padding in each."""
     groups: list[list[Span]] = []
     padding = 0
     for span in sorted(spans, key=lambda s: -s.length):
         padding += groups[-1][0].length - span.length if groups else 0
-        if not groups or padding > PADDING_ROWS:
+        if not groups or padding > PADDING_TOKENS:
             groups.append([])
             padding = 0
         groups[-1].append(span)
@@ -128,58 +130,61 @@ def group_spans(spans: list[Span]) -> list[list[Span]]:
 
 
 class _Builder:
-    def __init__(
-        self,
-        batch: Batch,
-        num_kv_heads: int,
-        block_size: int,
-        window: int | None,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, batch: Batch, pool: CpuPool, window: int | None, scratch: Scratch) -> None:
+        self._num_kv_heads, self._block_size, self._head_dim = map(int, pool.k.shape[1:])
+        self._dtype = pool.k.dtype
         self._batch = batch
-        self._block_size = block_size
         self._window = window
-        self._dtype = dtype
+        self._scratch = scratch
         self._starts = batch.query_starts.tolist()
-        self._heads = torch.arange(num_kv_heads)[:, None]
-        self._num_kv_heads = num_kv_heads
+        self._heads = torch.arange(self._num_kv_heads)[:, None]
 
-    def span(self, row: int) -> Span:
+    def span(self, sequence: int) -> Span:
         """The first query sees least far ahead and furthest back: it decides the first page."""
-        context = self._batch.context_lens[row]
-        first_position = context - self._batch.query_lens[row]
+        context = self._batch.context_lens[sequence]
+        first_position = context - self._batch.query_lens[sequence]
         first_seen = 0 if self._window is None else max(0, first_position - self._window + 1)
         first_page = first_seen // self._block_size
-        return Span(row, first_page, context - first_page * self._block_size)
+        return Span(sequence, first_page, context - first_page * self._block_size)
 
     def group(self, spans: list[Span]) -> DecodeGroup:
         num_pages = self._num_pages(max(span.length for span in spans))
-        pages = torch.cat([self._pages(span, num_pages) for span in spans])
-        num_rows = num_pages * self._block_size
+        num_tokens = num_pages * self._block_size
         return DecodeGroup(
-            self._token_rows(spans), pages, len(spans), num_rows, self._group_mask(spans, num_rows)
+            self._token_rows(spans),
+            self._gathered(self._wanted(spans, num_pages), len(spans), num_tokens),
+            self._group_mask(spans, num_tokens),
         )
 
-    def chunk(self, row: int) -> PrefillChunk:
-        span = self.span(row)
-        start, count = self._starts[row], self._batch.query_lens[row]
-        pages = self._pages(span, self._num_pages(span.length))
+    def chunk(self, sequence: int) -> PrefillChunk:
+        span = self.span(sequence)
+        start, num_queries = self._starts[sequence], self._batch.query_lens[sequence]
+        wanted = self._wanted([span], self._num_pages(span.length))
         mask = None
-        if count < span.length or (self._window is not None and count > self._window):
-            mask = self._chunk_mask(count, span.length)
-        return PrefillChunk(slice(start, start + count), pages, span.length, mask)
+        if num_queries < span.length or (self._window is not None and num_queries > self._window):
+            mask = self._chunk_mask(num_queries, span.length)
+        rows = slice(start, start + num_queries)
+        return PrefillChunk(rows, self._gathered(wanted, 1, span.length), mask)
 
-    def _num_pages(self, num_rows: int) -> int:
-        return -(-num_rows // self._block_size)
+    def _gathered(self, wanted: Tensor, num_sequences: int, num_tokens: int) -> Gathered:
+        width = 2 * self._head_dim
+        found = self._scratch.take(wanted.shape[0], self._block_size * width)
+        both = found.view(num_sequences, self._num_kv_heads, -1, width)[:, :, :num_tokens]
+        return Gathered(wanted, found, both[..., : self._head_dim], both[..., self._head_dim :])
 
-    def _pages(self, span: Span, num_pages: int) -> Tensor:
-        """(H_kv * P,) the gathered rows of one sequence; padding repeats its last page."""
-        table = self._batch.block_tables[span.sequence, span.first_page :]
-        pages = table[: self._num_pages(span.length)].long()
-        missing = num_pages - pages.shape[0]
-        if missing:
-            pages = torch.cat((pages, pages[-1:].expand(missing)))
-        return (pages * self._num_kv_heads + self._heads).flatten()
+    def _num_pages(self, num_tokens: int) -> int:
+        return -(-num_tokens // self._block_size)
+
+    def _wanted(self, spans: list[Span], num_pages: int) -> Tensor:
+        """(S * H_kv * P,) the pages of each sequence, head by head.
+
+        What a sequence's table has beyond its last page is read too, and masked.
+        """
+        tables = self._batch.block_tables
+        firsts = torch.tensor([span.first_page for span in spans])[:, None]
+        columns = (firsts + torch.arange(num_pages)).clamp_(max=tables.shape[1] - 1)
+        pages = tables[torch.tensor([span.sequence for span in spans])].gather(1, columns)
+        return (pages[:, None].long() * self._num_kv_heads + self._heads).flatten()
 
     def _token_rows(self, spans: list[Span]) -> slice | Tensor:
         tokens = [self._starts[span.sequence] for span in spans]
@@ -187,9 +192,9 @@ class _Builder:
             return slice(tokens[0], tokens[-1] + 1)
         return torch.tensor(tokens)
 
-    def _group_mask(self, spans: list[Span], num_rows: int) -> Tensor | None:
+    def _group_mask(self, spans: list[Span], num_tokens: int) -> Tensor | None:
         ends = torch.tensor([span.length for span in spans])[:, None]
-        columns = torch.arange(num_rows)
+        columns = torch.arange(num_tokens)
         hidden = columns >= ends
         if self._window is not None:
             hidden |= columns < ends - self._window
@@ -197,9 +202,9 @@ class _Builder:
             return None
         return self._additive(hidden)[:, None, None]
 
-    def _chunk_mask(self, num_queries: int, num_rows: int) -> Tensor:
-        last_seen = torch.arange(num_rows - num_queries, num_rows)[:, None]
-        columns = torch.arange(num_rows)
+    def _chunk_mask(self, num_queries: int, num_tokens: int) -> Tensor:
+        last_seen = torch.arange(num_tokens - num_queries, num_tokens)[:, None]
+        columns = torch.arange(num_tokens)
         hidden = columns > last_seen
         if self._window is not None:
             hidden |= columns <= last_seen - self._window

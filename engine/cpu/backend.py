@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 
-from engine.attention import LayerPool, Linear
 from engine.cpu.attention import DecodeGroup, PrefillChunk, Scratch, attention_parts
 from engine.cpu.linear import fastest_dtype, make_linear
-from engine.cpu.pages import allocate_pages, row_numbers, rows_of
+from engine.cpu.pages import CpuPool, line_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engine.attention import LayerPool, Linear
     from engine.batch import Batch
 
 # Up to here layer_norm of [x, -x] beats rms_norm, which torch puts together from eight calls:
@@ -29,7 +29,7 @@ class CpuPlan:
     """What the layers of one pass share; filled by the first layer that needs it."""
 
     batch: Batch
-    rows: Tensor | None = None
+    lines: Tensor | None = None
     cos: Tensor | None = None
     sin: Tensor | None = None
     parts: dict[int | None, list[DecodeGroup | PrefillChunk]] = field(default_factory=dict)
@@ -50,8 +50,8 @@ class TorchBackend:
 
     def allocate_pool(
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
-    ) -> LayerPool:
-        return allocate_pages(num_pages, num_kv_heads, block_size, head_dim, self.dtype)
+    ) -> CpuPool:
+        return CpuPool.allocate(num_pages, num_kv_heads, block_size, head_dim, self.dtype)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         if x.shape[0] > FEW_ROWS:
@@ -93,30 +93,28 @@ class TorchBackend:
         pool: LayerPool,
         plan: CpuPlan,
     ) -> Tensor:
-        if plan.rows is None or plan.cos is None or plan.sin is None:
-            plan.rows = row_numbers(plan.batch.slots, k.shape[1], pool.k.shape[2])
+        if plan.lines is None or plan.cos is None or plan.sin is None:
+            plan.lines = line_numbers(plan.batch.slots, k.shape[1], pool.k.shape[2])
             plan.cos, plan.sin = _turns(cos, sin, plan.batch.positions)
         rotated = _rotate(_joined(q, k), plan.cos, plan.sin).to(self.dtype)
-        num_heads = q.shape[1]
-        rows = rows_of(pool)
-        rows = rows.view(-1, rows.shape[-1])
-        both = torch.cat((rotated[:, num_heads:], v), -1)
-        rows.index_copy_(0, plan.rows, both.view(-1, rows.shape[-1]))
-        return rotated[:, :num_heads]
+        q, k = rotated.split_with_sizes((q.shape[1], k.shape[1]), 1)
+        both = torch.cat((k, v), -1)
+        cast(CpuPool, pool).lines.index_copy_(0, plan.lines, both.view(-1, both.shape[-1]))
+        return q
 
     def attend(
         self, q: Tensor, pool: LayerPool, plan: CpuPlan, scale: float, window: int | None
     ) -> Tensor:
+        own = cast(CpuPool, pool)
         parts = plan.parts.get(window)
         if parts is None:
-            num_kv_heads, block_size = pool.k.shape[1:3]
-            parts = attention_parts(plan.batch, num_kv_heads, block_size, window, self.dtype)
+            parts = attention_parts(plan.batch, own, window, self._scratch)
             plan.parts[window] = parts
         if len(parts) == 1 and isinstance(parts[0].rows, slice):
-            return parts[0].attend(q, pool, scale, self._scratch)
+            return parts[0].attend(q, own, scale)
         out = q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
         for part in parts:
-            out[part.rows] = part.attend(q[part.rows], pool, scale, self._scratch)
+            out[part.rows] = part.attend(q[part.rows], own, scale)
         return out
 
 

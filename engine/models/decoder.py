@@ -50,8 +50,7 @@ class Decoder:
         self._weights = weights
         self._cos, self._sin = rope_tables(config, backend.device)
         self._scale = config.head_dim**-0.5
-        q, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-        self._splits = [q, kv, kv]
+        self._heads = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
 
     def forward(self, batch: Batch, pools: list[LayerPool]) -> Tensor:
         """Logits (R, V) after the tokens `batch.logit_rows`; writes K and V of all tokens.
@@ -80,10 +79,8 @@ class Decoder:
     def _attention(self, layer: LayerWeights, x: Tensor, pool: LayerPool, plan: Any) -> Tensor:
         """(T, H * D), before the output projection."""
         backend, eps = self._backend, self.config.rms_eps
-        q, k, v = (
-            part.unflatten(-1, (-1, self.config.head_dim))
-            for part in layer.qkv(x).split(self._splits, -1)
-        )
+        heads = layer.qkv(x).view(x.shape[0], -1, self.config.head_dim)
+        q, k, v = heads.split_with_sizes(self._heads, 1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q = backend.rms_norm(q, layer.q_norm, eps)
             k = backend.rms_norm(k, layer.k_norm, eps)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cpu.attention import PADDING_ROWS, Span, group_spans
+from engine.cpu.attention import PADDING_TOKENS, Span, group_spans
 from engine.cpu.backend import TorchBackend
 
 HEADS, KV_HEADS, HEAD_DIM = 6, 2, 16
@@ -73,7 +73,7 @@ def test_groups_hold_every_sequence_once_and_little_padding(lengths):
     for group in groups:
         assert group == sorted(group)
         longest = max(span.length for span in group)
-        assert sum(longest - span.length for span in group) <= PADDING_ROWS
+        assert sum(longest - span.length for span in group) <= PADDING_TOKENS
 
 
 def test_writing_reaches_its_slots_and_no_other(batch_of):
