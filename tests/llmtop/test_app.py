@@ -177,8 +177,9 @@ def without_clocks(text: str) -> list[str]:
 async def test_one_panel_alone_and_back(busy_source: Any, text_of: TextOf) -> None:
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("tab", "tab")
+        await pilot.pause()
         app.frame()
+        await pilot.press("tab", "tab")
         await pilot.pause(0.1)
         before = text_of(app)
         assert "▸Generated" in before
