@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 
+from engine.config import EngineConfig, SchedulerConfig
 from llmtop.sources.sse import FrameReader
 from profiler.events import RequestFinished, Step, decode_event
 from profiler.state import SessionState
@@ -178,28 +179,30 @@ def test_metrics_have_vllm_s_names(server):
     assert 'model_name="random:tiny"' in page
 
 
-def test_a_full_queue_answers_503_and_when_to_come_again(start_server):
-    from engine.config import EngineConfig, SchedulerConfig
-
+@pytest.fixture(scope="module")
+def strict(start_server):
+    """A server with a key and a short queue."""
     scheduler = SchedulerConfig(max_num_seqs=1, max_num_queued_reqs=1)
     engine = EngineConfig(model="random:tiny", device="cpu", num_threads=1, scheduler=scheduler)
-    server = start_server(engine=engine).wait_until_ready()
-    body = {**LONG, "n": 4}
-    response = server.client.post("/v1/completions", json=body)
+    server = start_server(engine=engine, api_key="sesame").wait_until_ready()
+    server.client.headers["authorization"] = "Bearer sesame"
+    return server
+
+
+def test_a_full_queue_answers_503_and_when_to_come_again(strict):
+    response = strict.client.post("/v1/completions", json={**LONG, "n": 4})
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
     assert response.json()["error"]["code"] == "queue_full"
-    wait_for(lambda: not state_of(server).requests.live)
-    assert state_of(server).requests.num_rejected >= 1
-    assert server.client.post("/v1/completions", json={"prompt": "a"}).status_code == 200
+    wait_for(lambda: not state_of(strict).requests.live)
+    assert state_of(strict).requests.num_rejected >= 1
+    assert strict.client.post("/v1/completions", json={"prompt": "a"}).status_code == 200
 
 
-def test_two_servers_run_side_by_side_and_one_port_takes_one(start_server, server):
-    other = start_server(api_key="sesame").wait_until_ready()
-    assert other.url != server.url
-    assert other.client.get("/metrics").status_code == 401
-    headers = {"authorization": "Bearer sesame"}
-    answer = other.client.post("/v1/completions", json={"prompt": "a"}, headers=headers)
-    assert answer.status_code == 200
-    hellos = [s.client.get("/v1/llmtop/hello", headers=headers).json() for s in (server, other)]
+def test_two_servers_run_side_by_side_and_the_key_is_one_s_own(strict, server):
+    stranger = {"authorization": "Bearer other"}
+    for path in ("/metrics", "/v1/models", "/v1/llmtop/events"):
+        assert strict.client.get(path, headers=stranger).status_code == 401
+    hellos = [s.client.get("/v1/llmtop/hello").json() for s in (server, strict)]
     assert hellos[0]["session"] != hellos[1]["session"]
+    assert server.session != strict.session
