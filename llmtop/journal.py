@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Reversible
+from functools import lru_cache
 from heapq import merge
 from itertools import islice
 from typing import TypeVar
@@ -47,16 +48,33 @@ def phase_entry(span: PhaseSpan) -> Log:
 
 def request_entry(request: RequestView) -> Log:
     """How a request ended; one that was aborted is a warning."""
-    reason = request.finish_reason or ""
+    return _ended(
+        request.t_done_ns or request.t_queued_ns,
+        request.name,
+        request.finish_reason or "",
+        (request.num_output_tokens, request.num_prompt_tokens, request.cached_tokens),
+        request.ttft_ns,
+        request.preemptions,
+    )
+
+
+# Cached: what has ended does not change, and the log is drawn four times a second.
+@lru_cache(maxsize=512)
+def _ended(
+    t_ns: int,
+    name: str,
+    reason: str,
+    tokens: tuple[int, int, int],
+    ttft_ns: int | None,
+    preemptions: int,
+) -> Log:
+    num_out, num_in, num_cached = tokens
+    words = [f"{short_name(name)} {reason}: {num_out} tokens out", f"{num_in} in"]
+    if num_cached:
+        words.append(f"{num_cached} from the cache")
+    if ttft_ns is not None:
+        words.append(f"ttft {ns_as_ms(ttft_ns)} ms")
+    if preemptions:
+        words.append(f"preempted {preemptions}x")
     level = "info" if reason in ("stop", "length") else "warning"
-    words = [
-        f"{short_name(request.name)} {reason}: {request.num_output_tokens} tokens out",
-        f"{request.num_prompt_tokens} in",
-    ]
-    if request.cached_tokens:
-        words.append(f"{request.cached_tokens} from the cache")
-    if request.ttft_ns is not None:
-        words.append(f"ttft {ns_as_ms(request.ttft_ns)} ms")
-    if request.preemptions:
-        words.append(f"preempted {request.preemptions}x")
-    return Log(request.t_done_ns or request.t_queued_ns, level, "request", ", ".join(words))
+    return Log(t_ns, level, "request", ", ".join(words))

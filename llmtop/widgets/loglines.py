@@ -24,6 +24,14 @@ _SOURCE_WIDTH: Final = 8
 class LogLines(Panel):
     """Newest at the bottom. Lines that are too long go on below, indented."""
 
+    def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
+        super().__init__(id=id, top=top, bottom=bottom)
+        self._lines: list[Log] = []
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        self._lines = matching(journal(view.state), view.model)
+        return super().rows(view, width, height)
+
     def title(self, view: View) -> Row:
         model = view.model
         title: Row = (("Log ", "title"), (_level_words(model.log_level), "value"))
@@ -32,14 +40,14 @@ class LogLines(Panel):
         return title
 
     def note(self, view: View) -> str:
-        lines = matching(journal(view.state), view.model)
+        lines = self._lines
         newer = len(lines) - last_shown(lines, view.model.log_until_ns) - 1
         if view.model.log_until_ns is None or newer <= 0:
             return "following"
         return f"{newer} newer, End follows"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
-        lines = matching(journal(view.state), view.model)
+        lines = self._lines
         if not lines:
             return [((_nothing(view), "dim"),)]
         rows: list[Row] = []

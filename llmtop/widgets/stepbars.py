@@ -12,6 +12,9 @@ from llmtop.widgets.rows import Row, joined, plain
 from profiler.events import Step
 
 _BARS_HEIGHT: Final = 10
+# Bars move to the left by so many steps at a time: moving them with every step sends the whole
+# chart anew in every frame, 98 KiB/s at 30 steps a second.
+_SHIFT: Final = 32
 _TABLE_FROM: Final = 5
 _HEAD: Final = "     step     ms   host device decode prefill waiting   used cached   free"
 
@@ -66,8 +69,8 @@ def step_bars(steps: list[Step], width: int, height: int) -> list[Row]:
     """`height` rows of bars and below them a row that marks the steps with prefill."""
     if height < 1:
         return []
-    values = [duration_ms(step) for step in steps]
-    rows = area(values, width, height, scale_of(values))
+    values: list[float | None] = [duration_ms(step) for step in steps]
+    rows = area(values + [None] * _gap(steps, width), width, height, scale_of(values))
     carried = _carried(steps, width)
     roles = ["prefill" if cell else "decode" for cell in carried]
     marks = "".join("▒" if cell else " " for cell in carried)
@@ -75,10 +78,16 @@ def step_bars(steps: list[Step], width: int, height: int) -> list[Row]:
     return [*colored, ((marks, "prefill"),)]
 
 
+def _gap(steps: list[Step], width: int) -> int:
+    """Places at the right that are left for the next steps."""
+    return -steps[-1].step % _SHIFT if width > _SHIFT else 0
+
+
 def _carried(steps: list[Step], width: int) -> list[bool]:
     """Whether one of the two steps of each cell carried prefill."""
-    carried = [any(row.prefill_tokens for row in step.rows) for step in steps[-2 * width :]]
-    carried = [False] * (2 * width - len(carried)) + carried
+    carried = [any(row.prefill_tokens for row in step.rows) for step in steps]
+    carried += [False] * _gap(steps, width)
+    carried = [False] * (2 * width - len(carried)) + carried[-2 * width :]
     return [left or right for left, right in zip(carried[::2], carried[1::2], strict=True)]
 
 
