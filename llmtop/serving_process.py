@@ -83,7 +83,7 @@ class ServerProcess:
     async def run(self) -> int:
         """The exit code. Raises: EngineError if the core failed."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _stop_signals():
             loop.add_signal_handler(number, self._on_signal, number)
         relay = LogRelay(self._observer)
         logging.getLogger().addHandler(relay)
@@ -229,6 +229,14 @@ class ServerProcess:
         self._engine.drop_all("shutdown")
         if num_dropped:
             self._observer.log("warning", "server", f"{num_dropped} requests were cut short")
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """Those that ask for a drain; nohup means that the end of the terminal does not."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def _wait_for_stdin(loop: asyncio.AbstractEventLoop, at_end: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ from engine.server.http_errors import HttpError, from_engine
 from engine.server.prompt_input import (
     Prompt,
     chat_messages,
+    check_count,
     check_lengths,
     encode,
     split_prompts,
@@ -51,6 +52,7 @@ class Generating:
         model.check_name(body.model)
         params = completion_params(body)
         given = split_prompts(body.prompt)
+        check_count(given, params.n)
         prompts = [await _encode(model, body, prompt, True) for prompt in given]
         explicit = body.max_tokens is not None
         check_lengths(prompts, params, model.session.max_model_len, explicit=explicit)

@@ -10,7 +10,7 @@ from engine.models.tokenizer import Tokenizer
 from engine.server.http_errors import HttpError
 from engine.server.schema import ChatMessage, PromptInput
 
-MAX_PROMPTS: Final = 1024
+MAX_SAMPLES: Final = 1024
 # Encoding 16,000 characters takes about 10 ms; more than that would hold up all streams.
 LONG_TEXT: Final = 16_000
 
@@ -32,9 +32,14 @@ def split_prompts(prompt: PromptInput) -> list[Prompt]:
     kinds = {type(entry) for entry in prompt}
     if len(kinds) != 1:
         raise HttpError(400, "prompt mixes texts and token ids", param="prompt")
-    if len(prompts) > MAX_PROMPTS:
-        raise HttpError(400, f"prompt has more than {MAX_PROMPTS} entries", param="prompt")
     return prompts
+
+
+def check_count(prompts: list[Prompt], n: int) -> None:
+    """Raises: HttpError 400 if one request asks for too many samples at once."""
+    if len(prompts) * n > MAX_SAMPLES:
+        text = f"{len(prompts)} prompts with n {n} are more than {MAX_SAMPLES} samples"
+        raise HttpError(400, text, param="prompt")
 
 
 async def encode(tokenizer: Tokenizer, prompt: Prompt, add_special_tokens: bool) -> list[int]:

@@ -106,6 +106,12 @@ async def test_other_prompts_are_refused_by_name(client, prompt):
     assert error["param"].startswith("prompt")
 
 
+async def test_one_request_asks_for_a_bounded_number_of_samples(client, core):
+    error = await refused(client, prompt=["a"] * 9, n=128)
+    assert error["param"] == "prompt" and "1024" in error["message"]
+    assert core.added == []
+
+
 async def test_n_samples_of_each_prompt_come_in_order(client, core):
     answer = await ask(client, prompt=["a", "bc"], n=2, seed=7, max_tokens=1)
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
