@@ -64,6 +64,7 @@ class TritonBackend:
         self.device = device
         self.dtype = dtype
         self._num_sms = DEFAULT_SMS
+        self._compiled: set[torch.Size] = set()
         if device.type == "cuda":
             self._num_sms = torch.cuda.get_device_properties(device).multi_processor_count
 
@@ -154,6 +155,15 @@ class TritonBackend:
     def attend(
         self, q: Tensor, pool: LayerPool, plan: AttentionPlan, scale: float, window: int | None
     ) -> Tensor:
+        heads = q.shape[1:] + pool.k.shape[1:]
+        if heads not in self._compiled:
+            self._compiled.add(heads)
+            self._compile(q[:1], pool)
+        return self._attend(q, pool, plan, scale, window)
+
+    def _attend(
+        self, q: Tensor, pool: LayerPool, plan: AttentionPlan, scale: float, window: int | None
+    ) -> Tensor:
         batch = plan.batch
         out = torch.empty((q.shape[0], q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
         if plan.decode_tables is not None:
@@ -180,3 +190,21 @@ class TritonBackend:
                 window=window,
             )
         return out
+
+    def _compile(self, q: Tensor, pool: LayerPool) -> None:
+        """Runs each cut of the attention kernels on a token of page 0, and drops what comes out.
+
+        So the first pass pays for the compiler, and no step later finds a cut that is not there.
+        """
+        zeros = torch.zeros((1, 1), dtype=torch.int32, device=self.device)
+        lens = torch.ones(1, dtype=torch.int32, device=self.device)
+        tables = (zeros, torch.tensor([0, 1], dtype=torch.int32, device=self.device), lens)
+        out = torch.empty((1, q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
+        for num_splits in (1, 2):
+            workspace = paged_decode.allocate_workspace(
+                1, q.shape[1], num_splits, q.shape[2], self.device
+            )
+            paged_decode.paged_decode(q, pool, *tables, out, scale=1.0, workspace=workspace)
+        tile_map = torch.zeros((1, 2), dtype=torch.int32, device=self.device)
+        for tiles in paged_prefill.cuts_of(self.dtype):
+            paged_prefill.paged_prefill(q, pool, *tables, tile_map, out, tiles=tiles, scale=1.0)

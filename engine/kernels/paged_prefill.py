@@ -41,24 +41,34 @@ class PrefillTiles(NamedTuple):
     num_stages: int
 
 
-# What one tensor-core instruction of a warp group takes, and two of them.
-SHORT_ROWS, LONG_ROWS = 64, 128
+class PrefillCuts(NamedTuple):
+    """Long tiles re-read K and V least, short ones give more programs."""
+
+    short: PrefillTiles
+    long: PrefillTiles
+
+
+def cuts_of(dtype: torch.dtype) -> PrefillCuts:
+    """The two that the engine uses; larger tiles spill registers, by the compiler's report.
+
+    64 rows are what one tensor-core instruction of a warp group takes.
+    """
+    if dtype.itemsize > 2:
+        tiles = PrefillTiles(rows=32, keys=16, num_warps=4, num_stages=2)
+        return PrefillCuts(tiles, tiles)
+    return PrefillCuts(
+        short=PrefillTiles(rows=64, keys=64, num_warps=4, num_stages=3),
+        long=PrefillTiles(rows=128, keys=64, num_warps=8, num_stages=3),
+    )
 
 
 def choose_tiles(
     query_lens: Sequence[int], group: int, num_kv_heads: int, num_sms: int, dtype: torch.dtype
 ) -> PrefillTiles:
-    """Long tiles re-read K and V least; short ones where long ones would leave SMs without work.
-
-    Larger tiles than these spill registers, by the compiler's report for a Hopper GPU.
-    """
-    if dtype.itemsize > 2:
-        return PrefillTiles(rows=32, keys=16, num_warps=4, num_stages=2)
-    rows = [length * group for length in query_lens if length > 1]
-    num_long = num_kv_heads * sum(ceil_div(r, LONG_ROWS) for r in rows)
-    if num_long < num_sms:
-        return PrefillTiles(rows=SHORT_ROWS, keys=64, num_warps=4, num_stages=3)
-    return PrefillTiles(rows=LONG_ROWS, keys=64, num_warps=8, num_stages=3)
+    """Long ones, unless they would leave multiprocessors without work."""
+    short, long = cuts_of(dtype)
+    num_tiles = sum(ceil_div(new * group, long.rows) for new in query_lens if new > 1)
+    return short if num_tiles * num_kv_heads < num_sms else long
 
 
 def map_tiles(

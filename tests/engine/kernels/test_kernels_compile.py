@@ -6,7 +6,6 @@ shared memory. Arguments go through Triton's own specialization, as they would o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,10 +22,6 @@ from engine.kernels.paged_decode import allocate_workspace, paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, choose_tiles, paged_prefill
 from engine.kernels.rope_write import rope_write
 from engine.kernels.silu_mul import silu_mul
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"
-)
 
 SHARED_LIMIT = 227 * 1024  # bytes of shared memory a Hopper block may ask for
 BF16 = torch.bfloat16
@@ -145,6 +140,24 @@ def test_norms(width: int, dtype: torch.dtype, compiled: list[Any]) -> None:
     rms_norm(x.unflatten(1, (-1, 64)), weight[:64], 1e-5)
     expect_good_code(compiled, 3, dtype)
     assert "ld.global.v4" in compiled[0].asm["ptx"]
+
+
+def test_the_first_pass_compiles_what_later_passes_need(batch_of: Any, compiled: list[Any]) -> None:
+    """Whatever a step brings: one token or many, split or whole, short tiles or long."""
+    backend = TritonBackend(torch.device("cpu"), BF16)
+    pool = backend.allocate_pool(1, 4, 16, 128)
+
+    def attend(query_lens: list[int], context_lens: list[int], window: int | None) -> None:
+        plan = backend.plan(batch_of(query_lens, context_lens, 16, 0)[0], 28, 4, 128)
+        q = torch.empty(sum(query_lens), 28, 128, dtype=BF16)
+        backend.attend(q, pool, plan, 0.1, window)
+
+    attend([1], [1], None)
+    known = {id(kernel) for kernel in compiled}
+    attend([1, 1, 3000], [5000, 1, 3001], 4096)
+    attend([1] * 200 + [17], [99] * 201, None)
+    attend([2], [2], 1)
+    assert {id(kernel) for kernel in compiled} == known
 
 
 @pytest.mark.parametrize("dtype", [BF16, pytest.param(torch.float32, marks=pytest.mark.slow)])

@@ -18,7 +18,7 @@ from engine.kernels.paged_decode import (
     reference,
 )
 
-CONTEXTS = [1, 15, 16, 17, 63, 64, 65, 130]
+CONTEXTS = [1, 16, 17, 65, 130]
 SMALL = DecodeTiles(tile=16, min_split=16, num_warps=4, num_stages=3)
 
 
@@ -51,13 +51,18 @@ def expected(case: Any, window: int | None = None) -> torch.Tensor:
     return reference(case.q, case.pool, tables, context, scale=scale, window=window)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize(
-    ("heads", "block_size"),
-    [((9, 3, 64), 16), ((14, 2, 128), 8), ((4, 4, 80), 32), ((16, 1, 96), 16), ((5, 1, 64), 64)],
+    ("heads", "block_size", "dtype"),
+    [
+        ((9, 3, 64), 16, torch.float16),
+        ((14, 2, 128), 8, torch.float32),
+        ((4, 4, 80), 32, torch.float16),
+        ((16, 1, 96), 16, torch.float32),
+        ((5, 1, 64), 64, torch.float16),
+    ],
 )
 def test_decode_equals_reference(
-    paged: Any, expect_close: Any, dtype: torch.dtype, heads: Any, block_size: int
+    paged: Any, expect_close: Any, heads: Any, block_size: int, dtype: torch.dtype
 ) -> None:
     contexts = [1, 17, 64, 130]
     case = paged([1] * 4, contexts, heads=heads, block_size=block_size, dtype=dtype)
@@ -66,7 +71,7 @@ def test_decode_equals_reference(
         expect_close(decode(case, num_splits), want, dtype)
 
 
-@pytest.mark.parametrize("num_splits", [1, 3, 33])
+@pytest.mark.parametrize("num_splits", [1, 3, 17])
 def test_splits_and_short_contexts(paged: Any, expect_close: Any, num_splits: int) -> None:
     case = paged([1] * len(CONTEXTS), CONTEXTS, heads=(6, 2, 64), dtype=torch.float32)
     expect_close(decode(case, num_splits, tiles=SMALL), expected(case))
@@ -99,8 +104,7 @@ def test_an_empty_context_gives_zeros(paged: Any) -> None:
         assert decode(case, num_splits)[1].eq(0).all()
 
 
-@pytest.mark.parametrize("num_splits", [1, 4])
-def test_the_winning_value_comes_out_bit_for_bit(paged: Any, num_splits: int) -> None:
+def test_the_winning_value_comes_out_bit_for_bit(paged: Any) -> None:
     """A query along one key, so long that it wins by over 100 nats: paging errors cannot hide."""
     context = 35
     case = paged([1], [context], heads=(2, 1, 64), block_size=8, dtype=torch.float16)
@@ -108,7 +112,7 @@ def test_the_winning_value_comes_out_bit_for_bit(paged: Any, num_splits: int) ->
     for position in range(context):
         page, offset = int(table[position // 8]), position % 8
         case.q.copy_(case.pool.k[page, :, offset].expand_as(case.q) * 300)
-        got = decode(case, num_splits, tiles=SMALL)
+        got = decode(case, 1 + position % 3, tiles=SMALL)
         assert torch.equal(got.view(2, 64), case.pool.v[page, :, offset].expand(2, 64))
 
 

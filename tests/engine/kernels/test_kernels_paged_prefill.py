@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from engine.kernels.paged_prefill import (
-    LONG_ROWS,
-    SHORT_ROWS,
     PrefillTiles,
     choose_tiles,
+    cuts_of,
     map_tiles,
     paged_prefill,
     reference,
@@ -46,13 +45,17 @@ def expected(case: Any, window: int | None = None) -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize(
-    ("heads", "block_size"),
-    [((9, 3, 64), 16), ((7, 1, 128), 8), ((2, 2, 80), 32), ((4, 2, 96), 64)],
+    ("heads", "block_size", "dtype"),
+    [
+        ((9, 3, 64), 16, torch.float16),
+        ((7, 1, 128), 8, torch.float32),
+        ((2, 2, 80), 32, torch.float16),
+        ((4, 2, 96), 64, torch.float32),
+    ],
 )
 def test_prefill_equals_reference(
-    paged: Any, expect_close: Any, dtype: torch.dtype, heads: Any, block_size: int
+    paged: Any, expect_close: Any, heads: Any, block_size: int, dtype: torch.dtype
 ) -> None:
     case = paged([2, 17, 40], [2, 90, 40], heads=heads, block_size=block_size, dtype=dtype)
     expect_close(prefill(case, WIDE), expected(case), dtype)
@@ -103,7 +106,7 @@ def test_every_row_is_mapped_once_and_the_longest_walk_first() -> None:
 def test_tiles_are_short_while_long_ones_would_idle_the_device() -> None:
     few = choose_tiles([64], 7, 4, 132, torch.bfloat16)
     many = choose_tiles([2048], 7, 4, 132, torch.bfloat16)
-    assert (few.rows, many.rows) == (SHORT_ROWS, LONG_ROWS)
+    assert (few, many) == cuts_of(torch.bfloat16)
 
 
 def test_wrong_arguments_are_named(paged: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -11,10 +10,6 @@ import torch.nn.functional as F
 
 from engine.attention import LayerPool
 from engine.kernels import norm, paged_decode, paged_prefill, rope_write, silu_mul
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("TRITON_INTERPRET") == "1", reason="runs in the process without interpreter"
-)
 
 
 def dense(case: Any, sequence: int) -> tuple[torch.Tensor, torch.Tensor]:
