@@ -85,7 +85,7 @@ class Narrator:
     def __init__(self, write: Write, address: str) -> None:
         self._write = write
         self._address = address
-        self._connection = Connection("starting")
+        self._connection = Connection("connecting")
         self._phase = ""
         self._told_ns = 0
         self._summary_ns: int | None = None

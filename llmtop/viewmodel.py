@@ -11,7 +11,7 @@ from llmtop.filter import FilterError, Predicate, parse_filter
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
-Status = Literal["starting", "connected", "reconnecting", "ended", "failed"]
+Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
 CHARTS = ("generated", "itl_p95", "ttft_p95", "prompt", "running")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

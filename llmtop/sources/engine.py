@@ -65,6 +65,8 @@ class EngineSource:
 
     @property
     def farewell(self) -> str:
+        if self._process is None or self._process.poll() is not None:
+            return ""
         return "stopping the server: what is under way is finished first, Ctrl-C cuts it short"
 
     @property
@@ -78,7 +80,7 @@ class EngineSource:
         connection = self._remote.connection
         if connection.status == "connected":
             self._met = True
-        elif connection.status in ("starting", "reconnecting") and not self._met:
+        elif connection.status in ("connecting", "reconnecting") and not self._met:
             return Connection("starting", "waiting for the server process")
         return connection
 

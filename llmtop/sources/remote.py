@@ -18,7 +18,7 @@ import msgspec
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Player
 from llmtop.sources.sse import Frame, FrameReader
-from llmtop.viewmodel import Connection
+from llmtop.viewmodel import Connection, Status
 from profiler.errors import ProfilerError, StreamError
 from profiler.events import SCHEMA_VERSION, AnyEvent, decode_event
 from profiler.state import SessionState
@@ -75,10 +75,11 @@ class RemoteSource:
         self._api_key = api_key
         self._state = SessionState()
         self._inbox: deque[_Keyframe | _Arrived] = deque()
-        self._connection = Connection("starting", f"connecting to {self._base_url}")
+        self._connection = Connection("connecting", "")
         self._seq: int | None = None
         self._session = ""
         self._lost = 0
+        self._met = False
         self._clock_offset_ns: int | None = None
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,7 +168,8 @@ class RemoteSource:
                 wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
 
     async def _wait(self, why: str, wait_s: float) -> None:
-        self._connection = Connection("reconnecting", f"{why}; trying again")
+        status: Status = "reconnecting" if self._met else "connecting"
+        self._connection = Connection(status, f"{why}; trying again")
         await asyncio.sleep(wait_s)
 
     async def _follow(self, client: httpx.AsyncClient) -> None:
@@ -179,7 +181,7 @@ class RemoteSource:
             headers["Last-Event-ID"] = str(self._seq)
         async with client.stream("GET", self._base_url + STREAM_PATH, headers=headers) as response:
             _check(response, self._base_url)
-            self._connection = Connection("connected")
+            self._connection, self._met = Connection("connected"), True
             async for frame in _frames(response):
                 self._take(frame)
                 while len(self._inbox) > _MAX_WAITING:

@@ -54,7 +54,8 @@ class LogLines(Panel):
         for at in range(last_shown(lines, view.model.log_until_ns), -1, -1):
             if len(rows) >= height:
                 break
-            rows = log_rows(lines[at], _time(view, lines[at].t_ns), width) + rows
+            time = _time(view, lines[at].t_ns)
+            rows = log_rows(lines[at], time if width >= 90 else time[:8], width) + rows
         return rows[max(0, len(rows) - height) :]
 
 

@@ -16,6 +16,7 @@ from profiler.folds.request_view import RequestView
 _NARROW = ("id", "phase", "age", "in", "out", "tps", "ttft")
 _WIDE = ("id", "phase", "age", "in", "hit", "out", "tps", "ttft", "itl", "pages")
 _RECOUNT_EVERY = 8
+_LEGEND_FROM = 110
 
 
 class RequestTable(Panel):
@@ -56,7 +57,8 @@ class RequestTable(Panel):
 
     def note(self, view: View) -> str:
         done = view.state.requests
-        return f"{grouped(done.num_finished)} done, {grouped(done.num_aborted)} aborted"
+        counts = f"{grouped(done.num_finished)} done, {grouped(done.num_aborted)} aborted"
+        return f"{LEGEND}   {counts}" if self.size.width >= _LEGEND_FROM else counts
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         requests = view.model.table(view.state)
@@ -68,7 +70,7 @@ class RequestTable(Panel):
         room = width - 1 - sum(c.width + 1 for c in columns)
         t_ns = view.state.t_ns
         cell_ns = cell_duration_ns([r for r in visible if r.phase != "done"] or visible, t_ns, room)
-        rows = [self._head(columns, room, cell_ns, view)]
+        rows = [self._head(columns, cell_ns, view)]
         rows += [self._row(r, columns, room, cell_ns, view) for r in visible]
         return rows if visible else [rows[0], self._nothing(view)]
 
@@ -93,14 +95,14 @@ class RequestTable(Panel):
         names = _WIDE if width >= 96 else _NARROW
         return [FIELDS[name] for name in names]
 
-    def _head(self, columns: list[Field], room: int, cell_ns: float, view: View) -> Row:
+    def _head(self, columns: list[Field], cell_ns: float, view: View) -> Row:
         spans: list[Span] = [(" ", "text")]
         for column in columns:
             chosen = column.name == view.model.sort
             text = column.title.ljust if column.is_word else column.title.rjust
             spans.append((text(column.width) + " ", "key" if chosen else "dim"))
         spans.append((f"1 cell={seconds_short(cell_ns)} ", "dim"))
-        return (*spans, *(LEGEND if room >= 46 else ()))
+        return tuple(spans)
 
     def _row(
         self, request: RequestView, columns: list[Field], room: int, cell_ns: float, view: View

@@ -32,7 +32,8 @@ _PROSPECT: Final[tuple[Row, ...]] = (
 
 class Startup(Panel):
     def title(self, view: View) -> Row:
-        return (("Starting", "title"),)
+        word = "Connecting" if view.connection.status == "connecting" else "Starting"
+        return ((word, "title"),)
 
     def note(self, view: View) -> str:
         return view.address

@@ -48,7 +48,10 @@ class Tabs(PressStrip):
 
 
 def _aside(view: View) -> Row:
-    if view.connection.status not in ("connected", "starting") and view.connection.detail:
+    if (
+        view.connection.status not in ("connected", "starting", "connecting")
+        and view.connection.detail
+    ):
         return ((f"{view.connection.detail} ", "warn"),)
     if view.model.load:
         return (("load ", "dim"), (f"{view.model.load} ", "value"))

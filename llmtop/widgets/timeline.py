@@ -17,16 +17,7 @@ ROLES: Final = {
     "preempted": "preempt",
     "done": "done",
 }
-LEGEND: Final[Row] = (
-    ("░", "queued"),
-    ("queue ", "dim"),
-    ("▒", "prefill"),
-    ("prefill ", "dim"),
-    ("█", "decode"),
-    ("decode ", "dim"),
-    ("✖", "preempt"),
-    ("preempt", "dim"),
-)
+LEGEND: Final = "░ queue ▒ prefill █ decode ✖ preempted"
 
 
 def cell_duration_ns(requests: list[RequestView], t_ns: int, width: int) -> float:

@@ -64,7 +64,7 @@ def mode_badge(view: View) -> Row:
         if phase is not None and phase.name in _STOPPING:
             return ((_STOPPING[phase.name], "paused"),)
         return (("◌ STARTING", "key"),) if view.starting else (("● LIVE", "live"),)
-    role = "paused" if status in ("starting", "reconnecting") else "bad"
+    role = "paused" if status in ("starting", "connecting", "reconnecting") else "bad"
     return ((f" {status.upper()} ", role),)
 
 

@@ -228,7 +228,7 @@ def test_the_key_is_sent_and_a_server_that_is_not_there_is_waited_for(
     nobody = RemoteSource("http://127.0.0.1:9")
     nobody.start()
     try:
-        until(nobody, lambda s: nobody.connection.status == "reconnecting")
-        assert "no connection" in nobody.connection.detail
+        until(nobody, lambda s: "no connection" in nobody.connection.detail)
+        assert nobody.connection.status == "connecting"
     finally:
         nobody.stop()
