@@ -28,7 +28,7 @@ from profiler.events import (
     Step,
     StepRow,
 )
-from profiler.state import SessionState, time_of
+from profiler.state import SessionState
 
 MS: Final = 1_000_000
 S: Final = 1_000_000_000
@@ -215,6 +215,16 @@ def busy_state() -> SessionState:
 
 
 @pytest.fixture
+def preempted_state() -> SessionState:
+    """Three requests under way; the newest of them that decoded lost its pages just now."""
+    server = ScriptedServer(concurrency=3)
+    ready_ns = 101 * S
+    until_ns = ready_ns + 2 * S
+    events = [*server.start(100 * S), *server.steps(ready_ns, until_ns)]
+    return folded([*events, *server.preempt(until_ns + 100 * MS)])
+
+
+@pytest.fixture
 def empty_state() -> SessionState:
     """Ready, and nobody has asked anything."""
     server = ScriptedServer()
@@ -230,10 +240,6 @@ def busy_source(busy_state: SessionState) -> StateSource:
 @pytest.fixture
 def source_of() -> Callable[[SessionState], StateSource]:
     return StateSource
-
-
-def newest(events: list[AnyEvent]) -> int:
-    return max(time_of(event) for event in events)
 
 
 def screen_text(app: App[int]) -> str:

@@ -131,3 +131,26 @@ async def test_sort_and_reverse(busy_source: Any, text_of: TextOf) -> None:
         await pilot.press("S")
         await pilot.pause()
         assert "sort id ↑" in text_of(app)
+
+
+async def test_a_preemption_is_seen_in_the_table_and_the_waterfall(
+    preempted_state: SessionState, source_of: Any, text_of: TextOf
+) -> None:
+    state = preempted_state
+    victim = next(r for r in state.requests.live.values() if r.phase == "preempted")
+    app = LlmtopApp(source_of(state))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.model.selected = victim.request
+        await pilot.press("2")
+        app.frame()
+        await pilot.pause()
+        row = next(line for line in text_of(app).split("\n") if line.startswith("│ ▶"))
+        assert "preempted" in row and "✖" in row
+        await pilot.press("enter")
+        await pilot.pause()
+        text = text_of(app)
+        assert "preempted 1x" in text
+        assert "✖ preempted 0.0 ms so far" in text
+        lanes = [line.split()[1] for line in text.split("\n") if line.startswith("│ ")][3:]
+        assert "preempted" in lanes
