@@ -69,9 +69,8 @@ def _ended(
     preemptions: int,
 ) -> Log:
     num_out, num_in, num_cached = tokens
-    words = [f"{short_name(name)} {reason}: {num_out} tokens out", f"{num_in} in"]
-    if num_cached:
-        words.append(f"{num_cached} from the cache")
+    cached = f" ({num_cached} cached)" if num_cached else ""
+    words = [f"{short_name(name)} {reason}: {num_in} in{cached}", f"{num_out} out"]
     if ttft_ns is not None:
         words.append(f"ttft {ns_as_ms(ttft_ns)} ms")
     if preemptions:

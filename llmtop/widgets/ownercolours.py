@@ -62,8 +62,8 @@ def _roles(colours: tuple[str, ...], ink: str, picked: str) -> dict[str, str]:
     return roles
 
 
-DARK_OWNERS: Final = _roles(_DARK, "#0f1319", "on #3d5170")
-LIGHT_OWNERS: Final = _roles(_LIGHT, "#ffffff", "on #c3d6ea")
+DARK_OWNERS: Final = _roles(_DARK, "#0f1319", "on #2b3a52")
+LIGHT_OWNERS: Final = _roles(_LIGHT, "#ffffff", "on #d7e4f2")
 ANSI_OWNERS: Final = {
     **{OWN[i]: colour for i, colour in enumerate(_ANSI)},
     **{SHARED[i]: f"reverse bold {colour}" for i, colour in enumerate(_ANSI)},

@@ -92,7 +92,7 @@ def map_lines(pages: Pages, grid: Grid, cursor: int, picked: Collection[int]) ->
         if first <= cursor < last:
             at = (cursor - first) // grid.per_cell
             cells[at] = (cells[at][0], "cursor")
-        rows.append(((f"{first:>{grid.label - 1}} ", "faint"), *cells))
+        rows.append(((f"{first:>{grid.label - 1}} ", "dim"), *cells))
     return rows
 
 
