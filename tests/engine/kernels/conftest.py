@@ -148,11 +148,10 @@ def paged(device: torch.device) -> MakePaged:
         batch, num_pages = make_batch(query_lens, context_lens, block_size, seed)
         generator = torch.Generator().manual_seed(seed)
         pages = torch.full((num_pages, num_kv_heads, 2, block_size, head_dim), torch.nan)
-        for row, context in enumerate(context_lens):
-            for position in range(context):
-                page = int(batch.block_tables[row, position // block_size])
-                values = torch.randn(num_kv_heads, 2, head_dim, generator=generator)
-                pages[page, :, :, position % block_size] = values
+        for table, context in zip(batch.block_tables.long(), context_lens, strict=True):
+            tokens = torch.arange(context)
+            values = torch.randn(context, num_kv_heads, 2, head_dim, generator=generator)
+            pages[table[tokens // block_size], :, :, tokens % block_size] = values
         pages = pages.to(device, dtype)
         fused = torch.randn(batch.num_tokens, num_heads + 3, head_dim, generator=generator)
         return PagedCase(

@@ -20,7 +20,7 @@ from engine.models.weights import load_decoder
 BASE = {
     "hidden_size": 48,
     "intermediate_size": 80,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 6,
     "num_key_value_heads": 2,
     "head_dim": 16,
@@ -36,7 +36,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 BLOCK_SIZE, NUM_PAGES = 8, 300
 LONG = {"max_position_embeddings": 2048}
-LARGE = {"hidden_size": 256, "num_attention_heads": 14, "head_dim": 128, "intermediate_size": 333}
+LARGE = {
+    "num_hidden_layers": 2,
+    "hidden_size": 256,
+    "num_attention_heads": 14,
+    "head_dim": 128,
+    "intermediate_size": 333,
+}
 
 # One pass each: (query_lens, context_lens) of the same three sequences. Whole prompts, then chunks
 # beside decoding in both orders, then decoding alone, then one sequence less.
@@ -123,7 +129,7 @@ def test_a_decoder_gives_the_same_logits_as_on_the_torch_backend(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
 def test_a_decoder_with_large_heads_on_the_gpu(
     family: str, dtype: torch.dtype, tolerance: float, tmp_path: Path, batch_of: Any, to_device: Any
 ) -> None:

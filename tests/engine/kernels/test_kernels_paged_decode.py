@@ -146,11 +146,17 @@ def test_wrong_arguments_are_named(paged: Any) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    "heads",
-    [(28, 4, 128), (9, 3, 64), (32, 8, 128), (16, 1, 64), (8, 8, 96), (10, 2, 80), (48, 2, 128)],
+    ("heads", "block_size", "dtype"),
+    [
+        *(((28, 4, 128), block_size, torch.bfloat16) for block_size in (8, 16, 32, 64)),
+        ((9, 3, 64), 16, torch.bfloat16),
+        ((16, 1, 64), 32, torch.bfloat16),
+        ((8, 8, 96), 16, torch.bfloat16),
+        ((10, 2, 80), 8, torch.bfloat16),
+        ((48, 2, 128), 16, torch.bfloat16),
+        ((32, 8, 128), 16, torch.float16),
+    ],
 )
-@pytest.mark.parametrize("block_size", [8, 16, 32, 64])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_decode_on_the_gpu(
     paged: Any, expect_close: Any, heads: Any, block_size: int, dtype: torch.dtype
 ) -> None:

@@ -121,10 +121,16 @@ def test_wrong_arguments_are_named(paged: Any) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    "heads", [(28, 4, 128), (9, 3, 64), (32, 8, 128), (16, 1, 64), (4, 4, 96), (10, 2, 80)]
+    ("heads", "block_size", "dtype"),
+    [
+        *(((28, 4, 128), block_size, torch.bfloat16) for block_size in (8, 16, 64)),
+        ((9, 3, 64), 16, torch.bfloat16),
+        ((16, 1, 64), 32, torch.bfloat16),
+        ((4, 4, 96), 16, torch.bfloat16),
+        ((10, 2, 80), 8, torch.bfloat16),
+        ((32, 8, 128), 16, torch.float16),
+    ],
 )
-@pytest.mark.parametrize("block_size", [8, 16, 32, 64])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_prefill_on_the_gpu(
     paged: Any, expect_close: Any, heads: Any, block_size: int, dtype: torch.dtype
 ) -> None:
@@ -132,9 +138,7 @@ def test_prefill_on_the_gpu(
     context_lens = [2, 99, 16, 500, 63, 129, 1000, 200, 777, 50, 1025]
     case = paged(query_lens, context_lens, heads=heads, block_size=block_size, dtype=dtype)
     rows = torch.tensor([new > 1 for new in query_lens for _ in range(new)])
-    for num_sms in (1, 10**6):
-        group = heads[0] // heads[1]
-        tiles = choose_tiles(query_lens, group, heads[1], num_sms, dtype)
+    for tiles in cuts_of(dtype):
         for window in (None, 1, 100, 513):
             got, want = prefill(case, tiles, window), expected(case, window)
             expect_close(got[rows], want[rows], dtype)
