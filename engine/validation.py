@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from engine.config import SamplingParams
 from engine.errors import InvalidRequestError
@@ -56,8 +56,8 @@ def _check_range(name: str, value: float | None, low: float, high: float | None)
     raise InvalidRequestError(f"{name} must be {bounds}, got {value}", name)
 
 
-def _check_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
-    for token in ids:
+def _check_ids(name: str, ids: Collection[int], vocab_size: int) -> None:
+    for token in (min(ids), max(ids)) if ids else ():
         if not 0 <= token < vocab_size:
             raise InvalidRequestError(f"{name}: token {token} is not in the vocabulary", name)
 
