@@ -95,6 +95,8 @@ def measure(terminal: Terminal, screen: str, seconds: float) -> Cost:
     before, started = terminal.cpu_seconds(), time.monotonic()
     counts = terminal.read_for(seconds)
     passed = time.monotonic() - started
+    if not any(counts):
+        raise SystemExit(f"the {screen} screen drew nothing: is the machine too busy to start it?")
     cpu_pct = 100 * (terminal.cpu_seconds() - before) / passed
     return Cost(screen, cpu_pct, sum(counts) / len(counts) / 1024, max(counts) / 1024)
 
@@ -119,7 +121,7 @@ def run(options: argparse.Namespace) -> list[Cost]:
         time.sleep(options.warm_up)
         terminal = Terminal([*me, "--watch", f"http://127.0.0.1:{port}"], width, height)
         try:
-            terminal.read_for(4)
+            terminal.read_for(options.settle)
             return [measure(terminal, screen, options.seconds) for screen in options.screens]
         finally:
             terminal.close()
@@ -144,6 +146,9 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="per screen")
     parser.add_argument("--warm-up", type=float, default=10.0, help="session before the first look")
+    parser.add_argument(
+        "--settle", type=float, default=8.0, help="seconds for the program to start"
+    )
     parser.add_argument("--size", default="120x40")
     parser.add_argument("--live", type=int, default=64, help="requests under way")
     parser.add_argument("--pages", type=int, default=2048)
