@@ -58,7 +58,9 @@ class RequestTable(Panel):
     def note(self, view: View) -> str:
         done = view.state.requests
         counts = f"{grouped(done.num_finished)} done, {grouped(done.num_aborted)} aborted"
-        return f"{LEGEND}   {counts}" if self.size.width >= _LEGEND_FROM else counts
+        # Where lines from above meet the title line, they are to be seen.
+        wide = self.size.width >= _LEGEND_FROM and not self.joints
+        return f"{LEGEND}   {counts}" if wide else counts
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         requests = view.model.table(view.state)
