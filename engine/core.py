@@ -13,7 +13,7 @@ from engine.kv.cache import PagedKVCache
 from engine.loading import Loader, load_model
 from engine.models.progress import Progress
 from engine.narrator import Narrator
-from engine.plan import Plan, PlanRow, StepResult
+from engine.plan import Outcome, Plan, PlanRow, StepResult
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -21,18 +21,6 @@ from engine.validation import check_request
 from profiler.events import AnyEvent, SessionStart, StepRow
 
 SEED_BITS = 63
-
-
-class Commit:
-    """What one step changed, gathered row by row."""
-
-    __slots__ = ("finished", "firsts", "outputs", "rows")
-
-    def __init__(self) -> None:
-        self.outputs: list[TokenOutput] = []
-        self.rows: list[StepRow] = []
-        self.firsts: list[Sequence] = []
-        self.finished: list[tuple[Sequence, str]] = []
 
 
 class EngineCore:
@@ -122,20 +110,20 @@ class EngineCore:
             result = self._runner.collect(self._runner.launch(plan))
         except Exception as error:
             return self._fail(plan, begin_ns, error)
-        commit = self._commit(plan, result)
+        outcome = self._commit(plan, result)
         end_ns = self._clock()
         for row in plan.rows:
             if row.samples:
                 row.sequence.t_last_ns = end_ns
-        self._narrator.stepped(self._scheduler, commit, result, begin_ns, end_ns)
-        return commit.outputs
+        self._narrator.stepped(self._scheduler, outcome, result, begin_ns, end_ns)
+        return outcome.outputs
 
     def check(self) -> None:
         """Compares all books with each other. Raises: InvariantError."""
         self._scheduler.check()
 
-    def _commit(self, plan: Plan, result: StepResult) -> Commit:
-        commit = Commit()
+    def _commit(self, plan: Plan, result: StepResult) -> Outcome:
+        outcome = Outcome()
         tokens = iter(result.tokens)
         logprobs = iter(result.logprobs or ())
         for row in plan.rows:
@@ -146,23 +134,23 @@ class EngineCore:
             num_new = 0
             if row.samples:
                 chosen = next(logprobs, None)
-                num_new = self._append(commit, sequence, next(tokens), chosen)
-            commit.rows.append(StepRow(sequence.number, _prefill_tokens(row), num_new))
-        return commit
+                num_new = self._append(outcome, sequence, next(tokens), chosen)
+            outcome.rows.append(StepRow(sequence.number, _prefill_tokens(row), num_new))
+        return outcome
 
     def _append(
-        self, commit: Commit, sequence: Sequence, token: int, logprobs: TokenLogprobs | None
+        self, outcome: Outcome, sequence: Sequence, token: int, logprobs: TokenLogprobs | None
     ) -> int:
         """Gives the sequence its token; how many tokens it took, 0 if none was asked for."""
         num_before = len(sequence.token_ids)
         reason = sequence.append(token)
         num_new = len(sequence.token_ids) - num_before
-        commit.outputs.append(_output(sequence, token, num_new, logprobs, reason))
+        outcome.outputs.append(_output(sequence, token, num_new, logprobs, reason))
         if num_new and num_before == sequence.num_prompt:
-            commit.firsts.append(sequence)
+            outcome.firsts.append(sequence)
         if reason is not None:
             self._scheduler.remove(sequence)
-            commit.finished.append((sequence, reason))
+            outcome.finished.append((sequence, reason))
         return num_new
 
     def _fail(self, plan: Plan, begin_ns: int, error: Exception) -> list[TokenOutput]:

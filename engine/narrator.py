@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from engine.config import EngineConfig, SamplingParams
 from engine.kv.cache import PagedKVCache
 from engine.models.folder import ModelFolder
-from engine.plan import Plan, Runner, StepResult
+from engine.plan import Outcome, Plan, Runner, StepResult
 from engine.request import EngineRequest
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -33,9 +33,6 @@ from profiler.events import (
     Step,
     StepRow,
 )
-
-if TYPE_CHECKING:
-    from engine.core import Commit
 
 KEYFRAME_NS: Final = 5_000_000_000
 MEMORY_NS: Final = 1_000_000_000
@@ -126,17 +123,17 @@ class Narrator:
     def stepped(
         self,
         scheduler: Scheduler,
-        commit: Commit,
+        outcome: Outcome,
         result: StepResult,
         begin_ns: int,
         end_ns: int,
     ) -> None:
         self._tell_pages(begin_ns)
         host_ns = end_ns - begin_ns - result.busy_ns
-        self._tell_step(scheduler, commit.rows, host_ns, result.device_ns, begin_ns, end_ns)
-        for sequence in commit.firsts:
+        self._tell_step(scheduler, outcome.rows, host_ns, result.device_ns, begin_ns, end_ns)
+        for sequence in outcome.firsts:
             self._emit(RequestFirstToken(end_ns, sequence.number))
-        for sequence, reason in commit.finished:
+        for sequence, reason in outcome.finished:
             self._emit(RequestFinished(end_ns, sequence.number, reason, sequence.num_output))
         self._tell_periodic(end_ns)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from engine.request import TokenLogprobs
+from engine.request import TokenLogprobs, TokenOutput
 from engine.sequence import Sequence
+from profiler.events import StepRow
 
 
 class PlanRow(NamedTuple):
@@ -56,6 +57,21 @@ class StepResult(NamedTuple):
     prompt_logprobs: dict[int, list[TokenLogprobs]]
     busy_ns: int
     device_ns: int | None
+
+
+class Outcome:
+    """What one step changed, gathered row by row; what is emitted and sent comes from here.
+
+    `firsts` got their first token in it, `finished` their last, with the reason.
+    """
+
+    __slots__ = ("finished", "firsts", "outputs", "rows")
+
+    def __init__(self) -> None:
+        self.outputs: list[TokenOutput] = []
+        self.rows: list[StepRow] = []
+        self.firsts: list[Sequence] = []
+        self.finished: list[tuple[Sequence, str]] = []
 
 
 class RunnerMemory(NamedTuple):

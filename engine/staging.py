@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import accumulate, islice
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,6 +14,10 @@ from engine.plan import Plan, PlanRow
 from engine.sequence import Sequence
 
 ALIGNMENT: Final = 16
+TORCH_DTYPES: Final[dict[type[np.generic], torch.dtype]] = {
+    np.int32: torch.int32,
+    np.int64: torch.int64,
+}
 NEVER: Final = -1
 
 
@@ -34,22 +39,18 @@ class UploadBuffer:
     def begin(self) -> None:
         self._end = 0
 
-    def array(self, count: int, dtype: type[np.generic]) -> tuple[NDArray[np.generic], slice]:
-        """`count` numbers to be filled, and where their bytes lie."""
+    def array(self, count: int, dtype: type[np.generic]) -> tuple[NDArray[Any], torch.Tensor]:
+        """`count` numbers to be filled on the host, and what they will be on the device."""
         size = count * np.dtype(dtype).itemsize
         place = slice(self._end, self._end + size)
         self._end += -(-size // ALIGNMENT) * ALIGNMENT
-        return self._bytes[place].view(dtype), place
+        return self._bytes[place].view(dtype), self._device[place].view(TORCH_DTYPES[dtype])
 
     def upload(self) -> None:
         """Starts the copy of everything filled since `begin`."""
         if not self._is_device:
             used = slice(0, self._end)
             self._device[used].copy_(self._host[used], non_blocking=True)
-
-    def tensor(self, place: slice, dtype: torch.dtype) -> torch.Tensor:
-        """The device's view of an array."""
-        return self._device[place].view(dtype)
 
 
 class BlockTables:
@@ -96,43 +97,40 @@ class Stager:
     def stage(self, plan: Plan) -> Batch:
         """The plan's tokens, and logits wanted of: each sampling row's last token, in plan order,
         then every token whose successor's prompt log-probability is asked for."""
-        rows, buffer = plan.rows, self._buffer
+        rows, array = plan.rows, self._buffer.array
         query_lens = tuple([row.num_tokens for row in rows])
         context_lens = tuple([row.start + row.num_tokens for row in rows])
         width = -(-max(context_lens) // self._block_size)
-        buffer.begin()
-        token_ids, at_ids = buffer.array(plan.num_tokens, np.int64)
-        positions, at_positions = buffer.array(plan.num_tokens, np.int64)
-        slots, at_slots = buffer.array(plan.num_tokens, np.int64)
-        starts, at_starts = buffer.array(len(rows) + 1, np.int32)
-        lens, at_lens = buffer.array(len(rows), np.int32)
-        tables, at_tables = buffer.array(len(rows) * width, np.int32)
-        starts[0] = 0
-        np.cumsum(query_lens, out=starts[1:])
-        lens[:] = context_lens
-        self._fill_tables(rows, tables.reshape(len(rows), width))
-        self._fill_decode(rows[: plan.num_decode], token_ids, positions, slots)
-        offsets = starts.tolist()
-        for row, start in list(zip(rows, offsets[:-1], strict=True))[plan.num_decode :]:
-            chunk = slice(start, start + row.num_tokens)
-            self._fill_chunk(row, token_ids[chunk], positions[chunk], slots[chunk])
+        offsets = [0, *accumulate(query_lens)]
         wanted = _logit_rows(rows, offsets)
-        logit_rows, at_logit_rows = buffer.array(len(wanted), np.int64)
-        logit_rows[:] = wanted
-        buffer.upload()
+        self._buffer.begin()
+        ids, token_ids = array(plan.num_tokens, np.int64)
+        places, positions = array(plan.num_tokens, np.int64)
+        targets, slots = array(plan.num_tokens, np.int64)
+        starts, query_starts = array(len(offsets), np.int32)
+        lens, context_lens_device = array(len(rows), np.int32)
+        tables, block_tables = array(len(rows) * width, np.int32)
+        logits, logit_rows = array(len(wanted), np.int64)
+        starts[:], lens[:], logits[:] = offsets, context_lens, wanted
+        self._fill_tables(rows, tables.reshape(len(rows), width))
+        self._fill_decode(rows[: plan.num_decode], ids, places, targets)
+        for row, start in islice(zip(rows, offsets, strict=False), plan.num_decode, None):
+            chunk = slice(start, start + row.num_tokens)
+            self._fill_chunk(row, ids[chunk], places[chunk], targets[chunk])
+        self._buffer.upload()
         return Batch(
-            token_ids=buffer.tensor(at_ids, torch.int64),
-            positions=buffer.tensor(at_positions, torch.int64),
-            slots=buffer.tensor(at_slots, torch.int64),
-            block_tables=buffer.tensor(at_tables, torch.int32).view(len(rows), width),
-            query_starts=buffer.tensor(at_starts, torch.int32),
-            context_lens_device=buffer.tensor(at_lens, torch.int32),
-            logit_rows=buffer.tensor(at_logit_rows, torch.int64),
+            token_ids=token_ids,
+            positions=positions,
+            slots=slots,
+            block_tables=block_tables.view(len(rows), width),
+            query_starts=query_starts,
+            context_lens_device=context_lens_device,
+            logit_rows=logit_rows,
             query_lens=query_lens,
             context_lens=context_lens,
         )
 
-    def _fill_tables(self, rows: list[PlanRow], tables: NDArray[np.generic]) -> None:
+    def _fill_tables(self, rows: list[PlanRow], tables: NDArray[Any]) -> None:
         for row in rows:
             self.tables.update(row.sequence)
         seats = [row.sequence.seat for row in rows]
@@ -141,29 +139,25 @@ class Stager:
     def _fill_decode(
         self,
         rows: list[PlanRow],
-        token_ids: NDArray[np.generic],
-        positions: NDArray[np.generic],
-        slots: NDArray[np.generic],
+        ids: NDArray[Any],
+        places: NDArray[Any],
+        targets: NDArray[Any],
     ) -> None:
         size, count = self._block_size, len(rows)
-        token_ids[:count] = [row.sequence.token_ids[row.start] for row in rows]
-        positions[:count] = [row.start for row in rows]
-        slots[:count] = [
+        ids[:count] = [row.sequence.token_ids[row.start] for row in rows]
+        places[:count] = [row.start for row in rows]
+        targets[:count] = [
             row.sequence.pages[row.start // size] * size + row.start % size for row in rows
         ]
 
     def _fill_chunk(
-        self,
-        row: PlanRow,
-        token_ids: NDArray[np.generic],
-        positions: NDArray[np.generic],
-        slots: NDArray[np.generic],
+        self, row: PlanRow, ids: NDArray[Any], places: NDArray[Any], targets: NDArray[Any]
     ) -> None:
         size, end = self._block_size, row.start + row.num_tokens
-        token_ids[:] = row.sequence.token_ids[row.start : end]
-        places = np.arange(row.start, end)
-        positions[:] = places
-        slots[:] = self.tables.array[row.sequence.seat, places // size] * size + places % size
+        ids[:] = row.sequence.token_ids[row.start : end]
+        places[:] = range(row.start, end)
+        table = self.tables.array[row.sequence.seat]
+        targets[:] = table[places // size] * size + places % size
 
 
 def _logit_rows(rows: list[PlanRow], starts: list[int]) -> list[int]:
