@@ -108,11 +108,14 @@ def test_logits_are_as_close_to_fp32_as_transformers_own(
         for _ in range(config.num_layers)
     ]
     logits = decoder.forward(to_device(type(batch)(**fields), device), pools).float().cpu()
+    errors, noises = [], []
     for prompt, ours in zip(prompts, logits.split(lens), strict=True):
         rounded, exact = transformers_model.logits(prompt)
-        our_error, their_error = ((x - exact).norm() / exact.norm() for x in (ours, rounded))
-        assert float(our_error) <= 1.5 * float(their_error)
-        assert noise_of(ours, exact) <= 1.5 * noise_of(rounded, exact)
+        errors.append([float((x - exact).norm() / exact.norm()) for x in (ours, rounded)])
+        noises.append([noise_of(x, exact) for x in (ours, rounded)])
+    # Over all prompts: on one of 5 tokens chance alone makes either 1.6 times the other (H200).
+    for ours, theirs in (zip(*errors, strict=True), zip(*noises, strict=True)):
+        assert sum(ours) <= 1.25 * sum(theirs)
 
 
 @pytest.mark.parametrize(
