@@ -11,11 +11,18 @@ import torch
 from safetensors.torch import save_file
 
 from engine.batch import Batch
+from engine.config import EngineConfig, SamplingParams, SchedulerConfig
+from engine.core import EngineCore
 from engine.cpu.backend import TorchBackend
 from engine.kernels.backend import TritonBackend
+from engine.loading import Loaded
 from engine.models.config import ModelConfig
 from engine.models.folder import ModelFolder
+from engine.models.progress import silent
 from engine.models.weights import load_decoder
+from engine.request import EngineRequest
+from engine.runner import ModelRunner
+from profiler.events import RequestPreempted, RequestScheduled
 
 BASE = {
     "hidden_size": 48,
@@ -145,6 +152,49 @@ def test_a_decoder_with_large_heads_on_the_gpu(
     device = torch.device("cuda")
     got = logits_of(TritonBackend(device, dtype), folder, [to_device(b, device) for b in passes])
     assert relative_error(got, want) < tolerance
+
+
+def answers_of(
+    monkeypatch: pytest.MonkeyPatch, folder: ModelFolder, backend: Any, prompts: list[list[int]]
+) -> list[list[int]]:
+    """Greedy tokens of the engine on this backend: chunked prompts, cached prefixes, preemption."""
+    config = EngineConfig(
+        dtype="float32",
+        device=backend.device.type,
+        block_size=BLOCK_SIZE,
+        num_gpu_blocks_override=5,
+        scheduler=SchedulerConfig(max_num_batched_tokens=9, max_num_seqs=4),
+    )
+    monkeypatch.setattr("engine.runner.create_backend", lambda *_: backend)
+    events: list[Any] = []
+    core = EngineCore(
+        config,
+        Path("nowhere"),
+        events.append,
+        silent,
+        load=lambda c, _, p: Loaded(folder, ModelRunner(c, folder, p)),
+    )
+    params = SamplingParams(temperature=0.0, max_tokens=7, ignore_eos=True)
+    for number, prompt in enumerate(prompts, 1):
+        core.add(EngineRequest(number, "", tuple(prompt), params))
+    answers: list[list[int]] = [[] for _ in prompts]
+    while core.has_work:
+        for output in core.step():
+            answers[output.request - 1] += output.token_ids
+        core.check()
+    assert any(isinstance(event, RequestPreempted) for event in events)
+    assert any(e.cached_tokens for e in events if isinstance(e, RequestScheduled))
+    return answers
+
+
+def test_the_engine_gives_the_same_tokens_on_both_backends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: torch.device
+) -> None:
+    folder = write_model(tmp_path, BASE | FAMILIES["qwen2"])
+    prompts = [[*range(3, 18)], [*range(30, 45)], [*range(3, 12), 60], [61, 62]]
+    want = answers_of(monkeypatch, folder, TorchBackend(torch.float32, 1), prompts)
+    got = answers_of(monkeypatch, folder, TritonBackend(device, torch.float32), prompts)
+    assert got == want
 
 
 def test_a_pass_is_planned_from_the_host_alone(batch_of: Any) -> None:
