@@ -52,6 +52,7 @@ class EngineCore:
         self._narrator = Narrator(config, self.folder, self._runner, self._kv, emit, clock)
         self._clock = clock
         self._seeds = random.Random(config.seed)
+        self._narrator.tell_memory(clock())
 
     @property
     def has_work(self) -> bool:

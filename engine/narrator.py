@@ -185,10 +185,13 @@ class Narrator:
             self._pages_changed = True
             self._emit(PageDelta(t_ns, runs))
 
+    def tell_memory(self, t_ns: int) -> None:
+        self._next_memory_ns = t_ns + MEMORY_NS
+        self._emit(MemorySample(t_ns, *self._runner.memory()))
+
     def _tell_periodic(self, t_ns: int) -> None:
         if t_ns >= self._next_memory_ns:
-            self._next_memory_ns = t_ns + MEMORY_NS
-            self._emit(MemorySample(t_ns, *self._runner.memory()))
+            self.tell_memory(t_ns)
         if self._pages_changed and t_ns >= self._next_keyframe_ns:
             self._pages_changed = False
             self._next_keyframe_ns = t_ns + KEYFRAME_NS

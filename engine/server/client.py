@@ -31,6 +31,7 @@ from profiler.events import AnyEvent
 
 TAIL_LINES: Final = 20
 MAX_LINE_BYTES: Final = 4096
+SILENT_DEATH_HINT: Final = "If memory ran out, the system's log names the process it killed."
 
 
 class CoreDiedError(EngineError):
@@ -162,5 +163,5 @@ class CoreClient:
         self._drain()
         self._exited.set()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        last = self._tail[-1] if self._tail else "it printed nothing"
-        self._fail(CoreDiedError(f"the engine core {how}", f"last line: {last}"))
+        hint = f"Its last line: {self._tail[-1]}" if self._tail else SILENT_DEATH_HINT
+        self._fail(CoreDiedError(f"the engine core {how}", hint))

@@ -92,6 +92,7 @@ class CoreLoop:
 
     def run(self) -> None:
         """Returns after a Shutdown."""
+        self._report([])
         while self._take_commands():
             outputs = self._engine.step() if self._engine.has_work else []
             self._report(outputs)

@@ -130,7 +130,7 @@ async def test_a_killed_core_is_told_with_its_last_line(client, listener):
     error = await listener.next()
     assert isinstance(error, CoreDiedError)
     assert error.message == "the engine core was killed by signal 9"
-    assert error.hint == "last line: the core speaks"
+    assert error.hint == "Its last line: the core speaks"
     assert listener.lines == ["the core speaks"]
     client.add(request())  # to nobody: no error, and it is not waited for
 
