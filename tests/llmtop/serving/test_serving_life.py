@@ -135,6 +135,7 @@ def test_a_second_signal_and_an_end_of_patience_cut_the_drain_short(start_server
     impatient = start_server(drain_timeout_s=0.2)
     for server in (hurried, impatient):
         server.wait_until_ready()
+    for server in (hurried, impatient):
         server.stream = Stream(server.url)
         assert server.stream.begun.wait(30)
     impatient.close_lifeline()
