@@ -46,11 +46,13 @@ class MemoryPlanner:
         return self._plan(self._capacity_bytes() - activation_bytes)
 
     def _capacity_bytes(self) -> int:
-        """What we may still take of the device's memory."""
+        """What we may still take of the device's memory: of a GPU our own share, others or not."""
         if self._device.type != "cuda":
             return cpu_memory_available()
         free, total = torch.cuda.mem_get_info(self._device)
-        return int(total * self._config.gpu_memory_utilization - (total - free))
+        ours = int(total * self._config.gpu_memory_utilization)
+        left: int = ours - torch.cuda.memory_reserved(self._device)
+        return min(free, left)
 
     def _plan(self, left_bytes: int) -> PagePlan:
         """The pages of `left_bytes`, which is what the weights leave (or less than none)."""

@@ -94,3 +94,17 @@ def test_a_device_that_is_not_there_is_refused():
     assert devices.choose_device(EngineConfig()) == CPU
     with pytest.raises(EngineError, match="CUDA"):
         devices.choose_device(msgspec.structs.replace(EngineConfig(), device="cuda"))
+
+
+def test_a_gpus_share_is_our_own_whatever_others_hold(monkeypatch):
+    free, total, ours = 5000 * PAGE_BYTES, 10_000 * PAGE_BYTES, 100 * PAGE_BYTES
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, total))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: ours)
+
+    def num_pages(share: float) -> int:
+        config = EngineConfig(gpu_memory_utilization=share)
+        plan = MemoryPlanner(config, SHAPE, torch.float32, torch.device("cuda"))
+        return plan.after_loading(0).num_pages
+
+    assert num_pages(0.4) == 4000 - 100
+    assert num_pages(0.9) == 5000
