@@ -219,7 +219,9 @@ def main() -> int:
     torch.manual_seed(0)
     bench, rows = Bench(), []
     name = torch.cuda.get_device_name()
-    print(f"{name}: memory {bench.memory_gb_s:.0f} GB/s, product {bench.product_tflop_s:.0f} TFLOP/s")
+    print(
+        f"{name}: memory {bench.memory_gb_s:.0f} GB/s, product {bench.product_tflop_s:.0f} TFLOP/s"
+    )
     sections = [SECTIONS[section] for section in chosen.only]
     sections += [decode_cuts, prefill_cuts] if chosen.cuts else []
     with torch.inference_mode():

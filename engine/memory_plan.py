@@ -51,8 +51,7 @@ class MemoryPlanner:
             return cpu_memory_available()
         free, total = torch.cuda.mem_get_info(self._device)
         ours = int(total * self._config.gpu_memory_utilization)
-        left: int = ours - torch.cuda.memory_reserved(self._device)
-        return min(free, left)
+        return int(min(free, ours - torch.cuda.memory_reserved(self._device)))
 
     def _plan(self, left_bytes: int) -> PagePlan:
         """The pages of `left_bytes`, which is what the weights leave (or less than none)."""
