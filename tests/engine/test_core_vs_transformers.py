@@ -71,6 +71,7 @@ class RealCore:
         prompts: Sequence[list[int]],
         *,
         first_alone: bool = False,
+        one_by_one: bool = False,
         num_tokens: int = NUM_TOKENS,
         **settings: Any,
     ) -> list[list[int]]:
@@ -92,6 +93,8 @@ class RealCore:
             core.add(EngineRequest(number, "", tuple(prompt), params))
             outputs[number] = []
             if first_alone and number == 1:
+                take(core, outputs)
+            while one_by_one and core.has_work:
                 take(core, outputs)
         while core.has_work:
             take(core, outputs)
@@ -169,9 +172,10 @@ def test_few_pages_and_chunks_of_16(real_core, prompts, wanted):
 
 
 def test_alone(real_core, prompts, wanted):
-    for prompt, answer in zip(prompts, wanted, strict=True):
-        assert real_core.run([prompt], num_tokens=24) == [answer[:24]]
     assert real_core.run(prompts[-1:]) == wanted[-1:]
+    begun = real_core.run(prompts, one_by_one=True, num_tokens=16, enable_prefix_caching=False)
+    assert begun == [answer[:16] for answer in wanted]
+    assert {len(step.rows) for step in real_core.of(Step)} == {1}
 
 
 @pytest.mark.slow
