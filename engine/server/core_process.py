@@ -159,7 +159,6 @@ def die_with_parent(wait_for_end: Callable[[], None]) -> None:
 def serve_core(order: CoreOrder, link: Link) -> None:
     """Loads the model and steps it until a Shutdown. Raises: EngineError."""
     from engine.core import EngineCore
-    from engine.cpu.threads import share_processors
     from engine.loading import Loaded
     from engine.models.progress import Progress
     from engine.models.registry import ModelRegistry
@@ -172,7 +171,6 @@ def serve_core(order: CoreOrder, link: Link) -> None:
     def load(config: EngineConfig, cache_dir: Path, progress: Progress) -> Loaded:
         folder = ModelRegistry(cache_dir).resolve(config.model, progress)
         link.send(Located(str(folder.path), folder.name))
-        share_processors()
         from engine.runner import ModelRunner  # torch: seconds, so the server hears of us before
 
         return Loaded(folder, ModelRunner(config, folder, progress))
