@@ -23,7 +23,6 @@ Loader = Callable[[EngineConfig, Path, Progress], Loaded]
 def load_model(config: EngineConfig, cache_dir: Path, progress: Progress) -> Loaded:
     """The configured model, fetched if need be, on its device. Raises: EngineError."""
     from engine.models.registry import ModelRegistry
-
     from engine.runner import ModelRunner  # torch: seconds that a fake runner does not pay
 
     folder = ModelRegistry(cache_dir).resolve(config.model, progress)
