@@ -33,7 +33,7 @@ from engine.request import EngineRequest
 from llmtop.paths import cache_dir
 from profiler.events import AnyEvent, Step
 
-OPERATIONS = ("attend", "rope_and_write", "rms_norm", "add_rms_norm", "silu_mul", "plan")
+OPERATIONS = ("attend", "rope_and_write", "rms_norm", "add_rms_norm", "plan")
 
 
 class TimedBackend:
@@ -50,6 +50,9 @@ class TimedBackend:
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
         return self._timed("linear", self._inner.linear(weight, bias))
+
+    def gated_linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
+        return self._timed("linear", self._inner.gated_linear(weight, bias))
 
     def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any) -> Any:

@@ -26,6 +26,7 @@ from kernel_cuts import decode_cuts, prefill_cuts
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.batch import Batch
+from engine.kernels.silu_mul import silu_mul
 
 EPS = 1e-6
 LAYERS_ISSUED = 40  # times 10 launches: fewer than the 1,024 that the driver queues
@@ -92,7 +93,7 @@ def elementwise(bench: Bench, shape: Shape) -> Iterator[Row]:
         yield from norms(bench, shape, tokens)
         row = num_bytes(tokens, shape.inner)
         gates = [bench.random(tokens, 2 * shape.inner) for _ in range(num_sets(3 * row))]
-        calls = [partial(bench.backend.silu_mul, gate) for gate in gates]
+        calls = [partial(silu_mul, gate) for gate in gates]
         yield bench.moved("silu_mul", f"{shape.name} {tokens} tokens", calls, 3 * row)
         yield rope_write(bench, shape, tokens)
 
@@ -160,7 +161,7 @@ class Layer:
             q = backend.rope_and_write(q, k, v, angles, angles, pool, plan)
             attended = self._output(backend.attend(q, pool, plan, shape.head_dim**-0.5, None))
             normed, _ = backend.add_rms_norm(attended, residual, self._norm, EPS)
-            product = self._down(backend.silu_mul(self._gate_up(normed)))
+            product = self._down(silu_mul(self._gate_up(normed)))
             backend.add_rms_norm(product, residual, self._norm, EPS)
 
         return run

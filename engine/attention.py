@@ -48,8 +48,9 @@ class Backend(Protocol):
         """(rms_norm(x + residual), x + residual); may write into its arguments."""
         ...
 
-    def silu_mul(self, gate_up: Tensor) -> Tensor:
-        """silu(gate) * up for gate_up (T, 2 I) = [gate | up]; returns (T, I)."""
+    def gated_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        """A callable that gives silu(gate) * up (T, I), where [gate | up] = x @ weight.T + bias and
+        `weight` is (2 I, hidden)."""
         ...
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> Any:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.cpu.attention import DecodeGroup, PrefillChunk, Scratch, attention_parts
-from engine.cpu.linear import fastest_dtype, make_linear
+from engine.cpu.linear import fastest_dtype, make_gated_linear, make_linear
 from engine.cpu.pages import CpuPool, line_numbers
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Up to here layer_norm of [x, -x] beats rms_norm, which torch puts together from eight calls:
 # 7 against 12.5 us for one row, 15 against 14 us for 8 (Xeon, bf16, 576 wide).
 FEW_ROWS = 4
+# So many rows at a time stay in the cache from one call to the next: rotating 2,048 tokens of
+# SmolLM2 takes 6.2 ms in one piece and 1.1 ms in pieces (2 cores of a Xeon, 2 MiB of L2 each).
+CHUNK_ROWS = 128
 
 
 @dataclass(slots=True)
@@ -54,6 +57,11 @@ class TorchBackend:
         return CpuPool.allocate(num_pages, num_kv_heads, block_size, head_dim, self.dtype)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if x.shape[0] > CHUNK_ROWS:
+            out = torch.empty_like(x)
+            for piece in _chunks(x.shape[0]):
+                out[piece] = F.rms_norm(x[piece], weight.shape, weight, eps)
+            return out
         if x.shape[0] > FEW_ROWS:
             return F.rms_norm(x, weight.shape, weight, eps)
         # [x, -x] has mean 0, so its variance is the mean square of x.
@@ -76,9 +84,8 @@ class TorchBackend:
         residual = residual.add_(x)
         return self.rms_norm(residual, weight, eps), residual
 
-    def silu_mul(self, gate_up: Tensor) -> Tensor:
-        gate, up = gate_up.chunk(2, -1)
-        return F.silu(gate).mul_(up)
+    def gated_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        return make_gated_linear(weight, bias)
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> CpuPlan:
         return CpuPlan(batch)
@@ -96,7 +103,7 @@ class TorchBackend:
         if plan.lines is None or plan.cos is None or plan.sin is None:
             plan.lines = line_numbers(plan.batch.slots, k.shape[1], pool.k.shape[2])
             plan.cos, plan.sin = _turns(cos, sin, plan.batch.positions)
-        rotated = _rotate(_joined(q, k), plan.cos, plan.sin).to(self.dtype)
+        rotated = _rotate(_joined(q, k), plan.cos, plan.sin)
         q, k = rotated.split_with_sizes((q.shape[1], k.shape[1]), 1)
         both = torch.cat((k, v), -1)
         cast(CpuPool, pool).lines.index_copy_(0, plan.lines, both.view(-1, both.shape[-1]))
@@ -134,6 +141,16 @@ def _turns(cos: Tensor, sin: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x cos + (its halves swapped) sin, in fp32."""
-    wide = x.float()
-    return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, -1), sin)
+    """x cos + (its halves swapped) sin, computed in fp32, in x's dtype."""
+    if x.shape[0] <= CHUNK_ROWS:
+        wide = x.float()
+        swapped = wide.roll(x.shape[-1] // 2, -1)
+        return (wide * cos).add_(swapped.mul_(sin)).to(x.dtype)
+    out = x.new_empty(x.shape)
+    for piece in _chunks(x.shape[0]):
+        out[piece] = _rotate(x[piece], cos[piece], sin[piece])
+    return out
+
+
+def _chunks(num_rows: int) -> list[slice]:
+    return [slice(start, start + CHUNK_ROWS) for start in range(0, num_rows, CHUNK_ROWS)]

@@ -52,6 +52,44 @@ class PackedLinear:
         return product
 
 
+class PlainGatedLinear:
+    """silu(gate) * up; owns a reference to the weight (2 I, in) of [gate | up]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._product = PlainLinear(weight, bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        gate, up = self._product(x).chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+
+class PackedGatedLinear:
+    """silu(gate) * up, both while the products are still in registers. Owns packed copies."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        gate, up = weight.chunk(2)
+        self._gate, self._up = (
+            torch.ops.mkldnn._reorder_linear_weight(part.contiguous(), None) for part in (gate, up)
+        )
+        biases = (None, None) if bias is None else bias.chunk(2)
+        self._gate_bias: Tensor | None = biases[0]
+        self._up_bias: Tensor | None = biases[1]
+        self._silu = torch.ops.mkldnn._linear_pointwise.default
+        self._times = torch.ops.mkldnn._linear_pointwise.binary
+
+    def __call__(self, x: Tensor) -> Tensor:
+        gate = self._silu(x, self._gate, self._gate_bias, "swish", [], "")
+        product: Tensor = self._times(x, gate, self._up, self._up_bias, "mul")
+        return product
+
+
+def make_gated_linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    """As `make_linear` chooses."""
+    return (PackedGatedLinear if packed_is_quicker(weight.dtype) else PlainGatedLinear)(
+        weight, bias
+    )
+
+
 def make_linear(weight: Tensor, bias: Tensor | None) -> Linear:
     """The quicker of the two on this machine for the weight's dtype."""
     return (PackedLinear if packed_is_quicker(weight.dtype) else PlainLinear)(weight, bias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# Pages are copied as these: torch gathers them in 7.8 ms where bf16 takes 11.4 (2 cores of a Xeon,
+# one step's K and V of 32 SmolLM2 sequences of 208 tokens).
+WORD: Final = torch.int64
+
+
 class CpuPool(LayerPool):
     """K and V as the seam has them, and the same memory as it is read and written.
 
     One tensor (num_pages, H_kv, block_size, 2 D) holds both, so that one gather brings both:
-    `pages` (num_pages * H_kv, block_size * 2 D) has a row for each page and head, `lines`
+    `pages` (num_pages * H_kv, words) has a row for each page and head, in machine words, `lines`
     (num_pages * H_kv * block_size, 2 D) one for each token and head.
     """
 
@@ -42,7 +47,7 @@ class CpuPool(LayerPool):
         zeros = np.zeros((num_pages, num_kv_heads, block_size, 2 * head_dim), bits)
         both = torch.from_numpy(zeros).view(dtype)
         pool = cls(both[..., :head_dim], both[..., head_dim:])
-        pool.pages = both.view(num_pages * num_kv_heads, block_size * 2 * head_dim)
+        pool.pages = both.view(num_pages * num_kv_heads, block_size * 2 * head_dim).view(WORD)
         pool.lines = both.view(-1, 2 * head_dim)
         return pool
 

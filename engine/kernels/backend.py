@@ -39,6 +39,16 @@ class CublasLinear:
 
 
 @dataclass(frozen=True, slots=True)
+class GatedLinear:
+    """silu(gate) * up of the [gate | up] that `product` gives."""
+
+    product: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return silu_mul(self.product(x))
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionPlan:
     """How one pass cuts its attention; the layers run one after another and share the workspace.
 
@@ -93,8 +103,8 @@ class TritonBackend:
     ) -> tuple[Tensor, Tensor]:
         return norm.add_rms_norm(x, residual, weight, eps)
 
-    def silu_mul(self, gate_up: Tensor) -> Tensor:
-        return silu_mul(gate_up)
+    def gated_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        return GatedLinear(self.linear(weight, bias))
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> AttentionPlan:
         """Split counts and prefill tiles, from the lengths on the host: the device is not asked."""

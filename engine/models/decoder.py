@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer. `qkv` gives [q | k | v], `gate_up` gives [gate | up]."""
+    """One layer. `qkv` gives [q | k | v], `gate_up` silu(gate) * up."""
 
     input_norm: Tensor
     qkv: Linear
@@ -69,7 +69,7 @@ class Decoder:
         for layer, next_norm, pool in zip(weights.layers, [*norms, None], pools, strict=True):
             x = layer.output(self._attention(layer, x, pool, plan))
             x, residual = backend.add_rms_norm(x, residual, layer.mlp_norm, config.rms_eps)
-            x = layer.down(backend.silu_mul(layer.gate_up(x)))
+            x = layer.down(layer.gate_up(x))
             if next_norm is None:  # past the last layer only the wanted rows go on
                 x, residual = x[batch.logit_rows], residual[batch.logit_rows]
                 next_norm = weights.norm

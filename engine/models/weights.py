@@ -130,20 +130,26 @@ class _Assembler:
             k_norm=self._head_norm(attention + "k_norm.weight"),
             output=self._linear([(attention + "o_proj", hidden)], q, out_bias),
             mlp_norm=self._take(prefix + "post_attention_layernorm.weight", hidden),
-            gate_up=self._linear(gate_up, hidden, config.mlp_bias),
+            gate_up=self._backend.gated_linear(*self._fused(gate_up, hidden, config.mlp_bias)),
             down=self._linear([(mlp + "down_proj", hidden)], inner, config.mlp_bias),
             window=window,
         )
 
     def _linear(self, parts: list[tuple[str, int]], width: int, has_bias: bool) -> Linear:
         """One product of the parts, each a name and its number of outputs."""
+        return self._backend.linear(*self._fused(parts, width, has_bias))
+
+    def _fused(
+        self, parts: list[tuple[str, int]], width: int, has_bias: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the parts, one after another."""
         weights = [self._take(f"{name}.weight", rows, width) for name, rows in parts]
         biases = [self._take(f"{name}.bias", rows) for name, rows in parts] if has_bias else []
-        return self._backend.linear(_fused(weights), _fused(biases) if biases else None)
+        return _joined(weights), _joined(biases) if biases else None
 
     def _head_norm(self, name: str) -> Tensor | None:
         return self._take(name, self._config.head_dim) if self._config.qk_norm else None
 
 
-def _fused(tensors: list[Tensor]) -> Tensor:
+def _joined(tensors: list[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

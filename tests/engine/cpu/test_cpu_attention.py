@@ -64,16 +64,20 @@ def test_any_mixture_of_decode_and_prefill_equals_plain_attention(batch_of, bloc
         torch.testing.assert_close(out[rows[0] : rows[1]], expected, atol=1e-5, rtol=1e-5)
 
 
+MAX_TOKENS = 4000
+
+
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=40))
 @settings(max_examples=50, deadline=None)
 def test_groups_hold_every_sequence_once_and_little_padding(lengths):
     spans = [Span(number, 0, length) for number, length in enumerate(lengths)]
-    groups = group_spans(spans)
+    groups = group_spans(spans, MAX_TOKENS)
     assert sorted(span for group in groups for span in group) == spans
     for group in groups:
         assert group == sorted(group)
         longest = max(span.length for span in group)
         assert sum(longest - span.length for span in group) <= PADDING_TOKENS
+        assert len(group) == 1 or len(group) * longest <= MAX_TOKENS
 
 
 def test_writing_reaches_its_slots_and_no_other(batch_of):
