@@ -262,7 +262,6 @@ def paged_decode(
     parts, lse = workspace if workspace else (out, out)
     tiles = tiles or choose_tiles(q.dtype)
     group = num_heads // num_kv_heads
-    block_d = power_of_two(head_dim)
     cut = {"TILE": tiles.tile, "MIN_SPLIT": tiles.min_split}
     _decode_kernel[(num_kv_heads, num_sequences, num_splits)](
         q,
@@ -285,29 +284,43 @@ def paged_decode(
         HEAD_DIM=head_dim,
         PAGE=pool.k.shape[2],
         BLOCK_M=max(16, power_of_two(group)),
-        BLOCK_D=max(16, block_d),
+        BLOCK_D=max(16, power_of_two(head_dim)),
         IS_SPLIT=num_splits > 1,
         **cut,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
     )
-    if num_splits > 1:
-        _merge_kernel[(num_heads, num_sequences)](
-            parts,
-            lse,
-            query_starts,
-            context_lens,
-            out,
-            window or NO_WINDOW,
-            num_splits,
-            HEAD_DIM=head_dim,
-            BLOCK_D=block_d,
-            ALL_SPLITS=MAX_SPLITS,
-            BLOCK_S=16,
-            **cut,
-            num_warps=4,
-        )
+    if workspace is not None and num_splits > 1:
+        _merge(workspace, query_starts, context_lens, out, window, cut)
     return out
+
+
+def _merge(
+    workspace: DecodeWorkspace,
+    query_starts: Tensor,
+    context_lens: Tensor,
+    out: Tensor,
+    window: int | None,
+    cut: dict[str, int],
+) -> None:
+    """Weighs the parts of each head's splits by their sums, into `out`."""
+    parts, lse = workspace
+    num_sequences, num_heads, num_splits, head_dim = parts.shape
+    _merge_kernel[(num_heads, num_sequences)](
+        parts,
+        lse,
+        query_starts,
+        context_lens,
+        out,
+        window or NO_WINDOW,
+        num_splits,
+        HEAD_DIM=head_dim,
+        BLOCK_D=power_of_two(head_dim),
+        ALL_SPLITS=MAX_SPLITS,
+        BLOCK_S=16,
+        **cut,
+        num_warps=4,
+    )
 
 
 def _num_splits(
