@@ -15,7 +15,8 @@ _BRIDGE: Final = 4
 
 
 class Cells(NamedTuple):
-    """What stands in each cell, and its role. The second cell of a wide character holds ""."""
+    """What stands in each cell, and its role. The second cell of a wide character holds "", and
+    marks without a width stand with the character they belong to."""
 
     chars: list[str]
     roles: list[str]
@@ -35,7 +36,7 @@ def cells_in(row: Row) -> Cells:
                 chars += [character, *[""] * (width - 1)]
                 roles_of += [role] * width
             elif chars:
-                chars[-1] += character
+                chars[-1 if chars[-1] else -2] += character
     return Cells(chars, roles_of)
 
 

@@ -60,7 +60,7 @@ def test_no_history_breaks_the_books(core_bench, expected):
         @rule(
             prefix=st.sampled_from(PREFIXES),
             rest=st.integers(1, 12).map(lambda n: [5] * n)
-            | st.lists(st.integers(3, 9), min_size=1),
+            | st.lists(st.integers(3, 9), min_size=1, max_size=MAX_LEN - 10),
             max_tokens=st.integers(0, 30),
             priority=st.integers(0, 2),
             prompt_logprobs=st.sampled_from([None, None, 0]),

@@ -44,3 +44,9 @@ def test_wrapped_text_fits_and_keeps_every_word(text: str, width: int) -> None:
     lines = wrapped(text, width)
     assert all(width_of(((line, "text"),)) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_a_mark_on_a_wide_character_is_sent_with_it() -> None:
+    old, new = cells_in((("果a", "text"),)), cells_in((("果\u0301a", "text"),))
+    assert new.chars == ["果\u0301", "", "a"]
+    assert changed_runs(old, new) == [(0, 1)]
