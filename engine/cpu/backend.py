@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 import torch.nn.functional as F
 
+from engine.cpu.allocator import keep_freed_memory
 from engine.cpu.attention import DecodeGroup, PrefillChunk, Scratch, attention_parts
 from engine.cpu.linear import fastest_dtype, make_gated_linear, make_linear
 from engine.cpu.pages import CpuPool, line_numbers
@@ -42,6 +43,7 @@ class TorchBackend:
     """`dtype` None takes the one that this processor multiplies fastest."""
 
     def __init__(self, dtype: torch.dtype | None = None, num_threads: int | None = None) -> None:
+        keep_freed_memory()
         torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
         self.device = torch.device("cpu")
         self.dtype = dtype or fastest_dtype()
