@@ -35,7 +35,8 @@ class MemoryProfiler:
         return max(0, used - self.engine_bytes)
 
     def parts(self) -> list[tuple[str, int]]:
-        """(name, bytes) of weights, kv, activations, graphs and, where known, other."""
+        """(name, bytes) of weights, kv and, where the engine has or knows them, activations and
+        graphs; of other, where NVML tells."""
         if self.last is None:
             return []
         other = self.other_bytes
@@ -43,9 +44,10 @@ class MemoryProfiler:
 
     @staticmethod
     def _named(sample: MemorySample) -> list[tuple[str, int]]:
+        # An engine that does not measure these (on a CPU) says 0, which is no number to show.
+        beside = (("activations", sample.activation_bytes), ("graphs", sample.graph_bytes))
         return [
             ("weights", sample.weights_bytes),
             ("kv", sample.kv_bytes),
-            ("activations", sample.activation_bytes),
-            ("graphs", sample.graph_bytes),
+            *((name, size) for name, size in beside if size),
         ]

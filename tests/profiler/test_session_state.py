@@ -145,7 +145,7 @@ def test_small_folds() -> None:
         ("ready", 3 * S, 3 * S, 0),
     ]
     assert state.gpus.absent is not None and state.gpus.mem_used_bytes is None
-    assert state.memory.parts() == [("weights", 10), ("kv", 20), ("activations", 3), ("graphs", 0)]
+    assert state.memory.parts() == [("weights", 10), ("kv", 20), ("activations", 3)]
     assert len(state.log.lines[0].text) == MAX_TEXT + 1
     assert state.drops == 5
     state.apply(GpuSample(5 * S, 0, "GPU", 50, 100, energy_mj=5000))
