@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from llmtop.load.quantiles import Quantiles
 from llmtop.load.result import RequestResult
 from llmtop.load.spec import LoadSpec, Objectives
+from profiler.folds.quantiles import Quantiles
 
 NS_PER_MS: Final = 1e6
 NS_PER_S: Final = 1e9

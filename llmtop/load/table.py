@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmtop.load.quantiles import Quantiles
 from llmtop.load.report import LoadReport
 from llmtop.load.spec import LoadSpec
 from llmtop.sanitize import clean_line
+from profiler.folds.quantiles import Quantiles
 
 # Where the client's loop is this late, the latencies below are partly the client's own.
 LATE_LOOP_MS = 5.0

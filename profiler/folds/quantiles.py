@@ -1,10 +1,11 @@
-"""Exact quantiles of weighted values."""
+"""Exact quantiles of the values at hand, weighted or not."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import mul
 from typing import Final
 
 import msgspec
@@ -25,7 +26,12 @@ class Quantiles(msgspec.Struct, frozen=True):
     max: float
 
     @classmethod
-    def of_weighted(cls, ordered: Sequence[int], weights: Sequence[int]) -> Quantiles | None:
+    def of(cls, values: Sequence[float]) -> Quantiles | None:
+        """None of no values."""
+        return cls.of_weighted(sorted(values), [1] * len(values))
+
+    @classmethod
+    def of_weighted(cls, ordered: Sequence[float], weights: Sequence[int]) -> Quantiles | None:
         """`ordered` rises, each value standing for as many as its weight. None of no values."""
         ends = list(accumulate(weights))
         n = ends[-1] if ends else 0
@@ -41,7 +47,7 @@ class Quantiles(msgspec.Struct, frozen=True):
 
         return cls(
             n=n,
-            mean=sum(map(int.__mul__, ordered, weights)) / n,
+            mean=sum(map(mul, ordered, weights)) / n,
             p50=quantile(0.50),
             p90=quantile(0.90),
             p95=quantile(0.95),

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from llmtop.errors import LoadError
 from llmtop.load.prompts import PromptWriter, Vocabulary, measure_vocabulary
-from llmtop.load.quantiles import Quantiles
 from llmtop.load.spec import Lengths, LoadSpec, demo_spec
+from profiler.folds.quantiles import Quantiles
 
 URL = "http://127.0.0.1:1"
 WORDS = tuple(f"w{n}" for n in range(50))
