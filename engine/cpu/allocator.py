@@ -7,11 +7,9 @@ from typing import Final
 
 # mallopt(3)
 M_TRIM_THRESHOLD: Final = -1
-M_TOP_PAD: Final = -2
 M_MMAP_THRESHOLD: Final = -3
 NEVER_BYTES: Final = 2**31 - 1
 LARGEST_BYTES: Final = 32 << 20  # above it glibc takes no threshold
-GROWTH_BYTES: Final = 64 << 20
 
 
 def keep_freed_memory() -> bool:
