@@ -1,4 +1,4 @@
-"""The seam between the model and the machine: the same calls on CPU (torch) and CUDA (Triton)."""
+"""The seam between the model and the machine: the same calls on a CPU and on CUDA."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ class Backend(Protocol):
 def create_backend(
     device: torch.device, dtype: torch.dtype | None, num_threads: int | None
 ) -> Backend:
-    """The Triton backend on CUDA, the torch backend elsewhere. `dtype` None lets it choose."""
+    """The Triton backend on CUDA, the CPU's own elsewhere. `dtype` None lets it choose."""
     if device.type == "cuda":
         import torch
 
         from engine.kernels.backend import TritonBackend
 
         return TritonBackend(device, dtype or torch.bfloat16)
-    from engine.cpu.backend import TorchBackend
+    from engine.cpu.backend import CpuBackend
 
-    return TorchBackend(dtype, num_threads)
+    return CpuBackend(dtype, num_threads)

@@ -1,8 +1,8 @@
-"""The pages of one layer on a CPU: K and V of a token and head side by side in one line."""
+"""The pages of one layer on a CPU, as the compiled loops read and write them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,21 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# Pages are copied as these: torch gathers them in 7.8 ms where bf16 takes 11.4 (2 cores of a Xeon,
-# one step's K and V of 32 SmolLM2 sequences of 208 tokens).
-WORD: Final = torch.int64
-
-
 class CpuPool(LayerPool):
-    """K and V as the seam has them, and the same memory as it is read and written.
+    """K and V as the seam has them, and the memory that both are views of.
 
-    One tensor (num_pages, H_kv, block_size, 2 D) holds both, so that one gather brings both:
-    `pages` (num_pages * H_kv, words) has a row for each page and head, in machine words, `lines`
-    (num_pages * H_kv * block_size, 2 D) one for each token and head.
+    `memory` (num_pages, H_kv, 2, block_size * D): of a page and head first K as (D, block_size), so
+    that one query meets the tokens of a page side by side, then V as (block_size, D).
     """
 
-    pages: Tensor
-    lines: Tensor
+    memory: Tensor
 
     @classmethod
     def allocate(
@@ -38,23 +31,15 @@ class CpuPool(LayerPool):
         head_dim: int,
         dtype: torch.dtype,
     ) -> CpuPool:
-        """Zeros, whose memory the system gives when it is first written.
-
-        Zeros, because masked lines are still multiplied: by 0, which NaN would survive.
-        """
+        """Zeros, whose memory the system gives when it is first written."""
         # numpy's zeros are the system's own; torch's are written, 1.4 s for 4 GiB.
         bits = {2: np.int16, 4: np.int32}[dtype.itemsize]
-        zeros = np.zeros((num_pages, num_kv_heads, block_size, 2 * head_dim), bits)
-        both = torch.from_numpy(zeros).view(dtype)
-        pool = cls(both[..., :head_dim], both[..., head_dim:])
-        pool.pages = both.view(num_pages * num_kv_heads, block_size * 2 * head_dim).view(WORD)
-        pool.lines = both.view(-1, 2 * head_dim)
+        zeros = np.zeros((num_pages, num_kv_heads, 2, block_size * head_dim), bits)
+        memory = torch.from_numpy(zeros).view(dtype)
+        heads = (num_pages, num_kv_heads)
+        pool = cls(
+            memory[:, :, 0].view(*heads, head_dim, block_size).transpose(2, 3),
+            memory[:, :, 1].view(*heads, block_size, head_dim),
+        )
+        pool.memory = memory
         return pool
-
-
-def line_numbers(slots: Tensor, num_kv_heads: int, block_size: int) -> Tensor:
-    """The lines of all heads of each slot, (T * H_kv,), in the order of tokens, then heads."""
-    pages = torch.div(slots, block_size, rounding_mode="floor")
-    first = slots + pages * ((num_kv_heads - 1) * block_size)
-    heads = torch.arange(num_kv_heads) * block_size
-    return (first[:, None] + heads).flatten()

@@ -67,12 +67,14 @@ class Decoder:
         x = backend.rms_norm(residual, weights.layers[0].input_norm, config.rms_eps)
         norms = [layer.input_norm for layer in weights.layers[1:]]
         for layer, next_norm, pool in zip(weights.layers, [*norms, None], pools, strict=True):
-            x = layer.output(self._attention(layer, x, pool, plan))
-            x, residual = backend.add_rms_norm(x, residual, layer.mlp_norm, config.rms_eps)
-            x = layer.down(layer.gate_up(x))
-            if next_norm is None:  # past the last layer only the wanted rows go on
+            x = self._attention(layer, x, pool, plan)
+            if next_norm is None:  # past the last attention only the wanted rows go on
                 x, residual = x[batch.logit_rows], residual[batch.logit_rows]
                 next_norm = weights.norm
+            x, residual = backend.add_rms_norm(
+                layer.output(x), residual, layer.mlp_norm, config.rms_eps
+            )
+            x = layer.down(layer.gate_up(x))
             x, residual = backend.add_rms_norm(x, residual, next_norm, config.rms_eps)
         return weights.head(x)
 

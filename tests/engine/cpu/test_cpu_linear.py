@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.cpu import linear
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -53,7 +53,7 @@ def test_probe_leaves_the_number_of_threads_alone():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rms_norm_is_its_formula_for_few_rows_and_many(rows, dtype):
     torch.manual_seed(0)
-    backend = TorchBackend(dtype, 1)
+    backend = CpuBackend(dtype, 1)
     x, weight = (10 * torch.randn(rows, 48)).to(dtype), torch.rand(48).to(dtype)
     wide = x.float()
     expected = wide * (wide.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weight.float()
@@ -64,7 +64,7 @@ def test_rms_norm_is_its_formula_for_few_rows_and_many(rows, dtype):
 
 def test_added_norm_gives_the_sum_too():
     torch.manual_seed(0)
-    backend = TorchBackend(torch.float32, 1)
+    backend = CpuBackend(torch.float32, 1)
     x, residual, weight = torch.randn(9, 8), torch.randn(9, 8), torch.rand(8)
     total = x + residual
     out, left = backend.add_rms_norm(x, residual, weight, 1e-6)

@@ -1,4 +1,4 @@
-"""Whole decoders on the Triton backend, step by step, beside the same ones on the torch backend."""
+"""Whole decoders on the Triton backend, step by step, beside the same ones on the CPU's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from engine.batch import Batch
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
 from engine.core import EngineCore
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 from engine.kernels.backend import TritonBackend
 from engine.loading import Loaded
 from engine.models.config import ModelConfig
@@ -124,11 +124,11 @@ def passes(batch_of: Any) -> list[Batch]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_decoder_gives_the_same_logits_as_on_the_torch_backend(
+def test_a_decoder_gives_the_same_logits_as_on_the_cpu(
     family: str, tmp_path: Path, passes: list[Batch], to_device: Any, device: torch.device
 ) -> None:
     folder = write_model(tmp_path, BASE | FAMILIES[family])
-    want = logits_of(TorchBackend(torch.float32, 1), folder, passes)
+    want = logits_of(CpuBackend(torch.float32, 1), folder, passes)
     backend = TritonBackend(device, torch.float32)
     got = logits_of(backend, folder, [to_device(batch, device) for batch in passes])
     assert relative_error(got, want) < 2e-5
@@ -148,7 +148,7 @@ def test_a_decoder_with_large_heads_on_the_gpu(
         ((1, 1, 99), (1502, 302, 165)),
     ]
     passes = [batch_of(*pair, BLOCK_SIZE, 3, room=[1502, 302, 165])[0] for pair in lens]
-    want = logits_of(TorchBackend(torch.float32), folder, passes)
+    want = logits_of(CpuBackend(torch.float32), folder, passes)
     device = torch.device("cuda")
     got = logits_of(TritonBackend(device, dtype), folder, [to_device(b, device) for b in passes])
     assert relative_error(got, want) < tolerance
@@ -192,7 +192,7 @@ def test_the_engine_gives_the_same_tokens_on_both_backends(
 ) -> None:
     folder = write_model(tmp_path, BASE | FAMILIES["qwen2"])
     prompts = [[*range(3, 18)], [*range(30, 45)], [*range(3, 12), 60], [61, 62]]
-    want = answers_of(monkeypatch, folder, TorchBackend(torch.float32, 1), prompts)
+    want = answers_of(monkeypatch, folder, CpuBackend(torch.float32, 1), prompts)
     got = answers_of(monkeypatch, folder, TritonBackend(device, torch.float32), prompts)
     assert got == want
 

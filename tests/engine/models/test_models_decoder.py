@@ -6,7 +6,7 @@ import random
 
 import torch
 
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 from engine.models.folder import ModelFolder
 from engine.models.weights import load_decoder
 
@@ -14,7 +14,7 @@ BLOCK = 4
 
 
 def ours(path):
-    backend = TorchBackend(torch.float32, 1)
+    backend = CpuBackend(torch.float32, 1)
     decoder = load_decoder(ModelFolder.open(path), backend)
     config = decoder.config
     pools = [

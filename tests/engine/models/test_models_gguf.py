@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 from engine.errors import ModelError
 from engine.models.folder import ModelFolder
 from engine.models.gguf_config import llama3_factors
@@ -109,7 +109,7 @@ def converted(path, tmp_path):
 
 
 def logits_of(folder, batch_of):
-    backend = TorchBackend(torch.float32, 1)
+    backend = CpuBackend(torch.float32, 1)
     decoder = load_decoder(folder, backend)
     pools = [backend.allocate_pool(4, KV_HEADS, 8, HEAD_DIM) for _ in range(LAYERS)]
     return decoder.forward(batch_of([(list(range(3, 23)), 0, [1, 3, 0])], 8), pools)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 from engine.errors import DoesNotFitError
 from engine.models.folder import ModelFolder
 from engine.models.memory import GIB, MemoryEstimator
@@ -29,7 +29,7 @@ def test_estimates_equal_what_is_allocated(reference_of, family):
     config = ModelFolder.open(path).config
     estimator = MemoryEstimator(config, 4, 8)
     assert estimator.weights_bytes == sum(p.numel() * 4 for p in model.parameters())
-    backend = TorchBackend(torch.float32, 1)
+    backend = CpuBackend(torch.float32, 1)
     pool = backend.allocate_pool(5, config.num_kv_heads, 8, config.head_dim)
     allocated = config.num_layers * sum(half.numel() * half.itemsize for half in pool)
     assert allocated == 5 * estimator.page_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 from engine.models.tokenizer import Tokenizer
 from engine.models.weights import load_decoder
 
@@ -69,7 +69,7 @@ def test_logits_equal_transformers(smollm2, tokenizer, batch_of):
     ids = tokenizer.encode(TEXTS[0] + TEXTS[1])
     with torch.no_grad():
         expected = model(torch.tensor([ids])).logits[0]
-    backend = TorchBackend(torch.float32, 1)
+    backend = CpuBackend(torch.float32, 1)
     decoder = load_decoder(smollm2, backend)
     pools = [backend.allocate_pool(8, 3, 16, 64) for _ in range(30)]
     whole = decoder.forward(batch_of([(ids, 0, [7, 2, 5])], 16), pools)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.cpu.backend import TorchBackend
+from engine.cpu.backend import CpuBackend
 from engine.errors import ModelError
 from engine.models import checkpoint
 from engine.models.checkpoint import CheckpointWriter
@@ -20,7 +20,7 @@ from engine.models.weights import load_decoder
 
 
 def logits(folder, batch_of, seed=0):
-    backend = TorchBackend(torch.float32, 1)
+    backend = CpuBackend(torch.float32, 1)
     decoder = load_decoder(folder, backend, seed=seed)
     config = decoder.config
     pools = [
@@ -66,7 +66,7 @@ def test_a_cut_or_foreign_file_is_one_line(folder):
     for broken in (b"", data[:6], data[:200], data[:-10], b"\xff" * 100):
         path.write_bytes(broken)
         with pytest.raises(ModelError) as caught:
-            load_decoder(ModelFolder.open(folder), TorchBackend(torch.float32, 1))
+            load_decoder(ModelFolder.open(folder), CpuBackend(torch.float32, 1))
         assert "model.safetensors" in caught.value.message
         assert "\n" not in caught.value.message
 
@@ -84,7 +84,7 @@ def test_tensors_that_do_not_fit_the_config_are_named(folder, change, words):
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(ModelError) as caught:
-        load_decoder(ModelFolder.open(folder), TorchBackend(torch.float32, 1))
+        load_decoder(ModelFolder.open(folder), CpuBackend(torch.float32, 1))
     assert words in caught.value.message
 
 
@@ -123,6 +123,6 @@ def test_large_checkpoints_are_written_in_shards(tmp_path, monkeypatch):
 def test_loading_tells_how_far_it_is(folder):
     told = []
     load_decoder(
-        ModelFolder.open(folder), TorchBackend(torch.float32, 1), lambda *facts: told.append(facts)
+        ModelFolder.open(folder), CpuBackend(torch.float32, 1), lambda *facts: told.append(facts)
     )
     assert told == [("load", n, 3, "layers") for n in range(4)]
