@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body, thread_number
+from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body
 from engine.cpu.lanes import (
     LANE_BYTES,
     LANES,
@@ -21,6 +21,7 @@ from engine.cpu.lanes import (
     widen_fp16,
     widen_fp32,
 )
+from engine.cpu.openmp import thread_number
 from engine.cpu.rows import BF16, FP16, load, row_at, size_of, store
 
 # Below every score and finite: what is masked weighs 0, never NaN.

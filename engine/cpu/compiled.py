@@ -18,10 +18,10 @@ import numpy as np
 import platformdirs
 from numba import carray, njit, types
 
+from engine.cpu.openmp import thread_number
+
 COUNTER, NUM_THREADS, SCRATCH, SCRATCH_BYTES, FIRST = 0, 1, 2, 3, 4
 HERE: Final = Path(__file__).parent
-
-thread_number = types.ExternalFunction("omp_get_thread_num", types.int32())
 
 
 def cache_folder() -> Path:
@@ -29,10 +29,8 @@ def cache_folder() -> Path:
     files of what the body calls, so that a change there would go unseen."""
     sources = b"".join(file.read_bytes() for file in sorted(HERE.glob("*.py")))
     name = f"loops-{hashlib.sha256(sources).hexdigest()[:16]}"
-    beside = HERE / "__pycache__"
-    beside.mkdir(exist_ok=True)
-    if os.access(beside, os.W_OK):
-        return beside / name
+    if os.access(HERE, os.W_OK):
+        return HERE / "__pycache__" / name
     return Path(platformdirs.user_cache_dir("llmtop", appauthor=False)) / name
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body, own_share, thread_number
+from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body, own_share
 from engine.cpu.lanes import VECTOR, as_float, from_bf16, from_fp16, halves_at, to_fp16
+from engine.cpu.openmp import thread_number
 from engine.cpu.rows import BF16, FP32, load, row_at, size_of, store, to_bf16
 
 

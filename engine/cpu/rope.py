@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body, own_share, thread_number
+from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body, own_share
 from engine.cpu.lanes import VECTOR, longs_at
+from engine.cpu.openmp import thread_number
 from engine.cpu.rows import load, row_at, scatter, size_of, store
 
 

@@ -27,7 +27,7 @@ def test_every_row_is_done_by_one_thread(num_threads):
 
 def test_without_openmp_the_caller_does_it_all(monkeypatch):
     expected = added_norm(2)
-    monkeypatch.setattr(team, "_OPENMP", None)
+    monkeypatch.setattr(team, "OPENMP", None)
     assert torch.equal(added_norm(2), expected)
 
 
