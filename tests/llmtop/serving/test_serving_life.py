@@ -59,6 +59,13 @@ def whole_answer(server):
     )
 
 
+def wait_for_health(server, status):
+    deadline = time.monotonic() + 30
+    while server.client.get("/health").json() != {"status": status}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def last_before(path, t_ns):
     """When the newest event of the recording before `t_ns` was, and whether it ended well."""
     with closing(SessionReader(path)) as session:
@@ -115,8 +122,7 @@ def test_a_stop_lets_running_requests_finish_and_takes_no_new_ones(start_server,
     assert stream.begun.wait(30)
     core_pid = server.core_pid
     server.process.terminate()
-    while server.client.get("/health").json() != {"status": "draining"}:
-        time.sleep(0.01)
+    wait_for_health(server, "draining")
     refused = server.client.post("/v1/completions", json={"prompt": "a"})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert stream.last() == "[DONE]"
@@ -130,6 +136,42 @@ def test_a_stop_lets_running_requests_finish_and_takes_no_new_ones(start_server,
     assert phases[-2:] == ["drain", "stopped"]
 
 
+def test_a_core_that_hangs_is_told_of_and_the_answer_goes_on_after_it(start_server):
+    server = start_server(core_silent_s=3.0).wait_until_ready()
+    stream = Stream(server.url, max_tokens=600)
+    assert stream.begun.wait(30)
+    os.kill(server.core_pid, signal.SIGSTOP)
+    wait_for_health(server, "silent")
+    refused = server.client.post("/v1/completions", json={"prompt": "a"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    os.kill(server.core_pid, signal.SIGCONT)
+    wait_for_health(server, "ready")
+    assert stream.last() == "[DONE]"
+    assert json.loads(stream.events[-2])["choices"][0]["finish_reason"] == "length"
+    server.process.terminate()
+    assert server.ended() == 0
+    with closing(SessionReader(server.session)) as session:
+        events = [event for _, event in session.events(0)]
+    texts = [(e.level, e.text) for e in events if isinstance(e, Log)]
+    silence = "the engine core has given no sign of life for 3 s; requests are refused meanwhile"
+    assert ("error", silence) in texts
+    assert ("info", "the engine core answers again") in texts
+    phases = [event.name for event in events if isinstance(event, Phase)]
+    assert phases[-4:] == ["silent", "ready", "drain", "stopped"]
+
+
+def test_a_core_that_hangs_does_not_keep_the_server_from_stopping(start_server, process_gone):
+    server = start_server(core_silent_s=3.0, drain_timeout_s=600.0).wait_until_ready()
+    stream = Stream(server.url)
+    assert stream.begun.wait(30)
+    core_pid = server.core_pid
+    os.kill(core_pid, signal.SIGSTOP)
+    server.process.terminate()  # it drains before it knows
+    assert server.ended() == 0
+    assert process_gone(core_pid, 1.0)
+    assert "stopped before" in json.loads(stream.last())["error"]["message"]
+
+
 def test_a_second_signal_and_an_end_of_patience_cut_the_drain_short(start_server, process_gone):
     hurried = start_server()
     impatient = start_server(drain_timeout_s=0.2)
@@ -140,8 +182,7 @@ def test_a_second_signal_and_an_end_of_patience_cut_the_drain_short(start_server
         assert server.stream.begun.wait(30)
     impatient.close_lifeline()
     hurried.process.terminate()
-    while hurried.client.get("/health").json() != {"status": "draining"}:
-        time.sleep(0.01)
+    wait_for_health(hurried, "draining")
     hurried.process.terminate()
     for server in (hurried, impatient):
         assert "stopped before" in json.loads(server.stream.last())["error"]["message"]
