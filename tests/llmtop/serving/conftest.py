@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,8 +69,7 @@ class Server:
 
     @property
     def core_pid(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        return child_of(self.process.pid)
 
     def close_lifeline(self) -> None:
         assert self.process.stdin is not None
@@ -83,6 +84,47 @@ class Server:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
         self.client.close()
+
+
+class Terminal:
+    """`llmtop serve` in a terminal of its own, which nobody looks at. It serves the tiny model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.session = folder / "session.db"
+        self._screen, terminal = pty.openpty()
+        flags = ("--port", "0", "--num-threads", "1", "--session", str(self.session))
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", "llmtop", "serve", "random:tiny", *flags),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+        os.close(terminal)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def press(self, key: str) -> None:
+        os.write(self._screen, key.encode())
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def _look(self) -> None:
+        """A terminal that takes nothing would block who writes to it."""
+        with contextlib.suppress(OSError):  # Linux: the last writer is gone
+            while os.read(self._screen, 1 << 16):
+                pass
+        os.close(self._screen)
+
+
+def child_of(pid: int) -> int:
+    """The process that this one started first, of any of its threads."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return min(int(child) for thread in threads for child in thread.read_text().split())
 
 
 def gone(pid: int, within_s: float) -> bool:
@@ -111,6 +153,18 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.kill()
+
+
+@pytest.fixture(scope="module")
+def child() -> Callable[[int], int]:
+    return child_of
 
 
 @pytest.fixture(scope="module")
