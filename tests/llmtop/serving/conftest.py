@@ -23,7 +23,7 @@ from llmtop.commands.listen import open_socket, url_of
 from llmtop.serving_config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[3]
-READY_S = 60.0
+READY_S = 180.0
 
 
 class Server:
@@ -75,7 +75,7 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.close()
 
-    def ended(self, within_s: float = 20.0) -> int:
+    def ended(self, within_s: float = 60.0) -> int:
         """The exit code. Fails if the process still runs after that time."""
         return self.process.wait(within_s)
 
@@ -127,7 +127,7 @@ def child_of(pid: int) -> int:
     return min(int(child) for thread in threads for child in thread.read_text().split())
 
 
-def gone(pid: int, within_s: float) -> bool:
+def gone(pid: int, within_s: float = 30.0) -> bool:
     """Whether a process that is not ours to wait for has ended."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -168,5 +168,5 @@ def child() -> Callable[[int], int]:
 
 
 @pytest.fixture(scope="module")
-def process_gone() -> Callable[[int, float], bool]:
+def process_gone() -> Callable[[int], bool]:
     return gone

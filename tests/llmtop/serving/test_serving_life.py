@@ -18,7 +18,8 @@ from profiler.events import Log, Phase, RequestAborted, RequestFirstToken, Reque
 from profiler.session.reader import SessionReader
 from profiler.state import time_of
 
-LONG = {"prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+# Eight samples, so that it takes seconds on any machine.
+LONG = {"prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "stream": True, "n": 8}
 
 
 LOST_NS = 500_000_000
@@ -111,7 +112,7 @@ def test_when_the_core_is_killed_all_end_with_a_clear_word(start_server):
     for stream in streams:
         assert stream.begun.wait(30)
     whole = whole_answer(server)
-    wait_for_kind(server.session, RequestScheduled, request=4)
+    wait_for_kind(server.session, RequestScheduled, request=25)  # after 3 streams of 8
     t_safe_ns = nearly_now(server.session)
     os.kill(server.core_pid, signal.SIGKILL)
     for stream in streams:
@@ -139,7 +140,7 @@ def test_when_the_server_is_killed_the_core_goes_and_the_session_opens(start_ser
     core_pid = server.core_pid
     t_safe_ns = nearly_now(server.session)
     server.process.kill()
-    assert process_gone(core_pid, 3.0)
+    assert process_gone(core_pid)
     assert stream.broken is None or "peer closed" in stream.broken
     assert last_before(server.session, t_safe_ns) == (t_safe_ns, False)
 
@@ -153,7 +154,7 @@ def test_when_the_terminal_is_killed_its_session_lacks_nothing(terminal, child, 
     t_safe_ns = nearly_now(terminal.session)
     t_kill_ns = time.monotonic_ns()
     terminal.kill()
-    assert process_gone(server_pid, 20.0) and process_gone(core_pid, 3.0)
+    assert process_gone(server_pid) and process_gone(core_pid)
     assert last_before(terminal.session, t_safe_ns) == (t_safe_ns, True)
     with closing(SessionReader(terminal.session)) as session:
         events = [event for _, event in session.events(0)]
@@ -175,7 +176,7 @@ def test_a_stop_lets_running_requests_finish_and_takes_no_new_ones(start_server,
     assert stream.last() == "[DONE]"
     assert json.loads(stream.events[-2])["choices"][0]["finish_reason"] == "length"
     assert server.ended() == 0
-    assert process_gone(core_pid, 1.0)
+    assert process_gone(core_pid)
     assert server.stderr.read_text() == ""
     with closing(SessionReader(server.session)) as session:
         assert session.clean_end
@@ -215,7 +216,7 @@ def test_a_core_that_hangs_does_not_keep_the_server_from_stopping(start_server, 
     os.kill(core_pid, signal.SIGSTOP)
     server.process.terminate()  # it drains before it knows
     assert server.ended() == 0
-    assert process_gone(core_pid, 1.0)
+    assert process_gone(core_pid)
     assert "stopped before" in json.loads(stream.last())["error"]["message"]
 
 
