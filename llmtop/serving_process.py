@@ -204,14 +204,14 @@ class ServerProcess:
         """The core has gone silent, or, without a complaint, is back."""
         self._complaint = complaint
         self._engine.hush(bool(complaint))
-        if complaint:
-            self._observer.log("error", "server", f"{complaint}; requests are refused meanwhile")
-        else:
-            self._observer.log("info", "server", "the engine core answers again")
         if not self._end.is_set():
             self._observer.publish(Phase(time.monotonic_ns(), "silent" if complaint else "ready"))
         elif complaint:
             self._hurry.set()
+        if complaint:  # last, so that a small screen shows it
+            self._observer.log("error", "server", f"{complaint}; requests are refused meanwhile")
+        else:
+            self._observer.log("info", "server", "the engine core answers again")
 
     async def _load_tokenizer(self, path: Path) -> None:
         try:
