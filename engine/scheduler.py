@@ -206,6 +206,8 @@ class Scheduler:
         wants_all = sequence.wants_prompt_logprobs
         prefix = [] if wants_all else kv.find_prefix(sequence.chain, num_tokens)
         cached = len(prefix) * kv.block_size
+        if not wants_all and self._twin_computes_more(sequence, cached):
+            return False
         if not self._chunked and num_tokens - cached > budget and not wants_all:
             return False
         # One page more for each running sequence, lest the next step preempts the newcomer.
@@ -220,6 +222,20 @@ class Scheduler:
         sequence.admission = self._num_admitted
         insort(self._running, sequence, key=_by_key)
         return True
+
+    def _twin_computes_more(self, sequence: Sequence, cached: int) -> bool:
+        """Whether a running sequence of the same prompt is computing full pages of it.
+
+        They are worth waiting for: then the n samples of a request share its prompt's pages.
+        """
+        shared = self._kv.shareable(sequence.num_prompt)
+        if cached >= shared:
+            return False
+        prompt = sequence.request.prompt_token_ids
+        return any(
+            twin.num_computed < shared and twin.request.prompt_token_ids == prompt
+            for twin in self._running
+        )
 
     def _admission(self, sequence: Sequence) -> Admission:
         resumed = sequence.first_cached_tokens is not None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from engine.config import EngineConfig
+from engine.server.pulse import SILENT_S
 
 
 class ServeConfig(msgspec.Struct, frozen=True):
     """`socket_fd` is a listening socket that the process inherited; without one it opens `host`
     and `port` itself. `session_path` None records into a new file under the data folder.
     `observe` False switches off every event, the recording and the samplers: for measuring what
-    they cost. A stop waits up to `drain_timeout_s` for the requests that run.
+    they cost. A stop waits up to `drain_timeout_s` for the requests that run. A core that gives no
+    sign of life for `core_silent_s` is told of.
     """
 
     engine: EngineConfig = EngineConfig()
@@ -24,3 +26,4 @@ class ServeConfig(msgspec.Struct, frozen=True):
     session_path: str | None = None
     observe: bool = True
     drain_timeout_s: float = 30.0
+    core_silent_s: float = SILENT_S

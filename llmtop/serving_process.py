@@ -11,9 +11,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 
@@ -24,6 +24,7 @@ from engine.server.app import Observed, create_app
 from engine.server.async_engine import AsyncEngine, ServedModel
 from engine.server.client import CoreClient
 from engine.server.launch import CoreLaunch
+from engine.server.pulse import BEAT_S, Watchdog
 from engine.server.wire import Ready, Refused
 from llmtop import __version__
 from llmtop.commands.listen import url_of
@@ -71,7 +72,8 @@ class ServerProcess:
         self._lifeline = lifeline
         self._engine = AsyncEngine()
         self._observer = Observer(config, Progress(say).hear)
-        self._client = CoreClient(launch, self)
+        self._client = CoreClient(launch, self, Watchdog(config.core_silent_s))
+        self._complaint = ""
         self._tokenizer: Tokenizer | None = None
         self._ready: Ready | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,9 +159,7 @@ class ServerProcess:
     # What the core reports.
 
     def on_located(self, path: str, name: str) -> None:
-        task = asyncio.create_task(self._load_tokenizer(Path(path)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(self._load_tokenizer(Path(path)))
 
     def on_ready(self, ready: Ready) -> None:
         self._ready = ready
@@ -187,6 +187,32 @@ class ServerProcess:
         self._engine.fail(error)
         self._end.set()
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch_core(self) -> None:
+        """Only from "ready" on: loading may keep the core from beating."""
+        while self._client.alive:
+            await asyncio.sleep(BEAT_S)
+            complaint = self._client.watchdog.tick(self._engine.num_unfinished > 0)
+            if bool(complaint) != bool(self._complaint):
+                self._on_silence(complaint)
+
+    def _on_silence(self, complaint: str) -> None:
+        """The core has gone silent, or, without a complaint, is back."""
+        self._complaint = complaint
+        self._engine.hush(bool(complaint))
+        if not self._end.is_set():
+            self._observer.publish(Phase(time.monotonic_ns(), "silent" if complaint else "ready"))
+        elif complaint:
+            self._hurry.set()
+        if complaint:  # last, so that a small screen shows it
+            self._observer.log("error", "server", f"{complaint}; requests are refused meanwhile")
+        else:
+            self._observer.log("info", "server", "the engine core answers again")
+
     async def _load_tokenizer(self, path: Path) -> None:
         try:
             self._tokenizer = await asyncio.to_thread(Tokenizer.load, path)
@@ -205,17 +231,21 @@ class ServerProcess:
         gc.collect()
         gc.freeze()
         self._observer.publish(Phase(time.monotonic_ns(), "ready"))
+        self._begin(self._watch_core())
         recording = self._observer.recording
         kept = f", session {recording}" if recording is not None else ""
         self._announce(f"ready: {url_of(self._listener)}, model {self._names()[0]}{kept}")
 
     async def _wind_up(self) -> None:
         """Ends the requests, then the core, then the stream and the recording."""
+        if self._complaint:
+            self._hurry.set()
         if self._failure is None:
             self._observer.publish(Phase(time.monotonic_ns(), "drain"))
             await self._drain()
-        # A core that still loads hears nothing, and has nothing to lose.
-        await self._client.stop(CORE_STOP_S if self._ready is not None else 0.0)
+        # A core that still loads, or is silent, hears nothing and has nothing to lose.
+        hears = self._ready is not None and not self._complaint
+        await self._client.stop(CORE_STOP_S if hears else 0.0)
         self._observer.publish(Phase(time.monotonic_ns(), "stopped"))
         await self._observer.stop()
 

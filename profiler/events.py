@@ -41,7 +41,8 @@ class SessionStart(Event, frozen=True, gc=False):
 
 
 class Phase(Event, frozen=True, gc=False):
-    """Start-up and shutdown: `name` is fetch, convert, load, warmup, ready, drain or stopped.
+    """Start-up and shutdown: `name` is fetch, convert, load, warmup, ready, drain or stopped; and
+    silent, from when the core gives no sign of life until it is ready again.
 
     `done` of `total` in `unit` ("bytes", "tensors", ...); `total` 0 means the end is not known.
     """

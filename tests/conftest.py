@@ -7,6 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No example fails for being slow: a busy machine is no bug. The default suite decides over
+# releases, so it tries the same examples everywhere; to look for new ones, run it with
+# --hypothesis-profile=explore.
+settings.register_profile(
+    "explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("same", settings.get_profile("explore"), derandomize=True, database=None)
+settings.load_profile("same")
 
 # Tiny models gain nothing from threads, and threads that wait for each other stall a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

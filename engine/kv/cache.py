@@ -43,12 +43,16 @@ class PagedKVCache:
     def pages_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
-    def find_prefix(self, chain: PageChain, num_tokens: int) -> list[int]:
-        """The pages that hold the longest cached prefix of `num_tokens`, whole pages, not all."""
-        pages: list[int] = []
+    def shareable(self, num_tokens: int) -> int:
+        """How many of `num_tokens` a cached prefix can give at most: whole pages, not all."""
         if not self._enable_prefix_caching:
-            return pages
-        for index in range((num_tokens - 1) // self.block_size):
+            return 0
+        return (num_tokens - 1) // self.block_size * self.block_size
+
+    def find_prefix(self, chain: PageChain, num_tokens: int) -> list[int]:
+        """The pages that hold the longest cached prefix of `num_tokens`."""
+        pages: list[int] = []
+        for index in range(self.shareable(num_tokens) // self.block_size):
             page = self.prefix.find(chain.link(index))
             if page is None:
                 break

@@ -16,7 +16,7 @@ from engine.server.wire import Refused
 from engine.validation import check_request
 from profiler.events import SessionStart
 
-State = Literal["starting", "ready", "draining", "failed"]
+State = Literal["starting", "ready", "silent", "draining", "failed"]
 
 ENDED_WELL: Final = ("stop", "length")
 
@@ -135,6 +135,11 @@ class AsyncEngine:
         else:
             self._fail(generation, InvalidRequestError(refused.message, refused.param))
 
+    def hush(self, silent: bool) -> None:
+        """The core has gone silent, or speaks again: orders are refused meanwhile, none is lost."""
+        if self.state in ("ready", "silent"):
+            self.state = "silent" if silent else "ready"
+
     def fail(self, error: EngineError) -> None:
         """The core is gone: every generation ends with `error`."""
         self.state = "failed"
@@ -171,6 +176,8 @@ class AsyncEngine:
         match self.state:
             case "failed":
                 return NotServingError("the engine has failed and the server is stopping")
+            case "silent":
+                return NotServingError("the engine core does not answer at the moment")
             case "draining":
                 return NotServingError("the server is shutting down")
             case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections import deque
 from typing import Final, Protocol
@@ -14,6 +15,7 @@ import zmq
 from engine.errors import EngineError
 from engine.request import EngineRequest, TokenOutput
 from engine.server.launch import CoreLaunch
+from engine.server.pulse import Watchdog
 from engine.server.wire import (
     Abort,
     Add,
@@ -31,6 +33,7 @@ from profiler.events import AnyEvent
 
 TAIL_LINES: Final = 20
 MAX_LINE_BYTES: Final = 4096
+MAX_BEATS_BYTES: Final = 4096
 SILENT_DEATH_HINT: Final = "If memory ran out, the system's log names the process it killed."
 
 
@@ -54,10 +57,11 @@ class CoreClient:
     """Sends commands to a launched core and hands its reports to a listener.
 
     Must be made on the event loop. `on_failed` is called once, when the core reports a failure or
-    is found dead; after `stop` began it is not called.
+    is found dead; after `stop` began it is not called. `watchdog` hears the core's pulse.
     """
 
-    def __init__(self, launch: CoreLaunch, listener: CoreListener) -> None:
+    def __init__(self, launch: CoreLaunch, listener: CoreListener, watchdog: Watchdog) -> None:
+        self.watchdog = watchdog
         self._launch = launch
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -70,10 +74,13 @@ class CoreClient:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 0)  # no command is lost while the core is in a step
         self._socket.bind(launch.endpoint)
         self._fd = int(self._socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._fd, self._drain)
         self._loop.call_soon(self._drain)
+        self._pulse_fd = launch.pulse.fileno()
+        self._loop.add_reader(self._pulse_fd, self._feel)
         threading.Thread(target=self._watch, name="core-watch", daemon=True).start()
 
     @property
@@ -99,6 +106,7 @@ class CoreClient:
         self._send(Shutdown())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._exited.wait(), timeout_s)
+        self._loop.remove_reader(self._pulse_fd)
         await asyncio.to_thread(self._launch.end, 0.0)
         self._loop.remove_reader(self._fd)
         self._socket.close()
@@ -118,6 +126,13 @@ class CoreClient:
             except zmq.Again:
                 return
             self._hear(self._decoder.decode(data))
+
+    def _feel(self) -> None:
+        beats = os.read(self._pulse_fd, MAX_BEATS_BYTES)
+        if beats:
+            self.watchdog.hear(beats)
+        else:
+            self._loop.remove_reader(self._pulse_fd)
 
     def _hear(self, report: Report) -> None:
         match report:

@@ -19,6 +19,7 @@ import zmq
 from engine.config import EngineConfig
 from engine.errors import EngineError, InvalidRequestError, QueueFullError
 from engine.request import EngineRequest, TokenOutput
+from engine.server.pulse import start_pulse
 from engine.server.wire import (
     Abort,
     Add,
@@ -83,20 +84,27 @@ class CoreLoop:
     """Steps the engine while it has work, and waits for a command while it has none.
 
     `events` is the list that the engine's `emit` appends to; each message takes and clears it.
+    `num_steps` counts the steps that were done.
     """
 
     def __init__(self, engine: Engine, link: Link, events: list[AnyEvent]) -> None:
         self._engine = engine
         self._link = link
         self._events = events
+        self.num_steps = 0
 
     def run(self) -> None:
         """Returns after a Shutdown."""
         self._report([])
         while self._take_commands():
-            outputs = self._engine.step() if self._engine.has_work else []
+            outputs = self._step() if self._engine.has_work else []
             self._report(outputs)
         self._report([])
+
+    def _step(self) -> list[TokenOutput]:
+        outputs = self._engine.step()
+        self.num_steps += 1
+        return outputs
 
     def _take_commands(self) -> bool:
         command = self._link.receive(block=not self._engine.has_work)
@@ -181,7 +189,9 @@ def serve_core(order: CoreOrder, link: Link) -> None:
     # What is here now stays: the collector need not look at it again in the middle of a step.
     gc.collect()
     gc.freeze()
-    CoreLoop(core, link, events).run()
+    loop = CoreLoop(core, link, events)
+    start_pulse(order.pulse_fd, lambda: loop.num_steps)
+    loop.run()
 
 
 def _ignore(event: AnyEvent) -> None:

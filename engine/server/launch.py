@@ -20,7 +20,8 @@ CORE_MODULE: Final = "engine.server.core_process"
 
 
 class CoreLaunch:
-    """A core process that has just been started, its output pipe and its private folder.
+    """A core process that has just been started, the pipes of its output and its pulse, and its
+    private folder.
 
     The core lives no longer than this process: when we end in any way, the kernel closes our end of
     its standard input, at which it exits, and on Linux kills it. Linux takes the end of the thread
@@ -36,15 +37,19 @@ class CoreLaunch:
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="llmtop-"))  # mkdtemp makes it 0700
         self.endpoint = f"ipc://{self.folder / 'core'}"
+        pulse, beats = os.pipe()
+        self.pulse = open(pulse, "rb", buffering=0)
         self.process = subprocess.Popen(
             command or (sys.executable, "-P", "-m", CORE_MODULE),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=(beats,),
             preexec_fn=dying_with_parent(),
             env=_environment(),
         )
-        order = CoreOrder(config, str(cache_dir), self.endpoint, observe)
+        os.close(beats)
+        order = CoreOrder(config, str(cache_dir), self.endpoint, beats, observe)
         self._stdin = _pipe(self.process.stdin)
         self._stdin.write(msgspec.json.encode(order) + b"\n")
         self._stdin.flush()
@@ -65,6 +70,7 @@ class CoreLaunch:
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
+        self.pulse.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         return status
 

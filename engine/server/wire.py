@@ -10,12 +10,13 @@ from profiler.events import AnyEvent, SessionStart
 
 
 class CoreOrder(msgspec.Struct, frozen=True):
-    """The first line of the core's standard input, in JSON. `endpoint` is a pyzmq address;
-    without `observe` the core emits no events."""
+    """The first line of the core's standard input, in JSON. `endpoint` is a pyzmq address,
+    `pulse_fd` an inherited pipe to beat into; without `observe` the core emits no events."""
 
     config: EngineConfig
     cache_dir: str
     endpoint: str
+    pulse_fd: int
     observe: bool = True
 
 

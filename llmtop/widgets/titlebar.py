@@ -13,7 +13,11 @@ from llmtop.widgets.rows import Row, cells_of, fit, fit_row, width_of
 
 # A name may be cut to this many cells before what stands at the right gives way.
 _LEAST_NAME: Final = 14
-_STOPPING: Final = {"drain": " DRAINING ", "stopped": " STOPPED "}
+_BADGES: Final[dict[str, Row]] = {
+    "silent": ((" CORE SILENT ", "bad"),),
+    "drain": ((" DRAINING ", "paused"),),
+    "stopped": ((" STOPPED ", "paused"),),
+}
 
 
 class TitleBar(Painted):
@@ -61,8 +65,8 @@ def mode_badge(view: View) -> Row:
     status = view.connection.status
     if status == "connected":
         phase = view.state.phase
-        if phase is not None and phase.name in _STOPPING:
-            return ((_STOPPING[phase.name], "paused"),)
+        if phase is not None and phase.name in _BADGES:
+            return _BADGES[phase.name]
         return (("◌ STARTING", "key"),) if view.starting else (("● LIVE", "live"),)
     role = "paused" if status in ("starting", "connecting", "reconnecting") else "bad"
     return ((f" {status.upper()} ", role),)

@@ -81,6 +81,50 @@ def test_without_prefix_caching_nothing_is_shared(core_bench, expected):
     assert bench.of(Step)[-1].pages_free == 64
 
 
+@pytest.mark.parametrize("budget", [5, 64])
+def test_samples_of_one_prompt_share_its_full_pages(core_bench, expected, budget):
+    bench = core_bench(max_num_batched_tokens=budget)
+    prompt = list(range(3, 17))  # three full pages and half a page
+    for number in range(1, 5):
+        bench.add(number, prompt, max_tokens=4)
+    while not bench.outputs[4]:
+        bench.step()
+    pages = [bench.core._scheduler.get(number).pages for number in range(1, 5)]
+    assert all(own[:3] == pages[0][:3] for own in pages)
+    assert len({own[3] for own in pages}) == 4
+    bench.run()
+    assert bench.outputs == dict.fromkeys(range(1, 5), expected(prompt, 4))
+    assert [e.cached_tokens for e in bench.of(RequestScheduled)] == [0, 12, 12, 12]
+    computed = sum(row.prefill_tokens for step in bench.of(Step) for row in step.rows)
+    assert computed == 14 + 3 * 2
+
+
+def test_a_prompt_whose_twin_is_dropped_midway_is_computed_by_the_next(core_bench, expected):
+    bench = core_bench(max_num_batched_tokens=4)
+    prompt = list(range(3, 17))
+    for number in (1, 2):
+        bench.add(number, prompt, max_tokens=4)
+    bench.step()
+    assert not bench.core._scheduler.get(2).pages
+    bench.core.abort(1, "disconnect")
+    bench.run()
+    assert bench.outputs[2] == expected(prompt, 4)
+
+
+def test_nobody_waits_for_a_twin_that_can_give_nothing(core_bench):
+    short, without_cache = core_bench(), core_bench(prefix=False)
+    for bench, prompt in ((short, range(4)), (without_cache, range(14))):
+        for number in (1, 2):
+            bench.add(number, prompt, max_tokens=2)
+        bench.step()
+        assert all(bench.outputs.values())
+    scorers = core_bench()
+    for number in (1, 2):  # each must compute all of its prompt, whoever has computed it before
+        scorers.add(number, range(14), max_tokens=2, prompt_logprobs=0)
+    scorers.step()
+    assert all(scorers.outputs.values())
+
+
 @pytest.mark.parametrize("budget", [4, 7, 64])
 def test_chunk_size_does_not_change_tokens(core_bench, expected, budget):
     bench = core_bench(max_num_batched_tokens=budget)
@@ -221,13 +265,13 @@ def test_finish_is_a_good_end_at_the_time_of_the_last_token(core_bench):
 def test_a_step_that_fails_ends_its_requests_and_no_others(core_bench, expected):
     bench = core_bench(max_num_seqs=2)
     for number in (1, 2, 3):
-        bench.add(number, range(10), max_tokens=5)
+        bench.add(number, range(number, 10), max_tokens=5)
     bench.step()
     bench.runner.fail_next = True
     bench.run()
     assert bench.reasons[1] == "error: RuntimeError: the device caught fire"
     assert bench.reasons[3] == "length"
-    assert bench.outputs[3] == expected(range(10), 5)
+    assert bench.outputs[3] == expected(range(3, 10), 5)
     aborted = bench.of(RequestAborted)
     assert [(e.request, e.num_output_tokens) for e in aborted] == [(1, 1), (2, 1)]
     assert aborted[0].reason == bench.reasons[1]

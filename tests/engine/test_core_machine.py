@@ -64,21 +64,23 @@ def test_no_history_breaks_the_books(core_bench, expected):
             max_tokens=st.integers(0, 30),
             priority=st.integers(0, 2),
             prompt_logprobs=st.sampled_from([None, None, 0]),
+            n=st.sampled_from([1, 1, 3]),
         )
-        def add(self, prefix, rest, max_tokens, priority, prompt_logprobs):
-            number = len(self.prompts) + 1
+        def add(self, prefix, rest, max_tokens, priority, prompt_logprobs, n):
             prompt = prefix + rest
-            try:
-                self.bench.add(
-                    number,
-                    prompt,
-                    priority,
-                    max_tokens=max_tokens,
-                    prompt_logprobs=prompt_logprobs,
-                )
-            except QueueFullError:
-                return
-            self.prompts[number] = prompt
+            for _ in range(n):
+                number = len(self.prompts) + 1
+                try:
+                    self.bench.add(
+                        number,
+                        prompt,
+                        priority,
+                        max_tokens=max_tokens,
+                        prompt_logprobs=prompt_logprobs,
+                    )
+                except QueueFullError:
+                    return
+                self.prompts[number] = prompt
 
         @rule(count=st.integers(1, 40))
         def step(self, count):

@@ -179,6 +179,12 @@ def test_alone(real_core, prompts, wanted):
 
 
 @pytest.mark.slow
+def test_each_alone_to_its_end(real_core, prompts, wanted):
+    assert real_core.run(prompts, one_by_one=True) == wanted
+    assert {len(step.rows) for step in real_core.of(Step)} == {1}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [16, 64, 2048])
 @pytest.mark.parametrize("prefix", [False, True])
 @pytest.mark.parametrize("pages", [40, 400])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.config import EngineConfig, SamplingParams
@@ -48,6 +49,14 @@ def test_samples_of_a_seed_are_the_same_in_any_company(llm):
     second = texts(llm, ["x" * 40, "hello", "yy"], others)[1]
     assert first == second
     assert len(set(first)) == 3
+
+
+def test_samples_that_share_their_prompt_s_pages_are_those_of_requests_alone(llm):
+    prompt = "a prompt of more than two whole pages of sixteen tokens"
+    params = SamplingParams(n=3, seed=11, max_tokens=10, ignore_eos=True, top_p=0.9)
+    (output,) = llm.generate(prompt, params)
+    alone = [msgspec.structs.replace(params, n=1, seed=11 + index) for index in range(3)]
+    assert [s.text for s in output.samples] == [texts(llm, prompt, p)[0][0] for p in alone]
 
 
 def test_seeds_nobody_gave_differ(llm):

@@ -11,7 +11,7 @@ from llmtop.app import LlmtopApp
 from llmtop.viewmodel import Connection
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import plain
-from profiler.events import AnyEvent, Log, RequestQueued
+from profiler.events import AnyEvent, Log, Phase, RequestQueued
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -120,6 +120,16 @@ async def test_a_lost_connection_is_seen(busy_source: Any, text_of: TextOf) -> N
         await pilot.pause()
         assert "RECONNECTING" in text_of(app)
         assert "no connection; trying again" in text_of(app)
+
+
+async def test_a_silent_core_is_seen_until_it_is_back(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for name, badge in (("silent", "CORE SILENT"), ("ready", "● LIVE")):
+            busy_source.feed([Phase(busy_source.state.t_ns + 1, name)])
+            app.frame()
+            await pilot.pause()
+            assert badge in text_of(app)
 
 
 async def test_start_up_shows_its_phases(

@@ -39,7 +39,7 @@ def control(monkeypatch: pytest.MonkeyPatch) -> LoadControl:
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.001)

@@ -31,6 +31,7 @@ class ScriptedServer:
         self.bodies: list[dict[str, object]] = []
         self.num_open = 0
         self.max_open = 0
+        self.held_until = 0  # no stream goes on before so many were open at once
         self.port = 0
         routes = [
             Route("/v1/models", self.models),
@@ -59,6 +60,8 @@ class ScriptedServer:
     async def stream(self, body: dict[str, object]) -> AsyncIterator[str]:
         self.num_open += 1
         self.max_open = max(self.max_open, self.num_open)
+        while self.max_open < self.held_until:
+            await asyncio.sleep(0.001)
         try:
             count = 0 if self.fault == "empty" else int(str(body["max_tokens"]))
             for _ in range(count):
@@ -96,13 +99,14 @@ async def test_a_closed_loop_sends_what_was_asked_with_that_many_streams(
     server: ScriptedServer,
 ) -> None:
     progress = LoadProgress()
-    spec = LoadSpec(server.url, concurrency=4, num_requests=20, warmup_requests=2, **SMALL)
+    server.held_until = 4
+    spec = LoadSpec(server.url, concurrency=4, num_requests=20, warmup_requests=4, **SMALL)
     report = await run_load(spec, progress)
-    assert (report.num_ok, report.num_failed, report.num_warmup) == (20, 0, 2)
+    assert (report.num_ok, report.num_failed, report.num_warmup) == (20, 0, 4)
     assert report.model == "scripted"
     assert report.num_output_tokens == 60
     assert server.max_open == 4
-    assert (progress.num_ok, progress.num_in_flight, progress.num_output_tokens) == (20, 0, 66)
+    assert (progress.num_ok, progress.num_in_flight, progress.num_output_tokens) == (20, 0, 72)
     assert report.itl_per_token and report.usage
     assert report.prompt_lengths == "tokens of the server's tokenizer"
     assert all(body["max_tokens"] == 3 and body["stream"] for body in server.bodies)
@@ -153,7 +157,7 @@ async def test_a_run_that_is_stopped_reports_what_it_has(server: ScriptedServer)
     while not (progress.num_in_flight == 2 and server.num_open == 2):
         await asyncio.sleep(0.001)
     stop.set()
-    report = await asyncio.wait_for(run, 5)
+    report = await asyncio.wait_for(run, 20)
     assert report.num_ok >= 6
     assert report.num_failed == 0
     assert report.num_cancelled == 2

@@ -76,7 +76,7 @@ async def server() -> AsyncIterator[Answering]:
 
 
 async def until(pilot: Pilot[Any], true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():
             await pilot.pause(0.01)
 
@@ -149,7 +149,7 @@ async def test_closing_the_program_ends_an_answer(busy_source: Any, server: Answ
         await pilot.pause()
         screen = await ask(pilot, "Tell me everything")
         await until(pilot, lambda: bool(screen.exchanges[0].answer))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.open:
             await asyncio.sleep(0.01)
     assert server.open == 0

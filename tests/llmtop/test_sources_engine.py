@@ -61,7 +61,7 @@ async def test_a_real_server_from_start_to_its_death(
     body = {"model": "random:tiny", "prompt": "once", "max_tokens": 12, "ignore_eos": True}
     answer = httpx.post(f"{url}/v1/completions", json=body, timeout=30)
     assert answer.status_code == 200, answer.text
-    until(source, lambda state: state.requests.num_finished == 1, 10)
+    until(source, lambda state: state.requests.num_finished == 1, 30)
     assert source.bytes_recorded
 
     app = LlmtopApp(source, url)
@@ -75,7 +75,7 @@ async def test_a_real_server_from_start_to_its_death(
         pid = source.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while app.return_value is None and time.monotonic() < deadline:
             await pilot.pause(0.05)
     assert app.return_value == 1
@@ -109,7 +109,7 @@ print("hint: fetch it again", file=sys.stderr)
 sys.exit(1)
 """
     source = said(script)
-    until(source, lambda _: source.connection.status == "failed", 10)
+    until(source, lambda _: source.connection.status == "failed", 30)
     assert source.connection.detail == "model.gguf is cut off"
     assert source.connection.hint == "fetch it again"
     source.stop()
@@ -117,7 +117,7 @@ sys.exit(1)
 
 def test_a_server_that_ends_without_a_word_is_named_by_its_status() -> None:
     source = said("import sys; sys.exit(3)")
-    until(source, lambda _: source.connection.status == "failed", 10)
+    until(source, lambda _: source.connection.status == "failed", 30)
     assert source.connection.detail == "the server ended with status 3"
     source.stop()
 

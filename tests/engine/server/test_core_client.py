@@ -15,6 +15,7 @@ from engine.config import EngineConfig, SamplingParams
 from engine.request import EngineRequest, TokenOutput
 from engine.server.client import CoreClient, CoreDiedError
 from engine.server.launch import CoreLaunch
+from engine.server.pulse import Watchdog
 from profiler.events import Phase
 
 # Answers each request with one token, and ends as it is told to.
@@ -93,7 +94,7 @@ async def listener():
 
 @pytest.fixture
 async def client(launch, listener):
-    client = CoreClient(launch, listener)
+    client = CoreClient(launch, listener, Watchdog())
     assert await listener.next() == ("/model", "m")
     yield client
     await client.stop(5.0)

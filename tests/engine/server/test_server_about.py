@@ -12,6 +12,22 @@ async def test_health_follows_the_engine(client, engine):
     assert (response.status_code, response.json()) == (503, {"status": "failed"})
 
 
+async def test_while_the_core_is_silent_requests_are_to_come_again(client, engine):
+    body = {"prompt": "a", "max_tokens": 1}
+    engine.hush(True)
+    health = await client.get("/health")
+    assert (health.status_code, health.json()) == (503, {"status": "silent"})
+    refused = await client.post("/v1/completions", json=body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "does not answer" in refused.json()["error"]["message"]
+    engine.hush(False)
+    assert (await client.get("/health")).status_code == 200
+    assert (await client.post("/v1/completions", json=body)).status_code == 200
+    engine.fail(EngineError("gone"))
+    engine.hush(False)  # a dead core stays dead
+    assert engine.state == "failed"
+
+
 async def test_before_the_engine_is_ready_requests_are_to_come_again(make_client):
     client = make_client()
     assert (await client.get("/health")).json() == {"status": "starting"}

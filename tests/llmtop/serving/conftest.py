@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from llmtop.commands.listen import open_socket, url_of
 from llmtop.serving_config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[3]
-READY_S = 60.0
+READY_S = 180.0
 
 
 class Server:
@@ -67,14 +69,13 @@ class Server:
 
     @property
     def core_pid(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        return child_of(self.process.pid)
 
     def close_lifeline(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
 
-    def ended(self, within_s: float = 20.0) -> int:
+    def ended(self, within_s: float = 60.0) -> int:
         """The exit code. Fails if the process still runs after that time."""
         return self.process.wait(within_s)
 
@@ -85,7 +86,48 @@ class Server:
         self.client.close()
 
 
-def gone(pid: int, within_s: float) -> bool:
+class Terminal:
+    """`llmtop serve` in a terminal of its own, which nobody looks at. It serves the tiny model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.session = folder / "session.db"
+        self._screen, terminal = pty.openpty()
+        flags = ("--port", "0", "--num-threads", "1", "--session", str(self.session))
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", "llmtop", "serve", "random:tiny", *flags),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+        os.close(terminal)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def press(self, key: str) -> None:
+        os.write(self._screen, key.encode())
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def _look(self) -> None:
+        """A terminal that takes nothing would block who writes to it."""
+        with contextlib.suppress(OSError):  # Linux: the last writer is gone
+            while os.read(self._screen, 1 << 16):
+                pass
+        os.close(self._screen)
+
+
+def child_of(pid: int) -> int:
+    """The process that this one started first, of any of its threads."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return min(int(child) for thread in threads for child in thread.read_text().split())
+
+
+def gone(pid: int, within_s: float = 30.0) -> bool:
     """Whether a process that is not ours to wait for has ended."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -113,6 +155,18 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
         server.kill()
 
 
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.kill()
+
+
 @pytest.fixture(scope="module")
-def process_gone() -> Callable[[int, float], bool]:
+def child() -> Callable[[int], int]:
+    return child_of
+
+
+@pytest.fixture(scope="module")
+def process_gone() -> Callable[[int], bool]:
     return gone

@@ -8,14 +8,18 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import httpx
+from msgspec.structs import asdict
 
-from profiler.events import Log, Phase
+from profiler.errors import SessionFileError
+from profiler.events import Log, Phase, RequestAborted, RequestFirstToken, RequestScheduled
 from profiler.session.reader import SessionReader
+from profiler.state import time_of
 
-LONG = {"prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "stream": True}
+# Eight samples, so that it takes seconds on any machine.
+LONG = {"prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "stream": True, "n": 8}
 
 
 LOST_NS = 500_000_000
@@ -59,12 +63,47 @@ def whole_answer(server):
     )
 
 
+def wait_for_health(server, status):
+    deadline = time.monotonic() + 30
+    while server.client.get("/health").json() != {"status": status}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_kind(path, kind, **fields):
+    """Returns when the recording has an event of this kind with these fields."""
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(SessionFileError), closing(SessionReader(path)) as session:
+            for _, event in session.events(0):
+                if isinstance(event, kind) and fields.items() <= asdict(event).items():
+                    return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def nearly_now(path):
+    """Waits until the recording lacks less than the last half second; the time of its end.
+
+    It is asked of the file and not of the clock after a kill: a busy machine may keep the recorder
+    waiting, but what it has written by then, no kill may take away.
+    """
+    deadline = time.monotonic() + 30
+    while True:
+        with closing(SessionReader(path)) as session:
+            t_last_ns = max(time_of(event) for _, event in session.events(0))
+            if time.monotonic_ns() - t_last_ns < LOST_NS:
+                return t_last_ns
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def last_before(path, t_ns):
     """When the newest event of the recording before `t_ns` was, and whether it ended well."""
     with closing(SessionReader(path)) as session:
-        times = [event.t_ns for _, event in session.events(0) if event.t_ns < t_ns]
+        times = [time_of(event) for _, event in session.events(0)]
         session.state_at(t_ns)
-        return max(times), session.clean_end
+        return max(when for when in times if when <= t_ns), session.clean_end
 
 
 def test_when_the_core_is_killed_all_end_with_a_clear_word(start_server):
@@ -73,8 +112,8 @@ def test_when_the_core_is_killed_all_end_with_a_clear_word(start_server):
     for stream in streams:
         assert stream.begun.wait(30)
     whole = whole_answer(server)
-    time.sleep(0.3)
-    t_kill_ns = time.monotonic_ns()
+    wait_for_kind(server.session, RequestScheduled, request=25)  # after 3 streams of 8
+    t_safe_ns = nearly_now(server.session)
     os.kill(server.core_pid, signal.SIGKILL)
     for stream in streams:
         error = json.loads(stream.last())["error"]
@@ -86,8 +125,7 @@ def test_when_the_core_is_killed_all_end_with_a_clear_word(start_server):
     assert "killed by signal 9" in answer.json()["error"]["message"]
     assert server.ended() == 1
     assert "error: the engine core was killed by signal 9" in server.stderr.read_text()
-    t_last_ns, clean_end = last_before(server.session, t_kill_ns)
-    assert clean_end and t_kill_ns - t_last_ns < LOST_NS
+    assert last_before(server.session, t_safe_ns) == (t_safe_ns, True)
     with closing(SessionReader(server.session)) as session:
         logs = [event for _, event in session.events(0) if isinstance(event, Log)]
         phases = [event.name for _, event in session.events(0) if isinstance(event, Phase)]
@@ -100,13 +138,30 @@ def test_when_the_server_is_killed_the_core_goes_and_the_session_opens(start_ser
     stream = Stream(server.url)
     assert stream.begun.wait(30)
     core_pid = server.core_pid
-    time.sleep(0.3)
-    t_kill_ns = time.monotonic_ns()
+    t_safe_ns = nearly_now(server.session)
     server.process.kill()
-    assert process_gone(core_pid, 3.0)
+    assert process_gone(core_pid)
     assert stream.broken is None or "peer closed" in stream.broken
-    t_last_ns, clean_end = last_before(server.session, t_kill_ns)
-    assert not clean_end and t_kill_ns - t_last_ns < LOST_NS
+    assert last_before(server.session, t_safe_ns) == (t_safe_ns, False)
+
+
+def test_when_the_terminal_is_killed_its_session_lacks_nothing(terminal, child, process_gone):
+    wait_for_kind(terminal.session, Phase, name="ready")
+    terminal.press("l")
+    wait_for_kind(terminal.session, RequestFirstToken)
+    server_pid = child(terminal.process.pid)
+    core_pid = child(server_pid)
+    t_safe_ns = nearly_now(terminal.session)
+    t_kill_ns = time.monotonic_ns()
+    terminal.kill()
+    assert process_gone(server_pid) and process_gone(core_pid)
+    assert last_before(terminal.session, t_safe_ns) == (t_safe_ns, True)
+    with closing(SessionReader(terminal.session)) as session:
+        events = [event for _, event in session.events(0)]
+        assert session.state_at(session.end_ns).requests.num_running == 0
+    assert [event.name for event in events if isinstance(event, Phase)][-2:] == ["drain", "stopped"]
+    after = [event for event in events if event.t_ns > t_kill_ns]
+    assert {"disconnect"} >= {event.reason for event in after if isinstance(event, RequestAborted)}
 
 
 def test_a_stop_lets_running_requests_finish_and_takes_no_new_ones(start_server, process_gone):
@@ -115,19 +170,54 @@ def test_a_stop_lets_running_requests_finish_and_takes_no_new_ones(start_server,
     assert stream.begun.wait(30)
     core_pid = server.core_pid
     server.process.terminate()
-    while server.client.get("/health").json() != {"status": "draining"}:
-        time.sleep(0.01)
+    wait_for_health(server, "draining")
     refused = server.client.post("/v1/completions", json={"prompt": "a"})
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert stream.last() == "[DONE]"
     assert json.loads(stream.events[-2])["choices"][0]["finish_reason"] == "length"
     assert server.ended() == 0
-    assert process_gone(core_pid, 1.0)
+    assert process_gone(core_pid)
     assert server.stderr.read_text() == ""
     with closing(SessionReader(server.session)) as session:
         assert session.clean_end
         phases = [event.name for _, event in session.events(0) if isinstance(event, Phase)]
     assert phases[-2:] == ["drain", "stopped"]
+
+
+def test_a_core_that_hangs_is_told_of_and_the_answer_goes_on_after_it(start_server):
+    server = start_server(core_silent_s=3.0).wait_until_ready()
+    stream = Stream(server.url, max_tokens=600)
+    assert stream.begun.wait(30)
+    os.kill(server.core_pid, signal.SIGSTOP)
+    wait_for_health(server, "silent")
+    refused = server.client.post("/v1/completions", json={"prompt": "a"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    os.kill(server.core_pid, signal.SIGCONT)
+    wait_for_health(server, "ready")
+    assert stream.last() == "[DONE]"
+    assert json.loads(stream.events[-2])["choices"][0]["finish_reason"] == "length"
+    server.process.terminate()
+    assert server.ended() == 0
+    with closing(SessionReader(server.session)) as session:
+        events = [event for _, event in session.events(0)]
+    texts = [(e.level, e.text) for e in events if isinstance(e, Log)]
+    silence = "the engine core has given no sign of life for 3 s; requests are refused meanwhile"
+    assert ("error", silence) in texts
+    assert ("info", "the engine core answers again") in texts
+    phases = [event.name for event in events if isinstance(event, Phase)]
+    assert phases[-4:] == ["silent", "ready", "drain", "stopped"]
+
+
+def test_a_core_that_hangs_does_not_keep_the_server_from_stopping(start_server, process_gone):
+    server = start_server(core_silent_s=3.0, drain_timeout_s=600.0).wait_until_ready()
+    stream = Stream(server.url)
+    assert stream.begun.wait(30)
+    core_pid = server.core_pid
+    os.kill(core_pid, signal.SIGSTOP)
+    server.process.terminate()  # it drains before it knows
+    assert server.ended() == 0
+    assert process_gone(core_pid)
+    assert "stopped before" in json.loads(stream.last())["error"]["message"]
 
 
 def test_a_second_signal_and_an_end_of_patience_cut_the_drain_short(start_server, process_gone):
@@ -140,8 +230,7 @@ def test_a_second_signal_and_an_end_of_patience_cut_the_drain_short(start_server
         assert server.stream.begun.wait(30)
     impatient.close_lifeline()
     hurried.process.terminate()
-    while hurried.client.get("/health").json() != {"status": "draining"}:
-        time.sleep(0.01)
+    wait_for_health(hurried, "draining")
     hurried.process.terminate()
     for server in (hurried, impatient):
         assert "stopped before" in json.loads(server.stream.last())["error"]["message"]
