@@ -47,8 +47,14 @@ class Running:
 def llmtop(name: str, model: str | None, *flags: str) -> Launch:
     """Our own server out of this checkout."""
     command = [sys.executable, "-m", "llmtop", "serve", *([model] if model else [])]
+    return Launch(name, [*command, "--headless", "--port", "{port}", *flags], environment())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, with this checkout before whatever else is on the path of Python: the packages may be
+    found by that path alone."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return Launch(name, [*command, "--headless", "--port", "{port}", *flags], {"PYTHONPATH": path})
+    return os.environ | {"PYTHONPATH": path} | more
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from servers import environment
+
 SCREENS: Final = {"overview": b"1", "requests": b"2", "kv": b"3", "gpu": b"4", "log": b"5"}
 MAX_CPU_PCT: Final = 5.0
 MAX_KIB_PER_S: Final = 100.0
@@ -50,7 +51,7 @@ class Terminal:
     def __init__(self, command: list[str], width: int, height: int) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", PYTHONPATH=str(ROOT))
+            os.environ.update(environment(TERM="xterm-256color", COLORTERM="truecolor"))
             os.execv(command[0], command)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         os.kill(self.pid, signal.SIGWINCH)
@@ -112,9 +113,8 @@ def run(options: argparse.Namespace) -> list[Cost]:
     width, height = map(int, options.size.split("x"))
     me = [sys.executable, str(Path(__file__).resolve())]
     serve = [*me, "--serve", "--live", str(options.live), "--pages", str(options.pages)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen(
-        serve + ["--gpu"] * options.gpu, stdout=subprocess.PIPE, text=True, env=environment
+        serve + ["--gpu"] * options.gpu, stdout=subprocess.PIPE, text=True, env=environment()
     )
     try:
         port = server.stdout.readline().strip()

@@ -18,6 +18,7 @@ from llmtop.cost import CountingDriver
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.picture import Picture
+from llmtop.priority import give_way
 from llmtop.screens.dashboard import Dashboard
 from llmtop.sources.base import Source
 from llmtop.viewmodel import ViewModel
@@ -58,6 +59,8 @@ class LlmtopApp(App[int]):
         for number, code in ((signal.SIGTERM, TERMINATED), (signal.SIGHUP, TERMINATED)):
             loop.add_signal_handler(number, self.action_leave, code)
         self.source.start()
+        if not self.is_headless:
+            give_way()  # only now: a server that the source has just started is to keep its place
         self.set_interval(FRAME_S, self.frame)
         self.call_after_refresh(self.frame)
 

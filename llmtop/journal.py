@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Reversible
 from functools import lru_cache
-from heapq import merge
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter
 from typing import TypeVar
 
 from llmtop.format import grouped, ns_as_ms, seconds, short_name, size
@@ -24,7 +24,8 @@ def journal(state: SessionState, newest: int | None = None) -> list[Log]:
         map(phase_entry, _tail(state.phases.spans, newest)),
         map(request_entry, _tail(state.requests.done, newest)),
     ]
-    entries = list(merge(*parts, key=lambda entry: entry.t_ns))
+    # Each part is in order already, which is what this sort is fast with.
+    entries = sorted(chain(*parts), key=attrgetter("t_ns"))
     return entries if newest is None else entries[max(0, len(entries) - newest) :]
 
 
@@ -46,34 +47,20 @@ def phase_entry(span: PhaseSpan) -> Log:
     return Log(span.t_last_ns, "info", "engine", f"{span.name}{amount}{time}")
 
 
+# Cached by the view itself: one that has ended does not change, and its entry is asked for four
+# times a second.
+@lru_cache(maxsize=512)
 def request_entry(request: RequestView) -> Log:
     """How a request ended; one that was aborted is a warning."""
-    return _ended(
-        request.t_done_ns or request.t_queued_ns,
-        request.name,
-        request.finish_reason or "",
-        (request.num_output_tokens, request.num_prompt_tokens, request.cached_tokens),
-        request.ttft_ns,
-        request.preemptions,
-    )
-
-
-# Cached: what has ended does not change, and the log is drawn four times a second.
-@lru_cache(maxsize=512)
-def _ended(
-    t_ns: int,
-    name: str,
-    reason: str,
-    tokens: tuple[int, int, int],
-    ttft_ns: int | None,
-    preemptions: int,
-) -> Log:
-    num_out, num_in, num_cached = tokens
-    cached = f" ({num_cached} cached)" if num_cached else ""
-    words = [f"{short_name(name)} {reason}: {num_in} in{cached}", f"{num_out} out"]
-    if ttft_ns is not None:
-        words.append(f"ttft {ns_as_ms(ttft_ns)} ms")
-    if preemptions:
-        words.append(f"preempted {preemptions}x")
+    reason = request.finish_reason or ""
+    cached = f" ({request.cached_tokens} cached)" if request.cached_tokens else ""
+    words = [
+        f"{short_name(request.name)} {reason}: {request.num_prompt_tokens} in{cached}",
+        f"{request.num_output_tokens} out",
+    ]
+    if request.ttft_ns is not None:
+        words.append(f"ttft {ns_as_ms(request.ttft_ns)} ms")
+    if request.preemptions:
+        words.append(f"preempted {request.preemptions}x")
     level = "info" if reason in ("stop", "length") else "warning"
-    return Log(t_ns, level, "request", ", ".join(words))
+    return Log(request.t_done_ns or request.t_queued_ns, level, "request", ", ".join(words))

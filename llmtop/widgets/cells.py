@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain, groupby, repeat
+from itertools import chain, compress, count, groupby, repeat
+from operator import ne
 from typing import Final, NamedTuple
 
 from rich.cells import get_character_cell_size
@@ -42,8 +43,11 @@ def cells_in(row: Row) -> Cells:
 
 def changed_runs(old: Cells, new: Cells) -> list[tuple[int, int]]:
     """(first cell, number of cells) of the stretches in which two rows of one width differ."""
-    pairs = zip(old.chars, new.chars, old.roles, new.roles, strict=True)
-    changed = [x for x, (a, b, p, q) in enumerate(pairs) if a != b or p != q]
+    # The comparison of all cells of all rows that changed: nothing of it runs in Python.
+    differ = set(compress(count(), map(ne, old.chars, new.chars)))
+    if old.roles != new.roles:
+        differ.update(compress(count(), map(ne, old.roles, new.roles)))
+    changed = sorted(differ)
     if not changed:
         return []
     runs: list[tuple[int, int]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from llmtop.format import clock
@@ -15,9 +16,11 @@ from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 from llmtop.widgets.wrapping import wrapped
 from profiler.events import Log
+from profiler.folds.clock import NS_PER_S
 
 _ROLES: Final = {"debug": "dim", "info": "good", "warning": "warn", "error": "bad"}
 _TEXT_ROLES: Final = {"debug": "dim", "warning": "warn", "error": "bad"}
+_RANKS: Final = {level: rank for rank, level in enumerate(LOG_LEVELS)}
 _SOURCE_WIDTH: Final = 8
 
 
@@ -55,23 +58,22 @@ class LogLines(Panel):
             if len(rows) >= height:
                 break
             time = _time(view, lines[at].t_ns)
-            rows = log_rows(lines[at], time if width >= 90 else time[:8], width) + rows
+            rows = [*log_rows(lines[at], time if width >= 90 else time[:8], width), *rows]
         return rows[max(0, len(rows) - height) :]
 
 
 def matching(lines: Sequence[Log], model: ViewModel) -> list[Log]:
     """Lines of at least the chosen level in which the filter is found, whatever the case."""
     least = LOG_LEVELS.index(model.log_level)
+    ranked = [line for line in lines if _rank(line.level) >= least]
+    if not model.log_filter:
+        return ranked
     search = re.compile(model.log_filter, re.IGNORECASE).search
-    return [
-        line
-        for line in lines
-        if _rank(line.level) >= least and search(f"{line.level} {line.source} {line.text}")
-    ]
+    return [line for line in ranked if search(f"{line.level} {line.source} {line.text}")]
 
 
 def _rank(level: str) -> int:
-    return LOG_LEVELS.index(level) if level in LOG_LEVELS else len(LOG_LEVELS)
+    return _RANKS.get(level, len(LOG_LEVELS))
 
 
 def last_shown(lines: Sequence[Log], until_ns: int | None) -> int:
@@ -95,7 +97,9 @@ def scrolled(lines: Sequence[Log], until_ns: int | None, by: int) -> int | None:
     return None if lines[at].t_ns >= lines[-1].t_ns else lines[at].t_ns
 
 
-def log_rows(line: Log, time: str, width: int) -> list[Row]:
+# Cached, as the next one: the lines on the screen are mostly those of the frame before.
+@lru_cache(maxsize=256)
+def log_rows(line: Log, time: str, width: int) -> tuple[Row, ...]:
     level = line.level if line.level in _ROLES else clean_line(line.level)[:7]
     source = clean_line(line.source)[:_SOURCE_WIDTH]
     head = f"{time} "
@@ -108,15 +112,20 @@ def log_rows(line: Log, time: str, width: int) -> list[Row]:
         (f"{source:<{_SOURCE_WIDTH}} ", "dim"),
         (texts[0], role),
     )
-    return [first, *(((" " * lead, "text"), (text, role)) for text in texts[1:])]
+    return (first, *(((" " * lead, "text"), (text, role)) for text in texts[1:]))
 
 
 def _time(view: View, t_ns: int) -> str:
     session = view.state.session
     if session is None:
         return clock(t_ns)
-    wall_ns = session.wall_ns + t_ns - session.t_ns
-    shown = datetime.fromtimestamp(wall_ns / 1e9).strftime("%H:%M:%S")
+    return wall_clock(session.wall_ns + t_ns - session.t_ns)
+
+
+@lru_cache(maxsize=256)
+def wall_clock(wall_ns: int) -> str:
+    """Local time with milliseconds: 14:02:11.250."""
+    shown = datetime.fromtimestamp(wall_ns // NS_PER_S).strftime("%H:%M:%S")
     return f"{shown}.{wall_ns // 1_000_000 % 1000:03d}"
 
 

@@ -17,7 +17,7 @@ EMPTY: Row = ()
 
 
 def plain(row: Row) -> str:
-    return "".join(text for text, _ in row)
+    return "".join([text for text, _ in row])  # from a list: half the time of a generator
 
 
 # What nearly all rows are made of: each of these takes one cell, and none controls a terminal.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 from llmtop.format import NONE, grouped, milliseconds, ns_as_ms
 from llmtop.viewmodel import View
@@ -19,8 +20,42 @@ _TABLE_FROM: Final = 5
 _HEAD: Final = "     step     ms   host device decode prefill waiting   used cached   free"
 
 
+class Batch(NamedTuple):
+    """What a step's rows add up to."""
+
+    prefills: int
+    prefill_tokens: int
+    decodes: int
+
+
+class Batches:
+    """Adds the rows of a step up once, not in each frame that shows it: hundreds of steps are on
+    the screen, of hundreds of rows each."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], Batch] = {}
+
+    def of(self, steps: list[Step]) -> list[Batch]:
+        """One for each step; only these are remembered."""
+        known = self._known
+        self._known = {
+            (step.step, step.t_ns): known.get((step.step, step.t_ns)) or batch_of(step)
+            for step in steps
+        }
+        return [self._known[step.step, step.t_ns] for step in steps]
+
+
+def batch_of(step: Step) -> Batch:
+    prefills = [row.prefill_tokens for row in step.rows if row.prefill_tokens]
+    return Batch(len(prefills), sum(prefills), len(step.rows) - len(prefills))
+
+
 class StepBars(Panel):
     """Newest at the right. A cell holds two steps; ▒ marks those of which one carried prefill."""
+
+    def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
+        super().__init__(id=id, top=top, bottom=bottom)
+        self._batches = Batches()
 
     def title(self, view: View) -> Row:
         last = view.state.steps.last
@@ -38,25 +73,24 @@ class StepBars(Panel):
             return [(("no step yet", "dim"),)]
         room = height - 2
         bars = room if room < _BARS_HEIGHT + _TABLE_FROM else _BARS_HEIGHT
-        rows = [step_facts(steps[-1]), *step_bars(steps, width, bars)]
-        return (rows + step_table(steps, room - bars))[:height]
+        batches = self._batches.of(steps)
+        rows = [step_facts(steps[-1], batches[-1]), *step_bars(steps, batches, width, bars)]
+        return (rows + step_table(steps, batches, room - bars))[:height]
 
 
 def duration_ms(step: Step) -> float:
     return (step.end_ns - step.t_ns) / 1e6
 
 
-def step_facts(step: Step) -> Row:
+def step_facts(step: Step, batch: Batch) -> Row:
     """The step in words: time, the host's and the device's part, and who was in it."""
-    prefills = [row.prefill_tokens for row in step.rows if row.prefill_tokens]
-    num_decodes = len(step.rows) - len(prefills)
-    batch = f"{num_decodes} decode"
-    if prefills:
-        batch += f" + {len(prefills)} prefill of {grouped(sum(prefills))} tokens"
+    words = f"{batch.decodes} decode"
+    if batch.prefills:
+        words += f" + {batch.prefills} prefill of {grouped(batch.prefill_tokens)} tokens"
     device = NONE if step.device_ns is None else ns_as_ms(step.device_ns)
     parts: list[Row] = [
         ((milliseconds(duration_ms(step)), "value"), (" ms", "dim")),
-        (("batch ", "dim"), (batch, "value")),
+        (("batch ", "dim"), (words, "value")),
         (("host ", "dim"), (ns_as_ms(step.host_ns), "value"), (" ms", "dim")),
         (("device ", "dim"), (device, "value"), (" ms" if step.device_ns else "", "dim")),
     ]
@@ -65,13 +99,14 @@ def step_facts(step: Step) -> Row:
     return joined(parts)
 
 
-def step_bars(steps: list[Step], width: int, height: int) -> list[Row]:
+def step_bars(steps: list[Step], batches: list[Batch], width: int, height: int) -> list[Row]:
     """`height` rows of bars and below them a row that marks the steps with prefill."""
     if height < 1:
         return []
     values: list[float | None] = [duration_ms(step) for step in steps]
-    rows = area(values + [None] * _gap(steps, width), width, height, scale_of(values))
-    carried = _carried(steps, width)
+    gap = _gap(steps, width)
+    rows = area(values + [None] * gap, width, height, scale_of(values))
+    carried = _carried(batches, gap, width)
     roles = ["prefill" if cell else "decode" for cell in carried]
     marks = "".join("▒" if cell else " " for cell in carried)
     colored = [tuple(zip(plain(row), roles, strict=True)) for row in rows]
@@ -83,29 +118,27 @@ def _gap(steps: list[Step], width: int) -> int:
     return -steps[-1].step % _SHIFT if width > _SHIFT else 0
 
 
-def _carried(steps: list[Step], width: int) -> list[bool]:
+def _carried(batches: list[Batch], gap: int, width: int) -> list[bool]:
     """Whether one of the two steps of each cell carried prefill."""
-    carried = [any(row.prefill_tokens for row in step.rows) for step in steps]
-    carried += [False] * _gap(steps, width)
+    carried = [batch.prefills > 0 for batch in batches] + [False] * gap
     carried = [False] * (2 * width - len(carried)) + carried[-2 * width :]
     return [left or right for left, right in zip(carried[::2], carried[1::2], strict=True)]
 
 
-def step_table(steps: list[Step], height: int) -> list[Row]:
+def step_table(steps: list[Step], batches: list[Batch], height: int) -> list[Row]:
     """A head and the newest steps in numbers, newest first; nothing where there is no room."""
     if height < _TABLE_FROM - 1:
         return []
     rows: list[Row] = [((_HEAD, "dim"),)]
-    rows += [((_table_line(step), "text"),) for step in reversed(steps[-(height - 1) :])]
+    newest = zip(reversed(steps), reversed(batches), strict=True)
+    rows += [((_table_line(*both), "text"),) for both in islice(newest, height - 1)]
     return rows
 
 
-def _table_line(step: Step) -> str:
-    prefill = sum(row.prefill_tokens for row in step.rows)
-    num_decodes = sum(not row.prefill_tokens for row in step.rows)
+def _table_line(step: Step, batch: Batch) -> str:
     device = NONE if step.device_ns is None else ns_as_ms(step.device_ns)
     return (
         f"{grouped(step.step):>9}{milliseconds(duration_ms(step)):>7}{ns_as_ms(step.host_ns):>7}"
-        f"{device:>7}{num_decodes:>7}{grouped(prefill):>8}{grouped(step.num_waiting):>8}"
+        f"{device:>7}{batch.decodes:>7}{grouped(batch.prefill_tokens):>8}{grouped(step.num_waiting):>8}"
         f"{grouped(step.pages_used):>7}{grouped(step.pages_cached):>7}{grouped(step.pages_free):>7}"
     )

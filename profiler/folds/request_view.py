@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from operator import sub
 
 import msgspec
 
@@ -101,6 +102,16 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
                 if end_ns:
                     yield step, end_ns, run.per_step
 
+    def _known_runs(self) -> Iterator[tuple[list[int] | array[int], int]]:
+        """(ends, tokens of each) of the steps of each run that are still known, none empty."""
+        if self.step_times is None:
+            return
+        for run in self.token_runs():
+            _, ends = self.step_times.between(run.first, run.last)
+            known = [end_ns for end_ns in ends if end_ns] if 0 in ends else ends
+            if known:
+                yield known, run.per_step
+
     @property
     def t_last_ns(self) -> int | None:
         """The end of the step that made the newest token."""
@@ -150,10 +161,12 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
         """The gap before each token but those of the first step; k tokens of one step share it."""
         gaps: list[int] = []
         before: int | None = None
-        for _, end_ns, k in self._chunks():
+        for ends, k in self._known_runs():
             if before is not None:
-                gaps += [(end_ns - before) // k] * k
-            before = end_ns
+                gaps += [(ends[0] - before) // k] * k
+            between = map(sub, ends[1:], ends)
+            gaps += between if k == 1 else (gap // k for gap in between for _ in range(k))
+            before = ends[-1]
         return gaps
 
     @property

@@ -35,10 +35,18 @@ class Window:
 
     def add(self, second: int, value_ns: int, weight: int = 1) -> None:
         if not self._seconds or self._seconds[-1][0] != second:
+            self._close_newest()
             self._seconds.append((second, array("q")))
         value = min(max(0, value_ns), _MAX_VALUE)
         self._seconds[-1][1].append(value << _WEIGHT_BITS | min(weight, _MAX_WEIGHT))
         self._version += 1
+
+    def _close_newest(self) -> None:
+        """Sort the newest second, now that it is over: sorting the whole window is then a merge
+        of runs, which takes half the time."""
+        if self._seconds:
+            second, entries = self._seconds[-1]
+            self._seconds[-1] = (second, array("q", sorted(entries)))
 
     def trim(self, second: int) -> None:
         """Forget what is too old at `second`."""
@@ -49,7 +57,10 @@ class Window:
     def quantiles(self) -> Quantiles | None:
         """Of the whole window, in ns; None when nothing happened in it."""
         if self._known[0] != self._version:
-            self._known = (self._version, _quantiles(e for _, es in self._seconds for e in es))
+            entries = array("q")
+            for _, of_second in self._seconds:
+                entries.extend(of_second)
+            self._known = (self._version, _quantiles(entries))
         return self._known[1]
 
     def of_second(self, second: int) -> Quantiles | None:

@@ -32,6 +32,18 @@ def test_the_changed_stretches_turn_the_old_row_into_the_new_one(old: Row, new: 
     assert screen == list(zip(*after, strict=True))
 
 
+@given(rows, rows)
+def test_no_cell_is_sent_that_is_far_from_a_change(old: Row, new: Row) -> None:
+    before, after = cells_in(exact_row(old, WIDTH)), cells_in(exact_row(new, WIDTH))
+    pairs = zip(zip(*before, strict=True), zip(*after, strict=True), strict=True)
+    differ = [x for x, (a, b) in enumerate(pairs) if a != b]
+    sent = [x for first, count in changed_runs(before, after) for x in range(first, first + count)]
+    assert set(differ) <= set(sent)
+    assert all(
+        {first, first + count - 1} <= set(differ) for first, count in changed_runs(before, after)
+    )
+
+
 def test_a_row_that_stays_sends_nothing_and_neighbours_go_together() -> None:
     old = cells_in((("aaaaaaaaaaaaaaaaaaaa", "text"),))
     assert changed_runs(old, old) == []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from profiler.events import (
     AnyEvent,
@@ -233,3 +237,17 @@ def test_unknown_is_none_not_zero() -> None:
     assert state.gpus.absent is None
     assert state.steps.last is None
     assert all(window.quantiles() is None for window in state.latency.windows.values())
+
+
+@given(st.lists(st.sampled_from([(1, 0), (1, 1), (1, 2), (1, 3), (2, 1), (9, 1)]), max_size=60))
+def test_gaps_run_by_run_are_the_gaps_token_by_token(told: list[tuple[int, int]]) -> None:
+    state = folded(queued(0, 1), RequestScheduled(at(1), 1, 0))
+    number = 0
+    for i, (stride, tokens) in enumerate(told):  # a stride above 1 is steps that were lost
+        number += stride
+        state.apply(step(number, 10 * i, 10 * i + 7 + i * i % 5, (1, 0, tokens)))
+    view = state.requests.live[1]
+    slow: list[int] = []
+    for (_, before, _), (_, end_ns, k) in pairwise(view._chunks()):
+        slow += [(end_ns - before) // k] * k
+    assert view.itl_ns == slow
