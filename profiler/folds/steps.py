@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from itertools import islice
 from typing import Final
@@ -46,6 +46,12 @@ class Steps:
         if i < len(self.ring) and self.ring[i].step == number:
             return self.ring[i]
         return None
+
+    def between(self, begin_ns: int, end_ns: int) -> list[Step]:
+        """The kept steps that ended after `begin_ns` and not after `end_ns`, oldest first."""
+        first = bisect_right(self.ring, begin_ns, key=lambda s: s.end_ns)
+        last = bisect_right(self.ring, end_ns, key=lambda s: s.end_ns)
+        return list(islice(self.ring, first, last))
 
     def freeze(self) -> StepsFrame:
         return StepsFrame(list(self.ring), self.num_steps)
