@@ -29,6 +29,8 @@ class ViewModel:
     detail: bool = False
     opened_from: str = "requests"
     token: int | None = None
+    step: int | None = None
+    step_of_request: bool = False
     chart: str = CHARTS[0]
     pages_per_cell: int = 0
     cursor_page: int = 0
@@ -95,6 +97,20 @@ class ViewModel:
         if self.selected is not None:
             self.opened_from, self.page, self.detail = self.page, "requests", True
             self.token = None
+
+    def open_step(self, step: int) -> None:
+        """Show the engine step that made a token of the request that is open."""
+        self.page, self.detail = "steps", False
+        self.step, self.step_of_request = step, True
+
+    def close_step(self) -> bool:
+        """Whether a step was chosen; the newest one is shown again, or the request it was opened
+        from."""
+        was_chosen = self.step is not None
+        if self.step_of_request:
+            self.page, self.detail = "requests", True
+        self.step, self.step_of_request = None, False
+        return was_chosen
 
     def close_request(self) -> bool:
         """Whether a request was open; where it was opened from is shown again."""

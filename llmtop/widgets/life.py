@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from llmtop.viewmodel import View
+from llmtop.widgets.causes import explained_rows
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row
 from llmtop.widgets.waterfall import phase_line, waterfall
+from profiler.explain.explainer import Explainer
+from profiler.folds.request_view import RequestView
 
 
 class Life(Panel):
@@ -18,7 +21,17 @@ class Life(Panel):
             return []
         t_ns = view.state.t_ns
         lanes = waterfall(request, t_ns, width)
-        rows = [phase_line(request, t_ns)]
-        if height > len(rows) + len(lanes):
-            rows.append(EMPTY)
-        return rows + lanes
+        rows = [phase_line(request, t_ns), *_first_token(view, request, width)]
+        room = height - len(rows) - len(lanes)
+        if room < 0:
+            rows = rows[:1]
+        return rows + [EMPTY] * (room > 0) + lanes
+
+
+def _first_token(view: View, request: RequestView, width: int) -> list[Row]:
+    """What the time to the first token was spent on, on one line."""
+    explanation = Explainer(view.state).first_token(request)
+    if explanation is None:
+        return []
+    words = explained_rows(explanation, view.state, 10 * width)[0]
+    return [(("ttft ", "dim"), *words)]

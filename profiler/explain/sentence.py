@@ -5,7 +5,7 @@ token 118 44.0 ms = own ~11.6 + prefill of r-9219 ~31.0 (1,024 tokens) + host 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from profiler.explain.parts import Explanation, Part
@@ -16,7 +16,7 @@ _WORDS: Final = {
     "own": "own",
     "chunk": "own prompt",
     "recompute": "own recompute",
-    "decode": "decode of others",
+    "decode": "decode",
     "graph": "graph miss",
     "host": "host",
     "idle": "gap between steps",
@@ -50,15 +50,15 @@ def cause_words(part: Part, name_of: NameOf) -> str:
     return _WORDS[part.cause]
 
 
-def told_parts(explanation: Explanation) -> list[Part]:
-    """The parts that are long enough to be told: those that do not round to 0.0 ms."""
-    return [part for part in explanation.parts if part.ns >= _LEAST_NS]
+def told_parts(parts: Iterable[Part]) -> list[Part]:
+    """Those that are long enough to be told: they do not round to 0.0 ms."""
+    return [part for part in parts if part.ns >= _LEAST_NS]
 
 
 def sentence(subject: str, explanation: Explanation, name_of: NameOf) -> str:
     """One line: the subject ("token 118"), its time and what it was made of, in ms; "~" marks what
     is known by comparison. Names are the stream's: clean them before they reach a terminal."""
-    parts = [_part_text(part, name_of) for part in told_parts(explanation)]
+    parts = [_part_text(part, name_of) for part in told_parts(explanation.parts)]
     head = f"{subject} {explanation.total_ns / 1e6:.1f} ms"
     return f"{head} = {' + '.join(parts)}" if parts else head
 

@@ -1,0 +1,51 @@
+"""The requests in the chosen step: who was prefilled, who decoded, who got a token."""
+
+from __future__ import annotations
+
+from llmtop.format import grouped
+from llmtop.viewmodel import View
+from llmtop.widgets.causes import NAME_WIDTH, request_name
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import Row, fit
+from llmtop.widgets.stepcolumns import chosen_step
+from profiler.events import Step, StepRow
+
+_HEAD = f"  {'id'.ljust(NAME_WIDTH)}  did      prompt tokens  tokens out"
+
+
+def members(step: Step) -> list[StepRow]:
+    """The step's rows, the longest prefill first, then by request."""
+    return sorted(step.rows, key=lambda row: (-row.prefill_tokens, row.request))
+
+
+class StepMembers(Panel):
+    def title(self, view: View) -> Row:
+        step = chosen_step(view)
+        count = "" if step is None else f" {len(step.rows)}"
+        return (("In it", "title"), (count, "value"))
+
+    def note(self, view: View) -> str:
+        return "↑ ↓ choose, Enter: the request"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        step = chosen_step(view)
+        if step is None:
+            return [(("nobody", "dim"),)]
+        rows, selected = members(step), view.model.selected
+        at = next((i for i, row in enumerate(rows) if row.request == selected), 0)
+        first = max(0, min(at - (height - 1) // 2, len(rows) - (height - 1)))
+        shown = rows[first : first + height - 1]
+        return [((_HEAD, "dim"),), *(_line(row, view, width) for row in shown)]
+
+
+def _line(row: StepRow, view: View, width: int) -> Row:
+    prefilling = row.prefill_tokens > 0
+    chosen = row.request == view.model.selected
+    text = "value" if chosen else "text"
+    return (
+        ("▸ " if chosen else "  ", "key"),
+        (fit(request_name(view.state, row.request), NAME_WIDTH), text),
+        ("  prefill " if prefilling else "  decode  ", "prefill" if prefilling else "decode"),
+        (f"{grouped(row.prefill_tokens) if prefilling else '':>12}", text),
+        (f"{row.new_tokens or '':>12}", text),
+    )
