@@ -59,6 +59,12 @@ def cause_rows(head: Row, parts: Iterable[Part], state: SessionState, width: int
     return flowed([head, *terms], width, " ")
 
 
+def explained_line(explanation: Explanation, state: SessionState, width: int) -> Row:
+    """As `explained_rows` on one line, with … where more parts follow."""
+    lines = explained_rows(explanation, state, max(1, width - 2))
+    return (*lines[0], (" …", "dim")) if len(lines) > 1 else lines[0]
+
+
 def explained_rows(explanation: Explanation, state: SessionState, width: int) -> list[Row]:
     """The whole time and what it was made of; parts that round to 0.0 ms are left out."""
     total = milliseconds(explanation.total_ns / 1e6)

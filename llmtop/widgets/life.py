@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmtop.viewmodel import View
-from llmtop.widgets.causes import explained_rows
+from llmtop.widgets.causes import explained_line
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row
 from llmtop.widgets.waterfall import phase_line, waterfall
@@ -33,5 +33,4 @@ def _first_token(view: View, request: RequestView, width: int) -> list[Row]:
     explanation = Explainer(view.state).first_token(request)
     if explanation is None:
         return []
-    words = explained_rows(explanation, view.state, 10 * width)[0]
-    return [(("ttft ", "dim"), *words)]
+    return [(("ttft ", "dim"), *explained_line(explanation, view.state, width - 5))]

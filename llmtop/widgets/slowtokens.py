@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmtop.columns import slowest_tokens, token_cursor
 from llmtop.viewmodel import View
-from llmtop.widgets.causes import explained_rows
+from llmtop.widgets.causes import explained_line
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 from profiler.explain.explainer import Explainer
@@ -32,5 +32,6 @@ class SlowTokens(Panel):
             if explanation is not None:
                 mark = "▸" if at == chosen else " "
                 head = (f"{mark}{at + 1:>6} ", "key" if at == chosen else "dim")
-                rows.append((head, *explained_rows(explanation, view.state, 10 * width)[0]))
+                room = width - len(head[0])
+                rows.append((head, *explained_line(explanation, view.state, room)))
         return rows

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate, islice
+from statistics import median
 from typing import Final, NamedTuple
 
-from llmtop.format import milliseconds
+from llmtop.format import milliseconds, nice_ceiling
 from llmtop.viewmodel import View
 from llmtop.widgets.causes import MARKS
-from llmtop.widgets.chart import scale_of
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, merged
+from llmtop.widgets.rows import Row, Span, merged
 from profiler.events import Step
 from profiler.explain.explainer import Explainer
 from profiler.explain.parts import Part
@@ -22,6 +22,7 @@ _LEGEND: Final = ("decode", "prefill", "unexplained", "host", "idle")
 # Columns move to the left by so many steps at a time: moving them with every step sends the whole
 # chart anew in every frame.
 _SHIFT: Final = 16
+_MOST_TIMES: Final = 8.0
 
 
 def chosen_step(view: View) -> Step | None:
@@ -80,7 +81,8 @@ class StepColumns(Panel):
     def note(self, view: View) -> str:
         columns = self._columns(view, window(view, self.inner[0]).steps)
         legend = " ".join(f"{MARKS[cause][0]} {cause}" for cause in _LEGEND)
-        return f"0-{milliseconds(_top_ms(columns))} ms, {legend}" if columns else ""
+        above = ", ↑ above" if _over(columns) else ""
+        return f"0-{milliseconds(_top_ms(columns))} ms{above}, {legend}" if columns else ""
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         steps, room = window(view, width)
@@ -104,7 +106,14 @@ class StepColumns(Panel):
 
 
 def _top_ms(columns: list[Column]) -> float:
-    return scale_of([column.tops_ns[-1] / 1e6 for column in columns])
+    """The top of the axis: one stalled step must not press all the others flat."""
+    lengths_ms = [column.tops_ns[-1] / 1e6 for column in columns]
+    return nice_ceiling(min(max(lengths_ms), _MOST_TIMES * median(lengths_ms)))
+
+
+def _over(columns: list[Column]) -> bool:
+    """Whether a column is higher than the axis."""
+    return max(column.tops_ns[-1] for column in columns) > _top_ms(columns) * 1e6
 
 
 def column_rows(columns: list[Column], height: int, top_ms: float) -> list[Row]:
@@ -112,13 +121,16 @@ def column_rows(columns: list[Column], height: int, top_ms: float) -> list[Row]:
     rows: list[Row] = []
     for line in range(height - 1, -1, -1):
         middle_ns = (line + 0.5) / height * top_ms * 1e6
-        rows.append(merged(_cell(column, middle_ns, line == 0) for column in columns))
+        end = "lowest" if line == 0 else "highest" if line == height - 1 else ""
+        rows.append(merged(_cell(column, middle_ns, end, top_ms) for column in columns))
     return rows
 
 
-def _cell(column: Column, height_ns: float, lowest: bool) -> tuple[str, str]:
-    if lowest:
+def _cell(column: Column, height_ns: float, end: str, top_ms: float) -> Span:
+    if end == "lowest":
         height_ns = min(height_ns, column.tops_ns[-1] / 2)
+    elif end == "highest" and column.tops_ns[-1] > top_ms * 1e6:
+        return ("↑", "warn")
     layer = column.layer_at(height_ns)
     return MARKS[layer] if layer else (" ", "text")
 

@@ -11,7 +11,9 @@ from profiler.events import Step
 
 # Enough for a median that one odd step does not move, few enough to stay near in size and time.
 LIKES: Final = 32
-_FENCE_FROM: Final = 8
+_QUARTILES_FROM: Final = 8
+_FENCE_FROM: Final = 3
+_ROUGH_FENCE: Final = 3.0
 _LEAST_FENCE: Final = 1.1
 _MAX_PREFILLS: Final = 128
 
@@ -19,7 +21,7 @@ _MAX_PREFILLS: Final = 128
 class Usual(NamedTuple):
     """The middle of like steps, and the value above which one is no longer like them: Tukey's
     fence, the upper quartile plus 1.5 times the distance of the quartiles, and at least a tenth
-    above the middle. None below eight steps."""
+    above the middle. Of three to seven steps it is three times the middle, of fewer None."""
 
     middle: float
     fence: float | None
@@ -66,8 +68,9 @@ class Likes:
 def usual_of(values: Sequence[float]) -> Usual | None:
     if not values:
         return None
-    if len(values) < _FENCE_FROM:
-        return Usual(median(values), None)
+    if len(values) < _QUARTILES_FROM:
+        middle = median(values)
+        return Usual(middle, None if len(values) < _FENCE_FROM else _ROUGH_FENCE * middle)
     low, middle, high = quantiles(values, n=4, method="inclusive")
     return Usual(middle, max(high + 1.5 * (high - low), _LEAST_FENCE * middle))
 
