@@ -262,15 +262,41 @@ def test_lost_steps_are_told_and_their_waiting_is_known_all_the_same(schedule: A
     assert hidden.steps.find(resumed + 1) is None
 
 
-def test_the_oldest_tokens_outlive_their_steps(schedule: Any) -> None:
+def test_slow_tokens_are_explained_when_their_steps_have_left_the_ring(schedule: Any) -> None:
+    """Of 600 steps the ordinary ones are forgotten; prefill, a stall and a pause are not."""
     schedule.start(1)
+    schedule.decode(1, steps=10)
+    schedule.queue(9)
+    schedule.step((1, 0, 1), (9, 1024, 0), ms=41, scheduled=(9,))
+    schedule.decode(1, steps=10)
+    schedule.step((1, 0, 1), ms=10, host=50)
+    schedule.decode(1, steps=10)
+    schedule.rest(70)
     schedule.decode(1, steps=600)
-    explanation = explained(schedule.state, 1, 5)
-    (part,) = explanation.parts
+    causes = {at: explained(schedule.state, 1, at) for at in (5, 11, 22, 33)}
+    (part,) = causes.pop(5).parts
     assert (part.cause, part.detail) == ("unexplained", "lost")
+    largest = {at: explanation.largest.cause for at, explanation in causes.items()}
+    assert largest == {11: "prefill", 22: "host", 33: "idle"}
     assert by_cause(explained(schedule.state, 1, 0)) == pytest.approx(
-        {"waits": 0.1, "unexplained": 21}
+        {"chunk": 20, "host": 1, "idle": 0.1}
     )
+    thawed = SessionState.restore(schedule.state.keyframe())
+    assert explained(thawed, 1, 11) == causes[11]
+    assert thawed.keyframe() == schedule.state.keyframe()
+
+
+def test_steps_that_are_late_stay_late_after_a_pause(schedule: Any) -> None:
+    """A pause of a minute does not make what is twice as slow look usual."""
+    schedule.start(1)
+    schedule.decode(1, steps=40)
+    schedule.rest(60_000)
+    schedule.decode(1)
+    schedule.decode(1, ms=40)
+    late = schedule.number
+    schedule.decode(1, steps=5)
+    notable = [step.step for step in schedule.state.steps.notable]
+    assert notable == [1, late - 1, late]
 
 
 def test_a_request_without_a_token_has_no_explanation(schedule: Any) -> None:
