@@ -8,6 +8,7 @@ from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
+from profiler.explain.explainer import Explainer
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
@@ -174,12 +175,20 @@ class View:
     address: str = ""
     cost: Cost = Cost()
     playback: Playback | None = None
+    _explainers: list[Explainer] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def request(self) -> RequestView | None:
         """The selected request, None without one or once it is no longer kept."""
         chosen = self.model.selected
         return None if chosen is None else self.state.requests.get(chosen)
+
+    @property
+    def explainer(self) -> Explainer:
+        """Of the picture's state, one for all panels."""
+        if not self._explainers:
+            self._explainers.append(Explainer(self.state))
+        return self._explainers[0]
 
     @property
     def starting(self) -> bool:

@@ -7,7 +7,6 @@ from llmtop.widgets.causes import explained_line
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row
 from llmtop.widgets.waterfall import phase_line, waterfall
-from profiler.explain.explainer import Explainer
 from profiler.folds.request_view import RequestView
 
 
@@ -30,7 +29,7 @@ class Life(Panel):
 
 def _first_token(view: View, request: RequestView, width: int) -> list[Row]:
     """What the time to the first token was spent on, on one line."""
-    explanation = Explainer(view.state).first_token(request)
+    explanation = view.explainer.first_token(request)
     if explanation is None:
         return []
     return [(("ttft ", "dim"), *explained_line(explanation, view.state, width - 5))]

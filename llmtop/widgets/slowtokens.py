@@ -7,7 +7,6 @@ from llmtop.viewmodel import View
 from llmtop.widgets.causes import explained_line
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
-from profiler.explain.explainer import Explainer
 
 
 class SlowTokens(Panel):
@@ -24,11 +23,10 @@ class SlowTokens(Panel):
         tokens = [] if request is None else slowest_tokens(request, height)
         if request is None or not tokens:
             return [(("needs two tokens", "dim"),)]
-        explainer = Explainer(view.state)
         chosen = token_cursor(request, view.model.token)
         rows: list[Row] = []
         for at in tokens:
-            explanation = explainer.token(request, at)
+            explanation = view.explainer.token(request, at)
             if explanation is not None:
                 mark = "▸" if at == chosen else " "
                 head = (f"{mark}{at + 1:>6} ", "key" if at == chosen else "dim")

@@ -13,7 +13,6 @@ from llmtop.widgets.causes import MARKS
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, merged
 from profiler.events import Step
-from profiler.explain.explainer import Explainer
 from profiler.explain.parts import Part
 
 # From below to above.
@@ -96,11 +95,9 @@ class StepColumns(Panel):
     def _columns(self, view: View, steps: list[Step]) -> list[Column]:
         keys = [(step.step, step.end_ns) for step in steps]
         known = {key: self._known[key] for key in keys if key in self._known}
-        if len(known) < len(keys):
-            explainer = Explainer(view.state)
-            for key, step in zip(keys, steps, strict=True):
-                if key not in known:
-                    known[key] = Column.of(explainer.step(step))
+        for key, step in zip(keys, steps, strict=True):
+            if key not in known:
+                known[key] = Column.of(view.explainer.step(step))
         self._known = known
         return [known[key] for key in keys]
 

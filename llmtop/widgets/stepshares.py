@@ -10,7 +10,6 @@ from llmtop.widgets.rows import Row, flowed
 from llmtop.widgets.stepbars import step_facts
 from llmtop.widgets.stepcolumns import chosen_step
 from profiler.events import Step
-from profiler.explain.explainer import Explainer
 from profiler.explain.parts import merged
 from profiler.explain.sentence import told_parts
 
@@ -30,7 +29,7 @@ class StepShares(Panel):
         step = chosen_step(view)
         if step is None:
             return [(("no step yet", "dim"),)]
-        parts = merged(Explainer(view.state).step(step))
+        parts = merged(view.explainer.step(step))
         words = cause_rows((), told_parts(parts), view.state, width)
         rows = [*flowed([step_facts(step), *_house(step)], width, "   "), *words]
         return [*rows[: height - 1], cause_bar(parts, width)]

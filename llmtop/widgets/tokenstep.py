@@ -12,7 +12,6 @@ from llmtop.widgets.causes import cause_bar, cause_rows, explained_rows, request
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, width_of
 from profiler.events import Step, StepRow
-from profiler.explain.explainer import Explainer
 from profiler.explain.parts import Explanation, StepParts, merged
 from profiler.explain.sentence import told_parts
 from profiler.state import SessionState
@@ -44,7 +43,7 @@ class TokenStep(Panel):
         if request is None or not request.token_steps:
             return [(("no token yet", "dim"),)]
         at = token_cursor(request, view.model.token)
-        explanation = Explainer(state).token(request, at)
+        explanation = view.explainer.token(request, at)
         if explanation is None:
             return [(("the token before it is no longer known", "dim"),)]
         rows = explained_rows(explanation, state, width)

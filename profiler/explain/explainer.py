@@ -23,7 +23,7 @@ class Explainer:
 
     def __init__(self, state: SessionState) -> None:
         self._steps = state.steps
-        self._splitter = StepSplitter(UsualSteps(state.steps.ring), Clocks(state.gpus))
+        self._splitter = StepSplitter(UsualSteps(state.steps), Clocks(state.gpus))
 
     def step(self, step: Step) -> list[Part]:
         """The parts of a step as nobody's view, and of the gap before it if that is known."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median, quantiles
 from typing import Final, NamedTuple
 
 from profiler.events import Step
+from profiler.folds.steps import Steps
 
 # Enough for a median that one odd step does not move, few enough to stay near in size and time.
 LIKES: Final = 32
@@ -86,24 +87,20 @@ def num_decoding(step: Step) -> int:
     return sum(not row.prefill_tokens for row in step.rows)
 
 
-def prefill_tokens(step: Step) -> int:
-    return sum(row.prefill_tokens for row in step.rows)
-
-
 class UsualSteps:
-    """Of decode-only steps by batch size, and of prefill by its tokens, in the steps given.
+    """Of decode-only steps by batch size, and of prefill by its tokens, among the newest steps.
 
     Decode-only steps that replayed a graph count, or all of them where none did.
     """
 
-    def __init__(self, steps: Iterable[Step]) -> None:
+    def __init__(self, steps: Steps) -> None:
         self._decode, self._eager = Likes(), Likes()
-        self._carried: list[Step] = []
+        self._carried: list[tuple[Step, int]] = []
         self._rates: Likes | None = None
         replayed = False
-        for step in steps:
-            if prefill_tokens(step):
-                self._carried.append(step)
+        for step, tokens in zip(steps.ring, steps.prefill_tokens, strict=True):
+            if tokens:
+                self._carried.append((step, tokens))
             elif step.rows:
                 miss = step.graph == "miss"
                 replayed |= not miss
@@ -121,12 +118,11 @@ class UsualSteps:
         128 steps with prefill."""
         if self._rates is None:
             self._rates = Likes()
-            for carried in self._carried[-_MAX_PREFILLS:]:
-                self._add_rate(self._rates, carried)
+            for carried, num_tokens in self._carried[-_MAX_PREFILLS:]:
+                self._add_rate(self._rates, carried, num_tokens)
         return self._rates.usual(tokens, step)
 
-    def _add_rate(self, rates: Likes, step: Step) -> None:
+    def _add_rate(self, rates: Likes, step: Step, tokens: int) -> None:
         decode = self.decode(num_decoding(step), step.step)
         if decode is not None:
-            tokens = prefill_tokens(step)
             rates.add(tokens, step.step, max(0.0, compute_ns(step) - decode.middle) / tokens)

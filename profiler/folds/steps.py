@@ -20,13 +20,15 @@ _USUAL_OVER: Final = 32
 class StepsFrame(msgspec.Struct, array_like=True):
     ring: list[Step]
     num_steps: int
+    prefill_tokens: list[int] = []
     older: list[Step] = []
     notable_in_ring: list[int] = []
     usual_ns: float = 0.0
 
 
 class Steps:
-    """`ring` holds the newest 512 steps, oldest first; `num_steps` counts all there were.
+    """`ring` holds the newest 512 steps, oldest first, and `prefill_tokens` the sum of each one's
+    rows; `num_steps` counts all there were.
 
     `notable` holds the newest 512 of those that carried prefill or were late, so that a token's
     delay can be explained when the steps around it are long forgotten.
@@ -34,6 +36,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.ring: deque[Step] = deque(maxlen=CAPACITY)
+        self.prefill_tokens: deque[int] = deque(maxlen=CAPACITY)
         self.notable: deque[Step] = deque(maxlen=CAPACITY)
         self.num_steps = 0
         self._usual_ns = 0.0
@@ -42,10 +45,11 @@ class Steps:
     def last(self) -> Step | None:
         return self.ring[-1] if self.ring else None
 
-    def step(self, event: Step, carried_prefill: bool) -> None:
-        if self._is_late(event) or carried_prefill:
+    def step(self, event: Step, prefill_tokens: int) -> None:
+        if self._is_late(event) or prefill_tokens:
             self.notable.append(event)
         self.ring.append(event)
+        self.prefill_tokens.append(prefill_tokens)
         self.num_steps += 1
 
     def _is_late(self, event: Step) -> bool:
@@ -85,6 +89,7 @@ class Steps:
         return StepsFrame(
             list(self.ring),
             self.num_steps,
+            list(self.prefill_tokens),
             list(islice(self.notable, older)),
             [step.step for step in islice(self.notable, older, None)],
             self._usual_ns,
@@ -92,11 +97,20 @@ class Steps:
 
     def thaw(self, frame: StepsFrame) -> None:
         self.ring.extend(frame.ring)
+        # A keyframe from before the field has none of them.
+        known = len(frame.prefill_tokens) == len(frame.ring)
+        self.prefill_tokens.extend(
+            frame.prefill_tokens if known else map(_prefill_tokens, frame.ring)
+        )
         self.num_steps = frame.num_steps
         within = set(frame.notable_in_ring)
         self.notable.extend(frame.older)
         self.notable.extend(step for step in frame.ring if step.step in within)
         self._usual_ns = frame.usual_ns
+
+
+def _prefill_tokens(step: Step) -> int:
+    return sum(row.prefill_tokens for row in step.rows)
 
 
 def _find(steps: deque[Step], number: int) -> Step | None:
