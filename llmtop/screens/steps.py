@@ -64,5 +64,21 @@ class StepsPage(Page):
         if step.step in token_steps:
             view.model.token = token_steps.index(step.step)
 
+    def on_step_columns_picked(self, message: StepColumns.Picked) -> None:
+        view = self.query_one(StepColumns).painted_view
+        if view is not None:
+            view.model.step = message.step
+            self.show(view)
+
+    def on_step_members_picked(self, message: StepMembers.Picked) -> None:
+        view = self.query_one(StepMembers).painted_view
+        if view is None:
+            return
+        view.model.selected = message.request
+        if message.again:
+            self.open(view)
+        else:
+            self.show(view)
+
     def back(self, view: View) -> bool:
         return view.model.close_step()

@@ -7,6 +7,9 @@ from itertools import accumulate, islice
 from statistics import median
 from typing import Final, NamedTuple
 
+from textual import events
+from textual.message import Message
+
 from llmtop.format import milliseconds, nice_ceiling
 from llmtop.viewmodel import View
 from llmtop.widgets.causes import MARKS
@@ -70,6 +73,13 @@ class Column(NamedTuple):
 class StepColumns(Panel):
     """Keeps the columns that it shows: taking a step apart costs more than drawing it."""
 
+    class Picked(Message):
+        """The viewer pressed on a step's column."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._known: dict[tuple[int, int], Column] = {}
@@ -91,6 +101,15 @@ class StepColumns(Panel):
         left: Row = ((" " * (width - len(steps) - room), "text"),)
         bars = column_rows(columns, height - 1, _top_ms(columns))
         return [(*left, *row) for row in [*bars, _marks(view, steps)]]
+
+    def on_click(self, event: events.Click) -> None:
+        if self._view is None:
+            return
+        width, _ = self.inner
+        steps, room = window(self._view, width)
+        at = event.x - self.body_offset()[0] - (width - len(steps) - room)
+        if 0 <= at < len(steps):
+            self.post_message(self.Picked(steps[at].step))
 
     def _columns(self, view: View, steps: list[Step]) -> list[Column]:
         keys = [(step.step, step.end_ns) for step in steps]

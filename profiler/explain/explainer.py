@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from profiler.events import Step
 from profiler.explain.clocks import Clocks
 from profiler.explain.parts import Explanation, Part, StepParts
+from profiler.explain.sentence import sentence
 from profiler.explain.stepsplit import StepSplitter
 from profiler.explain.usual import UsualSteps
 from profiler.folds.request_view import RequestView
@@ -23,6 +24,7 @@ class Explainer:
 
     def __init__(self, state: SessionState) -> None:
         self._steps = state.steps
+        self._requests = state.requests
         self._splitter = StepSplitter(UsualSteps(state.steps), Clocks(state.gpus))
 
     def step(self, step: Step) -> list[Part]:
@@ -42,6 +44,19 @@ class Explainer:
         if last is None:
             return None
         return self._explain(view, times[last], times[at], steps[last])
+
+    def line(self, view: RequestView, at: int) -> str:
+        """The token's explanation as one line, "" where there is none; see `sentence`."""
+        explanation = self.token(view, at)
+        if explanation is None:
+            return ""
+        is_first = view.token_steps[at] == view.first_step
+        subject = f"{view.name} " + ("first token" if is_first else f"token {at + 1}")
+        return sentence(subject, explanation, self._name_of)
+
+    def _name_of(self, request: int) -> str:
+        known = self._requests.get(request)
+        return f"#{request}" if known is None else known.name
 
     def first_token(self, view: RequestView) -> Explanation | None:
         """Of the time from the request's arrival to its first token; None before that."""

@@ -13,7 +13,6 @@ from profiler.bus import Bus
 from profiler.events import RequestPreempted, Step
 from profiler.explain.explainer import Explainer
 from profiler.explain.parts import Explanation
-from profiler.explain.sentence import sentence
 from profiler.folds.request_view import RequestView
 from profiler.follower import Follower
 from profiler.session.reader import SessionReader
@@ -90,9 +89,10 @@ def test_the_intruder_is_named_in_the_steps_that_carried_it(run: Run) -> None:
     for step, tokens in carried.items():
         parts = [p for p in told[step].parts if p.request == intruder.request]
         assert [(p.cause, p.tokens) for p in parts] == [("prefill", tokens)]
-    line = sentence("token 9", told[min(carried)], lambda number: f"r-{number}")
-    assert f"prefill of r-{intruder.request} ~" in line and "(60 tokens)" in line
-    assert line.startswith("token 9 ") and " = own ~" in line
+    at = list(steady.token_steps).index(min(carried))
+    line = Explainer(run.state).line(steady, at)
+    assert line.startswith(f"{steady.name} token {at + 1} ") and " = own ~" in line
+    assert f"prefill of {intruder.name} ~" in line and "(60 tokens)" in line
 
 
 def test_the_time_to_the_first_token_shows_chunks_and_what_was_waited_for(run: Run) -> None:

@@ -165,3 +165,21 @@ def test_a_step_is_taken_apart_in_words(busy_state: SessionState) -> None:
     assert any("decode" in row and "host 0.9" in row for row in rows[1:])
     gone = view_of(busy_state, step=10**9)
     assert plain(StepShares(id="s").body(gone, 116, 5)[0])
+
+
+async def test_a_press_chooses_a_step_and_a_request(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(app, pilot, "5", "left", "down")
+        marks = next(line for line in text_of(app).split("\n") if "▲" in line)
+        x, step = marks.index("▲"), app.model.step
+        await pilot.click("StepColumns", offset=(x - 3, 2))
+        await pilot.pause()
+        assert app.model.step == step - 3
+        rows = members(busy_source.state.steps.find(step - 3))
+        await pilot.click("StepMembers", offset=(6, 4))
+        await pilot.pause()
+        assert app.model.selected == rows[2].request
+        await pilot.click("StepMembers", offset=(6, 4))
+        await opened(app, pilot)
+        assert app.model.detail and app.model.selected == rows[2].request
