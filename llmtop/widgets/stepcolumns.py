@@ -33,6 +33,12 @@ def chosen_step(view: View) -> Step | None:
     return steps.last if number is None else steps.find(number)
 
 
+def missing(view: View) -> str:
+    """Why there is no chosen step."""
+    number = view.model.step
+    return "no step yet" if number is None else f"step {number} is not among those that are kept"
+
+
 class Window(NamedTuple):
     """The steps that are shown, oldest first, and the columns left free for the next ones."""
 

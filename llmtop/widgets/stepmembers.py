@@ -10,7 +10,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.causes import NAME_WIDTH, request_name
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, fit
-from llmtop.widgets.stepcolumns import chosen_step
+from llmtop.widgets.stepcolumns import chosen_step, missing
 from profiler.events import Step, StepRow
 
 _HEAD = f"  {'id'.ljust(NAME_WIDTH)}  did      prompt tokens  tokens out"
@@ -41,7 +41,7 @@ class StepMembers(Panel):
     def body(self, view: View, width: int, height: int) -> list[Row]:
         step = chosen_step(view)
         if step is None:
-            return [(("nobody", "dim"),)]
+            return [((missing(view), "dim"),)]
         shown = _shown(step, view.model.selected, height - 1)
         return [((_HEAD, "dim"),), *(_line(row, view) for row in shown)]
 

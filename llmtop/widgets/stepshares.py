@@ -8,7 +8,7 @@ from llmtop.widgets.causes import cause_bar, cause_rows
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, flowed
 from llmtop.widgets.stepbars import step_facts
-from llmtop.widgets.stepcolumns import chosen_step
+from llmtop.widgets.stepcolumns import chosen_step, missing
 from profiler.events import Step
 from profiler.explain.parts import merged
 from profiler.explain.sentence import told_parts
@@ -28,7 +28,7 @@ class StepShares(Panel):
     def body(self, view: View, width: int, height: int) -> list[Row]:
         step = chosen_step(view)
         if step is None:
-            return [(("no step yet", "dim"),)]
+            return [((missing(view), "dim"),)]
         parts = merged(view.explainer.step(step))
         words = cause_rows((), told_parts(parts), view.state, width)
         rows = [*flowed([step_facts(step), *_house(step)], width, "   "), *words]

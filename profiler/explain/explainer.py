@@ -110,10 +110,9 @@ def _lack(view: RequestView, step: Step, phase: str) -> str:
     """What a request in `phase` lacked to be in the step: who prefills has seat and pages."""
     if phase == "prefill":
         return "tokens"
-    if phase == "preempted" or step.waits_for:
-        return step.waits_for
-    came_late = step.t_ns < view.t_queued_ns or not step.num_waiting
-    return "step" if phase == "queued" and came_late else ""
+    if phase == "queued" and (step.t_ns < view.t_queued_ns or not step.num_waiting):
+        return "step"
+    return step.waits_for if phase in _ABSENT else ""
 
 
 def _phase_at(view: RequestView, t_ns: int) -> str:

@@ -43,7 +43,7 @@ class Part(NamedTuple):
                  steps that are no longer known
 
     `tokens` counts the prompt tokens that were computed, where some were. `estimated` parts are
-    known by comparison with other steps, the others were measured.
+    known by comparison with other steps or shared out by tokens; the others were measured.
     """
 
     cause: str

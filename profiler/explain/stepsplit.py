@@ -40,8 +40,11 @@ class StepSplitter:
         rest = self._beyond_prefill(step, device_ns, device_ns - decode_ns, prefills)
         prefill_ns = device_ns - decode_ns - sum(part.ns for part in rest)
         shares = shared(prefill_ns, [row.prefill_tokens for row in prefills])
+        own = "recompute" if again else "chunk"
+        measured = decode_ns == 0 and len(prefills) == 1
         for row, share_ns in zip(prefills, shares, strict=True):
-            parts.append(_prefill_part(row, share_ns, row is mine, again, decode_ns > 0))
+            cause, whose = (own, 0) if row is mine else ("prefill", row.request)
+            parts.append(Part(cause, share_ns, whose, row.prefill_tokens, "", not measured))
         return [*parts, *rest, host]
 
     def _decoding(self, step: Step, device_ns: int, word: str) -> list[Part]:
@@ -84,11 +87,3 @@ class StepSplitter:
     def _clock(self, step: Step, device_ns: int, most_ns: int) -> Part:
         share, reason = self._clocks.slowdown(step.end_ns)
         return Part("clock", min(most_ns, round(share * device_ns)), detail=reason, estimated=True)
-
-
-def _prefill_part(row: StepRow, ns: int, mine: bool, again: bool, estimated: bool) -> Part:
-    if mine:
-        return Part(
-            "recompute" if again else "chunk", ns, 0, row.prefill_tokens, estimated=estimated
-        )
-    return Part("prefill", ns, row.request, row.prefill_tokens, estimated=estimated)

@@ -164,7 +164,8 @@ def test_a_step_is_taken_apart_in_words(busy_state: SessionState) -> None:
     assert "batch" in rows[0] and "free" in rows[0]
     assert any("decode" in row and "host 0.9" in row for row in rows[1:])
     gone = view_of(busy_state, step=10**9)
-    assert plain(StepShares(id="s").body(gone, 116, 5)[0])
+    for panel in (StepShares(id="s"), StepMembers(id="m")):
+        assert "is not among those that are kept" in plain(panel.body(gone, 116, 5)[0])
 
 
 async def test_a_press_chooses_a_step_and_a_request(busy_source: Any, text_of: TextOf) -> None:

@@ -215,7 +215,11 @@ def test_the_time_to_the_first_token(schedule: Any) -> None:
     assert [(p.tokens, p.ns) for p in chunks] == [(60, 30 * MS), (40, 20 * MS)]
 
 
-def test_who_comes_while_a_step_is_under_way_waits_for_its_end(schedule: Any) -> None:
+@pytest.mark.parametrize("waits_for", ["", "seats"])
+def test_who_comes_while_a_step_is_under_way_waits_for_its_end(
+    schedule: Any, waits_for: str
+) -> None:
+    """Whatever those lacked who were there when it was planned."""
     schedule.start(1)
     schedule.decode(1, steps=9)
     schedule.rest(0.1)
@@ -223,7 +227,7 @@ def test_who_comes_while_a_step_is_under_way_waits_for_its_end(schedule: Any) ->
     schedule.now_ns += 4 * MS
     schedule.queue(2)
     schedule.now_ns = begin - round(0.1 * MS)
-    schedule.step((1, 0, 1), ms=10)
+    schedule.step((1, 0, 1), ms=10, waits_for=waits_for)
     schedule.step((2, 100, 1), ms=30, scheduled=(2,))
     waits = [p for p in explained(schedule.state, 2, 0).parts if p.cause == "waits"]
     assert [(p.detail, p.ns) for p in waits] == [("step", 7 * MS)]
