@@ -55,7 +55,7 @@ class Steps:
     def _is_late(self, event: Step) -> bool:
         """Whether the step is, after it has counted for what is usual."""
         last = self.last
-        if last is None:
+        if last is None or not self._usual_ns:
             self._usual_ns = float(event.end_ns - event.t_ns)
             return False
         gap_ns, most_ns = event.end_ns - last.end_ns, _LATE * self._usual_ns

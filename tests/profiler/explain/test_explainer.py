@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from profiler.events import Dropped
 from profiler.explain.explainer import Explainer
 from profiler.explain.parts import Explanation, Part
 from profiler.explain.sentence import sentence
+from profiler.folds.steps import Steps, StepsFrame
 from profiler.follower import Follower
 from profiler.session.reader import SessionReader
 from profiler.session.tape import Tape
@@ -288,6 +290,28 @@ def test_slow_tokens_are_explained_when_their_steps_have_left_the_ring(schedule:
     thawed = SessionState.restore(schedule.state.keyframe())
     assert explained(thawed, 1, 11) == causes[11]
     assert thawed.keyframe() == schedule.state.keyframe()
+
+
+def test_a_keyframe_from_before_the_kept_steps_goes_on_all_the_same(schedule: Any) -> None:
+    schedule.start(1)
+    schedule.decode(1, steps=10)
+    kept, old = schedule.state.steps, Steps()
+    old.thaw(StepsFrame(list(kept.ring), kept.num_steps))
+    assert old.prefill_tokens == kept.prefill_tokens
+    for steps in (kept, old):
+        for number in range(3):
+            last = steps.last
+            assert last is not None
+            begin_ns = last.end_ns + MS
+            late_ns = 90 * MS if number == 2 else 10 * MS
+            steps.step(
+                msgspec.structs.replace(
+                    last, t_ns=begin_ns, end_ns=begin_ns + late_ns, step=last.step + 1
+                ),
+                0,
+            )
+    assert [step.step for step in old.notable] == [kept.ring[-1].step]
+    assert old.notable[-1] == kept.notable[-1]
 
 
 def test_steps_that_are_late_stay_late_after_a_pause(schedule: Any) -> None:
