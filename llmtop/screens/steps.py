@@ -13,6 +13,7 @@ from llmtop.widgets.stepmembers import StepMembers, members
 from llmtop.widgets.stepshares import StepShares
 
 _SHARES_HEIGHT: Final = 6
+_LEAST_COLUMNS: Final = 4
 _LOW: Final = 30
 
 
@@ -26,8 +27,10 @@ class StepsPage(Page):
 
     def lay_out(self, width: int, height: int) -> None:
         low = height < _LOW
-        self.query_one(StepShares).styles.height = _SHARES_HEIGHT
-        self.query_one(StepMembers).styles.height = max(5, height // 3) if low else "1fr"
+        below = max(3, height // 3)
+        shares = max(4, min(_SHARES_HEIGHT, height - below - _LEAST_COLUMNS))
+        self.query_one(StepShares).styles.height = shares
+        self.query_one(StepMembers).styles.height = below if low else "1fr"
         for panel in self.panels():
             panel.compact = width < 100
 

@@ -60,13 +60,17 @@ def cause_rows(head: Row, parts: Iterable[Part], state: SessionState, width: int
 
 
 def explained_line(explanation: Explanation, state: SessionState, width: int) -> Row:
-    """As `explained_rows` on one line, with … where more parts follow."""
-    lines = explained_rows(explanation, state, max(1, width - 2))
+    """As `explained_rows`, but on one line and the longest part first; … stands for the parts that
+    found no room."""
+    parts = sorted(told_parts(explanation.parts), key=lambda part: -part.ns)
+    lines = cause_rows(_total(explanation), parts, state, max(1, width - 2))
     return (*lines[0], (" …", "dim")) if len(lines) > 1 else lines[0]
 
 
 def explained_rows(explanation: Explanation, state: SessionState, width: int) -> list[Row]:
     """The whole time and what it was made of; parts that round to 0.0 ms are left out."""
-    total = milliseconds(explanation.total_ns / 1e6)
-    head: Row = ((total, "value"), (" ms =", "dim"))
-    return cause_rows(head, told_parts(explanation.parts), state, width)
+    return cause_rows(_total(explanation), told_parts(explanation.parts), state, width)
+
+
+def _total(explanation: Explanation) -> Row:
+    return ((milliseconds(explanation.total_ns / 1e6), "value"), (" ms =", "dim"))

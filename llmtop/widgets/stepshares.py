@@ -31,7 +31,7 @@ class StepShares(Panel):
             return [((missing(view), "dim"),)]
         parts = merged(view.explainer.step(step))
         words = cause_rows((), told_parts(parts), view.state, width)
-        rows = [*flowed([step_facts(step), *_house(step)], width, "   "), *words]
+        rows = [step_facts(step), *words, *flowed(_house(step), width, "   ")]
         return [*rows[: height - 1], cause_bar(parts, width)]
 
 

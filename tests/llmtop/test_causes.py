@@ -55,8 +55,11 @@ def test_lines_wrap_between_parts_and_lose_none(state: SessionState, width: int)
     assert all(width_of(row) <= max(width, 36) for row in rows)
 
 
-def test_one_line_says_that_more_follows(state: SessionState) -> None:
-    assert plain(explained_line(SLOW, state, 40)).endswith("+ …")
+def test_one_line_begins_with_the_longest_part_and_tells_of_more(
+    state: SessionState,
+) -> None:
+    short = plain(explained_line(SLOW, state, 50))
+    assert short == "44.4 ms = ▒ prefill of red ~31.0 (1 024 tok) + …"
     assert "…" not in plain(explained_line(SLOW, state, 120))
 
 
