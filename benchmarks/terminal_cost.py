@@ -28,7 +28,14 @@ from typing import Final
 
 from servers import environment
 
-SCREENS: Final = {"overview": b"1", "requests": b"2", "kv": b"3", "gpu": b"4", "log": b"5"}
+SCREENS: Final = {
+    "overview": b"1",
+    "requests": b"2",
+    "kv": b"3",
+    "gpu": b"4",
+    "steps": b"5",
+    "log": b"6",
+}
 MAX_CPU_PCT: Final = 5.0
 MAX_KIB_PER_S: Final = 100.0
 

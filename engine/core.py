@@ -116,7 +116,7 @@ class EngineCore:
         for row in plan.rows:
             if row.samples:
                 row.sequence.t_last_ns = end_ns
-        self._narrator.stepped(self._scheduler, outcome, result, begin_ns, end_ns)
+        self._narrator.stepped(self._scheduler, plan, outcome, result, begin_ns, end_ns)
         return outcome.outputs
 
     def check(self) -> None:
@@ -160,7 +160,7 @@ class EngineCore:
         for row in plan.rows:
             self._scheduler.remove(row.sequence)
         sequences = [row.sequence for row in plan.rows]
-        self._narrator.failed(self._scheduler, rows, sequences, reason, begin_ns)
+        self._narrator.failed(self._scheduler, plan, rows, sequences, reason, begin_ns)
         return [TokenOutput(s.number, [], finish_reason=reason) for s in sequences]
 
 

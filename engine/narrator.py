@@ -123,14 +123,15 @@ class Narrator:
     def stepped(
         self,
         scheduler: Scheduler,
+        plan: Plan,
         outcome: Outcome,
         result: StepResult,
         begin_ns: int,
         end_ns: int,
     ) -> None:
         self._tell_pages(begin_ns)
-        host_ns = end_ns - begin_ns - result.busy_ns
-        self._tell_step(scheduler, outcome.rows, host_ns, result.device_ns, begin_ns, end_ns)
+        host_ns, device_ns = end_ns - begin_ns - result.busy_ns, result.device_ns
+        self._tell_step(scheduler, plan, outcome.rows, host_ns, device_ns, begin_ns, end_ns)
         for sequence in outcome.firsts:
             self._emit(RequestFirstToken(end_ns, sequence.number))
         for sequence, reason in outcome.finished:
@@ -140,6 +141,7 @@ class Narrator:
     def failed(
         self,
         scheduler: Scheduler,
+        plan: Plan,
         rows: list[StepRow],
         sequences: list[Sequence],
         reason: str,
@@ -147,7 +149,7 @@ class Narrator:
     ) -> None:
         end_ns = self._clock()
         self._tell_pages(begin_ns)
-        self._tell_step(scheduler, rows, end_ns - begin_ns, None, begin_ns, end_ns)
+        self._tell_step(scheduler, plan, rows, end_ns - begin_ns, None, begin_ns, end_ns)
         self._emit(Log(end_ns, "error", "engine", f"a step failed, {reason}"))
         for sequence in sequences:
             self._emit(RequestAborted(end_ns, sequence.number, reason, sequence.num_output))
@@ -155,6 +157,7 @@ class Narrator:
     def _tell_step(
         self,
         scheduler: Scheduler,
+        plan: Plan,
         rows: list[StepRow],
         host_ns: int,
         device_ns: int | None,
@@ -176,6 +179,7 @@ class Narrator:
                 pool.num_used,
                 pool.num_cached,
                 pool.num_free,
+                waits_for=plan.waits_for,
             )
         )
 

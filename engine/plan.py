@@ -34,13 +34,17 @@ class Preemption(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One step: decoding rows first, in the order of their sequences' keys, then prefill."""
+    """One step: decoding rows first, in the order of their sequences' keys, then prefill.
+
+    `waits_for` is what the first sequence in the queue lacks: as in `Step`.
+    """
 
     rows: list[PlanRow]
     num_decode: int
     num_tokens: int
     admitted: list[Admission]
     preempted: list[Preemption]
+    waits_for: str = ""
 
 
 class StepResult(NamedTuple):

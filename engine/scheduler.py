@@ -100,11 +100,13 @@ class Scheduler:
         budget = self._token_budget - num_decode
         budget = self._plan_prefill(rows, budget)
         admitted: list[Admission] = []
+        waits_for = "pages"
         if not preempted:
-            budget = self._admit(rows, budget, admitted)
+            budget, waits_for = self._admit(rows, budget, admitted)
         if not rows:
             return None
-        return Plan(rows, num_decode, self._token_budget - budget, admitted, preempted)
+        num_tokens = self._token_budget - budget
+        return Plan(rows, num_decode, num_tokens, admitted, preempted, waits_for)
 
     def commit(self, row: PlanRow) -> None:
         """The row's tokens are computed: their full pages can be shared from now on."""
@@ -188,19 +190,25 @@ class Scheduler:
             rows.append(PlanRow(sequence, start, count, count == left))
         return count
 
-    def _admit(self, rows: list[PlanRow], budget: int, admitted: list[Admission]) -> int:
-        while budget and self._free_seats:
-            sequence = self._waiting.head()
-            if sequence is None or (sequence.wants_prompt_logprobs and not self._logprob_budget):
-                break
-            if not self._take_seat(sequence, budget):
-                break
+    def _admit(
+        self, rows: list[PlanRow], budget: int, admitted: list[Admission]
+    ) -> tuple[int, str]:
+        """The budget that is left, and what the first of those who still wait lacks."""
+        while (sequence := self._waiting.head()) is not None:
+            lack = self._take_seat(sequence, budget)
+            if lack:
+                return budget, lack
             admitted.append(self._admission(sequence))
             budget -= self._add_chunk(sequence, rows, budget)
-        return budget
+        return budget, ""
 
-    def _take_seat(self, sequence: Sequence, budget: int) -> bool:
-        """Whether the sequence now runs: pages for all it knows, and a chunk within the budget."""
+    def _take_seat(self, sequence: Sequence, budget: int) -> str:
+        """ "" if the sequence now runs, with pages for all it knows and a chunk within the budget;
+        else what it lacks."""
+        if not self._free_seats:
+            return "seats"
+        if not budget or (sequence.wants_prompt_logprobs and not self._logprob_budget):
+            return "tokens"
         kv = self._kv
         num_tokens = len(sequence.token_ids)
         wants_all = sequence.wants_prompt_logprobs
@@ -209,11 +217,11 @@ class Scheduler:
         if not wants_all and self._twin_computes_more(sequence, cached):
             return False
         if not self._chunked and num_tokens - cached > budget and not wants_all:
-            return False
+            return "tokens"
         # One page more for each running sequence, lest the next step preempts the newcomer.
         needed = kv.pages_for(num_tokens) - len(prefix) + len(self._running)
         if needed > kv.available_beside(prefix):
-            return False
+            return "pages"
         self._waiting.remove(sequence)
         sequence.table = kv.open(sequence.number, sequence.chain, num_tokens, prefix)
         sequence.num_computed = sequence.cached_tokens = cached
@@ -221,7 +229,7 @@ class Scheduler:
         self._num_admitted += 1
         sequence.admission = self._num_admitted
         insort(self._running, sequence, key=_by_key)
-        return True
+        return ""
 
     def _twin_computes_more(self, sequence: Sequence, cached: int) -> bool:
         """Whether a running sequence of the same prompt is computing full pages of it.

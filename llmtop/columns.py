@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Final
 
 from llmtop.format import NONE, milliseconds, seconds, short, short_name
@@ -56,6 +57,13 @@ def token_cursor(request: RequestView, chosen: int | None) -> int:
         return max(0, min(count - 1, chosen))
     gaps = request.itl_ns
     return count - len(gaps) + max(range(len(gaps)), key=gaps.__getitem__) if gaps else 0
+
+
+def slowest_tokens(request: RequestView, count: int) -> list[int]:
+    """Indices of the `count` tokens with the longest gaps before them, the longest first."""
+    gaps = request.itl_ns
+    first = len(request.token_steps) - len(gaps)
+    return [first + at for at in nlargest(count, range(len(gaps)), key=gaps.__getitem__)]
 
 
 def _age_text(value_ms: float) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
+from profiler.explain.explainer import Explainer
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
@@ -29,6 +30,8 @@ class ViewModel:
     detail: bool = False
     opened_from: str = "requests"
     token: int | None = None
+    step: int | None = None
+    step_of_request: bool = False
     chart: str = CHARTS[0]
     pages_per_cell: int = 0
     cursor_page: int = 0
@@ -96,6 +99,20 @@ class ViewModel:
             self.opened_from, self.page, self.detail = self.page, "requests", True
             self.token = None
 
+    def open_step(self, step: int) -> None:
+        """Show the engine step that made a token of the request that is open."""
+        self.page, self.detail = "steps", False
+        self.step, self.step_of_request = step, True
+
+    def close_step(self) -> bool:
+        """Whether a step was chosen; the newest one is shown again, or the request it was opened
+        from."""
+        was_chosen = self.step is not None
+        if self.step_of_request:
+            self.page, self.detail = "requests", True
+        self.step, self.step_of_request = None, False
+        return was_chosen
+
     def close_request(self) -> bool:
         """Whether a request was open; where it was opened from is shown again."""
         was_open = self.detail
@@ -158,12 +175,20 @@ class View:
     address: str = ""
     cost: Cost = Cost()
     playback: Playback | None = None
+    _explainers: list[Explainer] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def request(self) -> RequestView | None:
         """The selected request, None without one or once it is no longer kept."""
         chosen = self.model.selected
         return None if chosen is None else self.state.requests.get(chosen)
+
+    @property
+    def explainer(self) -> Explainer:
+        """Of the picture's state, one for all panels."""
+        if not self._explainers:
+            self._explainers.append(Explainer(self.state))
+        return self._explainers[0]
 
     @property
     def starting(self) -> bool:

@@ -125,6 +125,9 @@ class Step(Event, frozen=True, gc=False):
     the device computed, None where it is not measured. Pages: `used` are referenced by a request,
     `cached` hold a reusable prefix nobody references, `free` hold nothing; they sum to all pages.
     Waiting and running count requests after the step. `graph` is "hit", "miss" or "" (no graphs).
+    `waits_for` is what kept the first request of the queue out of this step: "seats" (all of
+    max_num_seqs are taken), "tokens" (the step's token budget is spent) or "pages"; "" if nobody
+    waited, and in recordings older than the field.
     """
 
     end_ns: int
@@ -138,6 +141,7 @@ class Step(Event, frozen=True, gc=False):
     pages_cached: int
     pages_free: int
     graph: str = ""
+    waits_for: str = ""
 
 
 class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -216,7 +216,7 @@ class SessionState:
 
     def _step(self, event: Step) -> None:
         share = self.requests.step(event)
-        self.steps.step(event)
+        self.steps.step(event, share.prefill_tokens)
         self.latency.gaps(share.gaps)
         self.throughput.step(share)
         self.totals.step(event, share)

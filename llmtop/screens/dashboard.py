@@ -23,6 +23,7 @@ from llmtop.screens.page import Page
 from llmtop.screens.prompt import PromptScreen
 from llmtop.screens.requests import RequestsPage
 from llmtop.screens.startup import StartupPage
+from llmtop.screens.steps import StepsPage
 from llmtop.sources.base import Player
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import Attempt, CommandLine
@@ -83,6 +84,7 @@ class Dashboard(Screen[None]):
             "requests": RequestsPage(id="requests"),
             "kv": KvPage(id="kv"),
             "gpu": GpuPage(id="gpu"),
+            "steps": StepsPage(id="steps"),
             "log": LogPage(id="log"),
         }
         self._page: Page | None = None
@@ -184,6 +186,9 @@ class Dashboard(Screen[None]):
 
     def action_slide(self, by: int) -> None:
         self._on_page("slide", by)
+
+    def action_next(self, by: int) -> None:
+        self._on_page("next", by)
 
     def action_zoom(self, by: int) -> None:
         self._on_page("zoom", by)

@@ -53,6 +53,9 @@ class Page(Widget):
     def slide(self, view: View, by: int) -> None:
         """Arrows left and right."""
 
+    def next(self, view: View, by: int) -> None:
+        """`n` and `N`: the next of what is worth a look."""
+
     def zoom(self, view: View, by: int) -> None:
         """`+` and `-`."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual.app import ComposeResult
 
-from llmtop.columns import token_cursor
+from llmtop.columns import slowest_tokens, token_cursor
 from llmtop.screens.page import Page
 from llmtop.screens.request_detail import RequestDetail
 from llmtop.viewmodel import View
 from llmtop.widgets.requesttable import RequestTable
+
+# As many as `n` walks through.
+NUM_SLOWEST: Final = 20
 
 
 class RequestsPage(Page):
@@ -38,11 +43,23 @@ class RequestsPage(Page):
             at = token_cursor(request, view.model.token) + by
             view.model.token = max(0, min(len(request.token_steps) - 1, at))
 
+    def next(self, view: View, by: int) -> None:
+        request = view.request
+        tokens = [] if request is None else slowest_tokens(request, NUM_SLOWEST)
+        if view.model.detail and request is not None and tokens:
+            at = token_cursor(request, view.model.token)
+            place = tokens.index(at) + by if at in tokens else 0
+            view.model.token = tokens[place % len(tokens)]
+
     def open(self, view: View) -> None:
-        if not view.model.detail:
-            if view.request is None:
-                view.model.move(view.state, 1)
-            view.model.open_request()
+        """The selected request, and from there the step of its chosen token."""
+        model, request = view.model, view.request
+        if not model.detail:
+            if request is None:
+                model.move(view.state, 1)
+            model.open_request()
+        elif request is not None and request.token_steps:
+            model.open_step(request.token_steps[token_cursor(request, model.token)])
 
     def back(self, view: View) -> bool:
         return view.model.close_request()

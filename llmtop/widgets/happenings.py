@@ -20,7 +20,7 @@ class Happenings(Panel):
         return (("Log", "title"),)
 
     def note(self, view: View) -> str:
-        return "all of it: 5"
+        return "all of it: 6"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         told = [line for line in journal(view.state, 4 * height) if line.level != "debug"]

@@ -88,11 +88,6 @@ class PageMap(Panel):
         self._first_line = grid.first_line
         return grid
 
-    @property
-    def painted_view(self) -> View | None:
-        """The picture that is on the screen."""
-        return self._view
-
     def on_click(self, event: events.Click) -> None:
         left, top = self.body_offset()
         page = self.grid.page_at(event.x - left, event.y - top)

@@ -70,6 +70,11 @@ class Painted(Widget):
         if dirty:
             self.refresh(*dirty)
 
+    @property
+    def painted_view(self) -> View | None:
+        """The picture that is on the screen."""
+        return self._view
+
     def row(self, y: int) -> Row:
         """What stands on line `y` now."""
         return self._rows[y] if y < len(self._rows) else EMPTY

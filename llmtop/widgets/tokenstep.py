@@ -1,4 +1,4 @@
-"""Why one token took as long as it did: the step that made it, and who else was in that step."""
+"""Why one token took as long as it did: its time in parts, and who else was in its step."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from itertools import groupby
 from typing import Final
 
 from llmtop.columns import token_cursor
-from llmtop.format import grouped, milliseconds, short_name
-from llmtop.sanitize import clean_line
+from llmtop.format import grouped, milliseconds
 from llmtop.viewmodel import View
+from llmtop.widgets.causes import cause_bar, cause_rows, explained_rows, request_name
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.requestfacts import fact
-from llmtop.widgets.rows import Row, Span, joined, width_of
+from llmtop.widgets.rows import Row, Span, width_of
 from profiler.events import Step, StepRow
-from profiler.folds.request_view import RequestView
+from profiler.explain.parts import Explanation, StepParts, merged
+from profiler.explain.sentence import told_parts
+from profiler.state import SessionState
 
-_NAME: Final = 10
+# Below it every line is wanted for the words.
+_BAR_FROM: Final = 4
+_OWN: Final = frozenset(("own", "chunk", "recompute"))
 
 
 class TokenStep(Panel):
@@ -24,45 +27,56 @@ class TokenStep(Panel):
         if request is None or not request.token_steps:
             return (("Token", "title"),)
         at = token_cursor(request, view.model.token)
+        steps = request.token_steps
+        first = ", the time to it" if steps[at] == request.first_step else ""
         return (
             (f"Token {at + 1} ", "title"),
-            (f"of {len(request.token_steps)}, made by step {request.token_steps[at]}", "dim"),
+            (f"of {len(steps)}, made by step {steps[at]}{first}", "dim"),
         )
 
     def note(self, view: View) -> str:
-        return "" if view.model.token is not None else "the slowest"
+        chosen = "" if view.model.token is not None else "the slowest; "
+        return f"{chosen}Enter: its step"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
-        request = view.request
+        request, state = view.request, view.state
         if request is None or not request.token_steps:
             return [(("no token yet", "dim"),)]
         at = token_cursor(request, view.model.token)
-        step = view.state.steps.find(request.token_steps[at])
-        rows = [_gap(request, at, step)]
+        explanation = view.explainer.token(request, at)
+        if explanation is None:
+            return [(("the token before it is no longer known", "dim"),)]
+        rows = explained_rows(explanation, state, width)
+        if height >= _BAR_FROM:
+            rows.append(cause_bar(explanation.parts, width))
+        rows += _step_rows(explanation, state, width)
+        step = state.steps.find(request.token_steps[at])
         if step is None:
-            return [*rows, (("who else was in it is no longer kept", "dim"),)]
-        rows += [_batch(step), *_company(step, request.request, view, width)]
-        return rows
+            return [*rows, (("who else was in its step is no longer kept", "dim"),)]
+        return [*rows, _batch(step), *_company(step, request.request, view, width)]
 
 
-def _gap(request: RequestView, at: int, step: Step | None) -> Row:
-    end_ns = request.token_times[at]
-    before = [t for t in request.token_times[:at] if t < end_ns]
-    if before:
-        gap_ns, since = end_ns - before[-1], f"after token {len(before)}"
-    else:
-        gap_ns, since = end_ns - request.t_queued_ns, "after the request's arrival"
-    line: Row = ((f"{milliseconds(gap_ns / 1e6)} ms ", "value"), (since, "dim"))
-    if step is None:
-        return line
-    spent = min(gap_ns, step.end_ns - step.t_ns)
-    parts = [line, fact("in this step", milliseconds(spent / 1e6), "ms")]
-    if gap_ns > spent:
-        parts.append(fact("before it", milliseconds((gap_ns - spent) / 1e6), "ms"))
-    parts.append(fact("host", milliseconds(step.host_ns / 1e6), "ms"))
-    if step.device_ns is not None:
-        parts.append(fact("device", milliseconds(step.device_ns / 1e6), "ms"))
-    return joined(parts, "   ")
+def _step_rows(explanation: Explanation, state: SessionState, width: int) -> list[Row]:
+    """A time of several steps: those that computed the request, each with its parts."""
+    if len(explanation.steps) < 2:
+        return []
+    return [
+        row
+        for step in explanation.steps
+        if any(part.cause in _OWN for part in step.parts)
+        for row in _one_step(step, state, width)
+    ]
+
+
+def _one_step(step: StepParts, state: SessionState, width: int) -> list[Row]:
+    parts = merged(step.parts)
+    length_ms = sum(part.ns for part in parts) / 1e6
+    head: Row = (
+        (f"step {grouped(step.step)} ", "dim"),
+        (milliseconds(length_ms), "value"),
+        (" =", "dim"),
+    )
+    return cause_rows(head, told_parts(parts), state, width)
 
 
 def _batch(step: Step) -> Row:
@@ -106,8 +120,7 @@ def _company(step: Step, request: int, view: View, width: int) -> list[Row]:
 
 
 def _member(row: StepRow, view: View) -> Row:
-    known = view.state.requests.get(row.request)
-    name = f"#{row.request}" if known is None else clean_line(short_name(known.name))[:_NAME]
+    name = request_name(view.state, row.request)
     if row.prefill_tokens:
         return ((f"{name} ", "text"), (f"{grouped(row.prefill_tokens)} tok  ", "value"))
     return ((f"{name}  ", "text"),)

@@ -7,7 +7,7 @@ are packed, see `packed`; anything else that is nested is JSON text.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -60,6 +60,7 @@ class RowCodec(Generic[S]):
         hints = get_type_hints(kind)
         self.columns = [Column(f.name, hints[f.name]) for f in msgspec.structs.fields(kind)]
         self.names = [column.name for column in self.columns]
+        self._defaults = {f.name: f.default for f in msgspec.structs.fields(kind)}
         self._outs = [(i, c.out) for i, c in enumerate(self.columns) if c.out is not None]
         self._intos = [(i, c.into) for i, c in enumerate(self.columns) if c.into is not None]
 
@@ -69,6 +70,24 @@ class RowCodec(Generic[S]):
             if row[i] is not None:
                 row[i] = into(row[i])
         return row
+
+    def selection(self, existing: Collection[str]) -> str:
+        """The SQL list of all columns in order, for a table that has only the `existing` ones: a
+        field that came later reads as its default. Raises: ValueError if it has none."""
+        return ", ".join(
+            f'"{name}"' if name in existing else f'{self._default_sql(name)} AS "{name}"'
+            for name in self.names
+        )
+
+    def _default_sql(self, name: str) -> str:
+        default = self._defaults[name]
+        if default is None:
+            return "NULL"
+        if isinstance(default, int | float):
+            return repr(default)
+        if default == "":
+            return "''"
+        raise ValueError(f"there is no column {name}")
 
     def from_row(self, row: Sequence[Any]) -> S:
         """Raises: ValueError (msgspec's is one) when a value is not of its field's type."""

@@ -35,6 +35,7 @@ class SessionReader:
         """Raises: SessionFileError."""
         self.path = path
         self._file = SessionFile(path)
+        self._selections: dict[str, str] = {}
         try:
             self.start_ns, self.end_ns, self.last_seq = 0, 0, 0
             self.refresh()
@@ -158,10 +159,19 @@ class SessionReader:
 
     def _select(self, kind: str, rest: str, values: Sequence[object]) -> list[tuple[int, AnyEvent]]:
         codec = schema.EVENT_CODECS[kind]
-        names = ", ".join(f'"{name}"' for name in codec.names)
         with self._guard():
+            names = self._selection(kind)
             rows = self._rows(f'SELECT seq, {names} FROM "{kind}" {rest}', values)
             return [(row[0], codec.from_row(row[1:])) for row in rows]
+
+    def _selection(self, kind: str) -> str:
+        """The columns of `kind` as this file has them: an older program knew fewer."""
+        if kind not in self._selections:
+            existing = [
+                name for (name,) in self._rows(f"SELECT name FROM pragma_table_info('{kind}')")
+            ]
+            self._selections[kind] = schema.EVENT_CODECS[kind].selection(existing)
+        return self._selections[kind]
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._guard():

@@ -347,3 +347,37 @@ def test_keyframes_and_memory_come_at_their_pace(core_bench):
     assert len(bench.of(PageKeyframe)) == seconds // 5
     assert abs(len(bench.of(MemorySample)) - seconds) <= 1.5
     assert bench.of(PageDelta)
+
+
+def test_a_step_says_what_keeps_the_first_of_the_queue_out(core_bench):
+    """Seats, the step's token budget, or pages, each where it is the one that lacks."""
+    bench = core_bench(max_num_seqs=1)
+    bench.add(1, range(4), max_tokens=2)
+    bench.step()
+    bench.add(2, range(20, 24), max_tokens=2)
+    bench.run()
+    assert [s.waits_for for s in bench.of(Step)] == ["", "seats", "", ""]
+
+    bench = core_bench(max_num_batched_tokens=8)
+    bench.add(1, range(12), max_tokens=2)
+    bench.add(2, range(20, 24), max_tokens=2)
+    bench.run()
+    assert [s.waits_for for s in bench.of(Step)][:2] == ["tokens", ""]
+
+    bench = core_bench(num_pages=4, block_size=4, max_model_len=16, prefix=False)
+    bench.add(1, range(12), max_tokens=4)
+    bench.add(2, range(20, 28), max_tokens=2)
+    bench.run()
+    said = [s.waits_for for s in bench.of(Step)]
+    assert said == ["pages"] * 4 + [""] * 2
+
+
+def test_who_was_preempted_waits_for_pages(core_bench):
+    bench = core_bench(num_pages=16, max_model_len=64)
+    for number in range(1, 6):
+        bench.add(number, [number * 7 + i for i in range(9)], max_tokens=30)
+    bench.run()
+    preempted = bench.of(RequestPreempted)
+    steps = {step.t_ns: step for step in bench.of(Step)}
+    assert preempted
+    assert {steps[event.t_ns].waits_for for event in preempted} == {"pages"}

@@ -16,7 +16,7 @@ from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
 SIZES = [(60, 16), (80, 24), (100, 30), (120, 40), (200, 60)]
-PAGES = ["1", "2", "3", "4", "5"]
+PAGES = ["1", "2", "3", "4", "5", "6"]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -47,7 +47,7 @@ def pending(app: Any) -> set[Widget]:
     return {w for w in app.screen.query(Painted) if w._repaint_regions}
 
 
-@pytest.mark.parametrize("page", ["1", "2", "3", "5"])
+@pytest.mark.parametrize("page", ["1", "2", "3", "5", "6"])
 @pytest.mark.parametrize("theme", ["llmtop-dark", "ansi-dark"])
 async def test_both_ways_show_the_same(
     busy_source: Any, events: Callable[..., list[AnyEvent]], page: str, theme: str

@@ -23,7 +23,7 @@ def test_the_help_knows_every_key() -> None:
 
 
 def test_tabs_are_numbered_from_one_on() -> None:
-    assert [digit for digit, _, _ in PAGES] == ["1", "2", "3", "4", "5"]
+    assert [digit for digit, _, _ in PAGES] == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_the_footer_differs_between_live_and_replay() -> None:

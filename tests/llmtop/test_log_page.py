@@ -81,7 +81,7 @@ async def test_scrolling_following_and_filtering_by_keys(busy_source: Any, text_
     busy_source.feed([Log(now + i, "info", "core", f"number {i:03d}") for i in range(1, 100)])
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("5")
+        await pilot.press("6")
         app.frame()
         await pilot.pause()
         assert "number 099" in text_of(app) and "following" in text_of(app)
@@ -104,7 +104,7 @@ async def test_the_log_has_a_filter_of_its_own(busy_source: Any, text_of: TextOf
     busy_source.feed([Log(busy_source.state.t_ns + 1, "info", "core", "something else")])
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("5", "slash", *"else", "enter")
+        await pilot.press("6", "slash", *"else", "enter")
         await until(pilot, lambda: app.model.log_filter == "else" and app.focused is None)
         await until(pilot, lambda: "ready on" not in text_of(app))
         assert "something else" in text_of(app)

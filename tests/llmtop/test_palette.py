@@ -8,7 +8,19 @@ from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED, own_ro
 from llmtop.widgets.palette import ANSI, DARK, LIGHT, THEME_NAMES, style_of
 
 GROUND = {"dark": (DARK, "#11161d"), "light": (LIGHT, "#f6f8fa")}
-MARKS = [*OWN, *PICKED, "free", "used", "shared", "cached", "decode", "prefill", "queued", "chart"]
+MARKS = [
+    *OWN,
+    *PICKED,
+    "free",
+    "used",
+    "shared",
+    "cached",
+    "decode",
+    "prefill",
+    "queued",
+    "chart",
+    "host",
+]
 TEXTS = [*SHARED, "text", "dim", "value", "key", "good", "warn", "bad", "title", "cursor", "select"]
 
 

@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlite_utils
 
@@ -358,6 +359,36 @@ def test_foreign_and_damaged_files_are_refused_in_words(recorded: Path, tmp_path
             list(reader.events())
         assert path.name in caught.value.message, name
         assert "\n" not in caught.value.message and caught.value.hint
+
+
+def test_a_file_from_before_a_field_reads_as_its_default(
+    recorded: Path, reader: SessionReader, tmp_path: Path
+) -> None:
+    """An older program recorded steps that did not say what the queue waits for."""
+    path = tmp_path / "older.db"
+    shutil.copyfile(recorded, path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE step DROP COLUMN waits_for")
+    older = SessionReader(path)
+    said = [
+        msgspec.structs.replace(e, waits_for="") if isinstance(e, Step) else e
+        for _, e in reader.events()
+    ]
+    assert [event for _, event in older.events()] == said
+    assert (
+        older.state_at(older.end_ns).steps.num_steps
+        == reader.state_at(reader.end_ns).steps.num_steps
+    )
+    older.close()
+
+
+def test_a_field_without_a_default_cannot_be_missing(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.db"
+    shutil.copyfile(recorded, path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE step DROP COLUMN end_ns")
+    with pytest.raises(SessionFileError, match="no column end_ns"):
+        SessionReader(path)
 
 
 def test_a_newer_format_is_refused_with_a_hint(recorded: Path, tmp_path: Path) -> None:
