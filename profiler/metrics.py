@@ -58,6 +58,13 @@ METRICS: Final[dict[str, Metric]] = {
 }
 
 
+LIVE: Final = frozenset(
+    {f"{name}_{s}" for name in LATENCIES if name not in ("icl", "client_queue") for s in STATISTICS}
+    | {"tok_s", "prompt_tok_s", "req_s", "good_pct"}
+)
+"""What a state knows while a session lasts; the others are known after a whole run."""
+
+
 def of_quantiles(name: str, found: Quantiles | None, ns_per_unit: float = 1.0) -> Values:
     """The metrics of one latency, divided by `ns_per_unit`. p99 is None below 100 values."""
     values = {} if found is None else {s: getattr(found, s) for s in STATISTICS}

@@ -5,9 +5,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final
 
+import msgspec
+
 from profiler.conditions import Condition, parse_conditions
 from profiler.errors import ConditionError
+from profiler.events import SessionStart
 from profiler.folds.slo import Slo
+from profiler.metrics import LIVE
+
+CONFIG_KEY: Final = "slo"
 
 # TTFT and TPOT in ms, both at p99.
 # Source: MLPerf Inference rules, Server and Interactive scenarios.
@@ -45,7 +51,30 @@ def parse_objectives(text: str) -> tuple[Condition, ...]:
         near = get_close_matches(name, PRESETS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"presets: {', '.join(PRESETS)}"
         raise ConditionError(f"{name!r} is no preset and no condition", hint)
-    return parse_conditions(name)
+    objectives = parse_conditions(name)
+    for condition in objectives:
+        if condition.metric not in LIVE:
+            raise ConditionError(
+                f"{condition.metric} is known only after a run", "--fail-if judges whole runs"
+            )
+    return objectives
+
+
+def told_objectives(session: SessionStart) -> tuple[Condition, ...]:
+    """What a session says that it is held to; nothing where this program cannot read it."""
+    text = session.config.get(CONFIG_KEY)
+    try:
+        return parse_objectives(text) if isinstance(text, str) else ()
+    except ConditionError:
+        return ()
+
+
+def with_objectives(session: SessionStart, objectives: tuple[Condition, ...]) -> SessionStart:
+    """The session, saying that it is held to `objectives`."""
+    if not objectives:
+        return session
+    config = session.config | {CONFIG_KEY: written(objectives)}
+    return msgspec.structs.replace(session, config=config)
 
 
 def written(objectives: tuple[Condition, ...]) -> str:
@@ -57,11 +86,11 @@ def request_bounds(objectives: tuple[Condition, ...]) -> Slo:
     """What a single request must meet to be good: the bounds on latencies that it has one of.
 
     An objective per token (ITL) bounds the request's mean, TPOT. Of two bounds on one latency the
-    looser holds: half of all requests may miss one on p50.
+    looser holds: half of all requests may miss one on p50. Without any, those of a chat.
     """
     bounds: dict[str, float] = {}
     for condition in objectives:
         name = condition.metric.rpartition("_")[0].replace("itl", "tpot")
         if condition.op.startswith("<") and name in ("ttft", "tpot", "e2el"):
             bounds[name] = max(condition.bound, bounds.get(name, condition.bound))
-    return Slo(bounds.get("ttft"), bounds.get("tpot"), bounds.get("e2el"))
+    return Slo() if not bounds else Slo(bounds.get("ttft"), bounds.get("tpot"), bounds.get("e2el"))
