@@ -11,7 +11,8 @@ class ServeConfig(msgspec.Struct, frozen=True):
     """`socket_fd` is a listening socket that the process inherited; without one it opens `host`
     and `port` itself. `session_path` None records into a new file under the data folder.
     `observe` False switches off every event, the recording and the samplers: for measuring what
-    they cost. A stop waits up to `drain_timeout_s` for the requests that run.
+    they cost. `slo` are the objectives that the session is held to, as `--slo` writes them; alerts
+    are posted to `alert_webhook`. A stop waits up to `drain_timeout_s` for the requests that run.
     """
 
     engine: EngineConfig = EngineConfig()
@@ -24,3 +25,5 @@ class ServeConfig(msgspec.Struct, frozen=True):
     session_path: str | None = None
     observe: bool = True
     drain_timeout_s: float = 30.0
+    slo: str = ""
+    alert_webhook: str | None = None

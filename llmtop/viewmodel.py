@@ -8,6 +8,8 @@ from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
+from profiler.conditions import Condition
+from profiler.events import Finding
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
@@ -147,7 +149,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One frame: all that a widget may look at. `behind_ns` is None unless paused."""
+    """One frame: all that a widget may look at. `behind_ns` is None unless paused. `findings` are
+    those that ended, then those that are open; `news` those that opened or closed since the last
+    frame, paused or not.
+    """
 
     state: SessionState
     model: ViewModel
@@ -158,6 +163,9 @@ class View:
     address: str = ""
     cost: Cost = Cost()
     playback: Playback | None = None
+    objectives: tuple[Condition, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    news: tuple[Finding, ...] = ()
 
     @property
     def request(self) -> RequestView | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
+
+from profiler.conditions import Condition
 from profiler.metrics import STATISTICS, of_quantiles
 from profiler.state import SessionState
 
@@ -23,3 +26,15 @@ def live_value(state: SessionState, name: str) -> float | None:
         "good_pct": None if good is None else 100 * good,
     }
     return values.get(name)
+
+
+def attainment(state: SessionState, objective: Condition) -> float | None:
+    """The share of the newest 60 s of values that are as the objective says, 0 to 1: of requests,
+    or of tokens for ITL. None without values, and for a rate, which is met or not."""
+    window = state.latency.windows.get(objective.metric.rpartition("_")[0])
+    if window is None:
+        return None
+    bound_ns = objective.bound * 1e6
+    at_bound_too = objective.op in ("<=", ">")
+    below = window.share_below(floor(bound_ns) + 1 if at_bound_too else ceil(bound_ns))
+    return below if below is None or objective.op.startswith("<") else 1 - below

@@ -65,7 +65,9 @@ LIVE: Final = frozenset(
 """What a state knows while a session lasts; the others are known after a whole run."""
 
 
-def of_quantiles(name: str, found: Quantiles | None, ns_per_unit: float = 1.0) -> Values:
+def of_quantiles(
+    name: str, found: Quantiles | None, ns_per_unit: float = 1.0
+) -> dict[str, float | None]:
     """The metrics of one latency, divided by `ns_per_unit`. p99 is None below 100 values."""
     values = {} if found is None else {s: getattr(found, s) for s in STATISTICS}
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from profiler.conditions import Condition
@@ -11,6 +10,7 @@ from profiler.findings.rule import Signal
 from profiler.folds.latency import WINDOW_S
 from profiler.live_metrics import live_value
 from profiler.metrics import METRICS
+from profiler.session.latency_sql import LATENCIES_NS
 
 LEVEL: Final = "alert"
 
@@ -47,8 +47,8 @@ Proof = tuple[dict[str, int | float], str]
 
 def _proof(metric: str, value: float, moment: Moment) -> Proof:
     latency, _, statistic = metric.rpartition("_")
-    if latency in _VALUES:
-        values = _VALUES[latency](moment.seqs(WINDOW_S))
+    if latency in LATENCIES_NS:
+        values = LATENCIES_NS[latency].format(seqs=moment.seqs(WINDOW_S))
         return {metric: value}, _statistic(values, statistic, metric)
     return _of_seconds(moment)
 
@@ -83,48 +83,3 @@ def _of_seconds(moment: Moment) -> Proof:
         "max(itl_max_ns) / 1e6 AS worst_itl_ms FROM step_1s "
         f"WHERE second BETWEEN {rows[0].second} AND {rows[-1].second}"
     )
-
-
-def _ttft(seqs: str) -> str:
-    return (
-        "SELECT f.t_ns - q.t_ns AS ns FROM request_first_token f "
-        f"JOIN request_queued q USING (request) WHERE f.seq {seqs}"
-    )
-
-
-def _queue(seqs: str) -> str:
-    return (
-        "SELECT s.t_ns - q.t_ns AS ns FROM request_scheduled s "
-        f"JOIN request_queued q USING (request) WHERE s.resumed = 0 AND s.seq {seqs}"
-    )
-
-
-def _prefill(seqs: str) -> str:
-    return (
-        "SELECT f.t_ns - s.t_ns AS ns FROM request_first_token f "
-        f"JOIN request_scheduled s USING (request) WHERE s.resumed = 0 AND f.seq {seqs}"
-    )
-
-
-def _tpot(seqs: str) -> str:
-    return (
-        "SELECT (r.t_last_ns - r.t_first_ns) / (r.num_output_tokens - 1.0) AS ns "
-        "FROM request_finished f JOIN request r USING (request) "
-        f"WHERE r.num_output_tokens > 1 AND f.seq {seqs}"
-    )
-
-
-def _e2el(seqs: str) -> str:
-    return (
-        "SELECT r.t_last_ns - r.t_queued_ns AS ns FROM request_finished f "
-        f"JOIN request r USING (request) WHERE f.seq {seqs}"
-    )
-
-
-_VALUES: Final[dict[str, Callable[[str], str]]] = {
-    "ttft": _ttft,
-    "queue": _queue,
-    "prefill": _prefill,
-    "tpot": _tpot,
-    "e2el": _e2el,
-}
