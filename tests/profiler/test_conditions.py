@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.conditions import Condition, judge, parse_condition, parse_conditions
 from profiler.errors import ConditionError
+from profiler.findings.watch import cause_rules
 from profiler.folds.quantiles import Quantiles
 from profiler.folds.slo import Slo
 from profiler.live_metrics import live_value
-from profiler.metrics import METRICS, of_quantiles
+from profiler.metrics import LATENCIES, METRICS, of_quantiles
 from profiler.objectives import PRESETS, parse_objectives, request_bounds, written
 from profiler.state import SessionState
 
@@ -99,6 +102,17 @@ def test_p99_of_too_few_values_is_not_judged() -> None:
     p99, top = judge(parse_conditions("ttft_p99<500,ttft_max<5"), values)
     assert p99.met is None and "needs 100 values" in str(p99)
     assert top.met is False and str(top) == "ttft_max<5ms: 7 ms"
+
+
+def test_the_page_of_names_and_presets_is_complete() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "findings.md").read_text()
+    latencies = {name: metric for name, metric in METRICS.items() if metric.unit == "ms"}
+    assert {name.rpartition("_")[0] for name in latencies} == set(LATENCIES)
+    assert all(f"| `{name}` |" in page for name in [*LATENCIES, *(METRICS.keys() - latencies)])
+    for name, objectives in PRESETS.items():
+        assert f"| `{name}` | `{objectives}` |" in page
+    for rule in cause_rules():
+        assert f"| `{rule.name}` |" in page and f"| {rule.close_s} s |" in page
 
 
 def test_nothing_is_not_zero() -> None:
