@@ -17,7 +17,7 @@ LEAST_IDLE_SHARE: Final = 0.5
 class HostBound:
     """With requests running all the time, the device computed for less than half of it: the rest
     is planning, launching, committing and the gaps between steps. Only where device time is
-    measured; on a CPU host and device are one."""
+    measured, which a CPU's is not: there host and device are one."""
 
     name: Final = "host_bound"
     level: Final = "warning"
@@ -25,9 +25,8 @@ class HostBound:
     close_s: Final = 10
 
     def look(self, moment: Moment) -> Signal | None:
-        session = moment.state.session
         steps = _newest(moment)
-        if session is None or session.device.startswith("cpu") or len(steps) <= LEAST_STEPS:
+        if len(steps) <= LEAST_STEPS:
             return None
         before, counted = steps[0], steps[1:]
         device_ns = [s.device_ns for s in counted if s.device_ns is not None]

@@ -13,7 +13,7 @@ LEAST_GROWTH: Final = 5
 
 
 class QueueGrowth:
-    """The queue grew in the first and in the second half of 10 s, and more requests came than
+    """The queue grew in 10 s, a quarter of it at least in each half, and more requests came than
     ended. A burst that waits its turn grows the queue once and is none."""
 
     name: Final = "queue_growth"
@@ -51,5 +51,7 @@ class QueueGrowth:
 
 
 def _grows(rows: list[SecondRow]) -> bool:
+    """By as much, and not all of it in one half of the time: a full closed loop grows no more."""
     first, middle, last = rows[0].waiting, rows[len(rows) // 2].waiting, rows[-1].waiting
-    return first < middle < last and last - first >= LEAST_GROWTH
+    growth = last - first
+    return growth >= LEAST_GROWTH and min(middle - first, last - middle) >= growth / 4

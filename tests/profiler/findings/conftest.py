@@ -39,7 +39,8 @@ BLOCK = 16
 class Scene:
     """Writes down what an engine would tell. `t_ns` is now; every method but `events` adds."""
 
-    def __init__(self, device: str = "cuda:0", slo: str = "") -> None:
+    def __init__(self, slo: str = "", measured: bool = True) -> None:
+        self._measured = measured
         self.t_ns = 100 * S
         self.events: list[AnyEvent] = []
         self.used = self.cached = 0
@@ -50,7 +51,7 @@ class Scene:
         config: dict[str, Any] = {"slo": slo} if slo else {}
         self.events.append(
             SessionStart(
-                self.t_ns, 1_770_000_000 * S, "0.1.0", "made-up", device, 28, PAGES, BLOCK,
+                self.t_ns, 1_770_000_000 * S, "0.1.0", "made-up", "cuda:0", 28, PAGES, BLOCK,
                 1 << 16, 1 << 30, 8192, 256, 2048, config,
             )
         )  # fmt: skip
@@ -124,7 +125,8 @@ class Scene:
         free = PAGES - self.used - self.cached
         self.events.append(
             Step(
-                self.t_ns, end_ns, self._step, MS, device_ns, tuple(rows), len(self.waiting),
+                self.t_ns, end_ns, self._step, MS,
+                device_ns if self._measured else None, tuple(rows), len(self.waiting),
                 len(self.running) - leaving, self.used, self.cached, free,
             )
         )  # fmt: skip
