@@ -23,7 +23,7 @@ from llmtop.widgets.service import Service
 
 WIDE_FROM: Final = 112
 LOW_FROM: Final = 27
-TALL_FROM: Final = 36
+TALL_FROM: Final = 35
 _RIGHT_WIDTH: Final = 48
 _SERVICE_HEIGHT: Final = 8
 _CHART_HEIGHT: Final = 6

@@ -377,6 +377,7 @@ def test_a_file_from_before_findings_opens(
     reader = SessionReader(path)
     assert [event for _, event in reader.events()] == events
     assert reader.state_at(reader.end_ns).findings.all() == []
+    assert reader.markers()
     reader.close()
 
 
