@@ -215,7 +215,7 @@ class Scheduler:
         prefix = [] if wants_all else kv.find_prefix(sequence.chain, num_tokens)
         cached = len(prefix) * kv.block_size
         if not wants_all and self._twin_computes_more(sequence, cached):
-            return False
+            return "prefix"
         if not self._chunked and num_tokens - cached > budget and not wants_all:
             return "tokens"
         # One page more for each running sequence, lest the next step preempts the newcomer.

@@ -14,6 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
+from llmtop.alarm import Alarm
 from llmtop.cost import CountingDriver
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
@@ -21,9 +22,10 @@ from llmtop.picture import Picture
 from llmtop.priority import give_way
 from llmtop.screens.dashboard import Dashboard
 from llmtop.sources.base import Source
-from llmtop.viewmodel import ViewModel
+from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.palette import THEME_NAMES, THEMES
+from profiler.findings.objective import LEVEL as ALERT
 
 FRAME_S: Final = 0.25
 INTERRUPTED: Final = 130
@@ -41,13 +43,20 @@ class LlmtopApp(App[int]):
         Binding("ctrl+c", "leave(130)", "interrupt", show=False, priority=True)
     ]
 
-    def __init__(self, source: Source, base_url: str = "", api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        base_url: str = "",
+        api_key: str | None = None,
+        alarm: Alarm | None = None,
+    ) -> None:
         # NO_COLOR asks for no colour at all; Textual would else turn colours into greys.
         plain = True if os.environ.get("NO_COLOR") else None
         super().__init__(driver_class=CountingDriver, ansi_color=plain)
         self.source = source
         self.model = ViewModel()
-        self._picture = Picture(source, self.model)
+        self._alarm = alarm or Alarm()
+        self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(self.model, source.player, base_url, api_key)
         for theme in THEMES:
             self.register_theme(theme)
@@ -66,9 +75,19 @@ class LlmtopApp(App[int]):
 
     def frame(self) -> None:
         """Take a picture and paint it. A source that failed ends the program."""
-        self._dashboard.show(self._picture.take(time.monotonic_ns()))
+        view = self._picture.take(time.monotonic_ns())
+        self._dashboard.show(view)
+        self._sound(view)
         if self.source.connection.status == "failed":
             self.action_leave(1)
+
+    def _sound(self, view: View) -> None:
+        """A bell for an alert that happens now, and a word when it cannot be passed on."""
+        alerts = [f for f in view.news if f.level == ALERT and f.status == "open"]
+        if alerts and view.mode == "LIVE":
+            self.bell()
+        while self._alarm.complaints:
+            self.notify(self._alarm.complaints.popleft(), severity="warning", markup=False)
 
     def on_dashboard_pause_asked(self) -> None:
         self._picture.hold()
@@ -76,6 +95,7 @@ class LlmtopApp(App[int]):
 
     def action_leave(self, code: int) -> None:
         self._dashboard.close()
+        self._alarm.close()
         self.exit(code)
 
     async def action_quit(self) -> None:
@@ -108,12 +128,14 @@ class LlmtopApp(App[int]):
         return run
 
 
-def run_app(source: Source, base_url: str = "", api_key: str | None = None) -> int:
+def run_app(
+    source: Source, base_url: str = "", api_key: str | None = None, alarm: Alarm | None = None
+) -> int:
     """The exit code, once the viewer has left and the source has given everything back.
 
     Raises: LlmtopError when the source failed, with its last words.
     """
-    app = LlmtopApp(source, base_url, api_key)
+    app = LlmtopApp(source, base_url, api_key, alarm)
     try:
         code = app.run()
     finally:

@@ -1,15 +1,15 @@
-"""What happened, in words and on one clock: the log, start-up, and how requests ended."""
+"""What happened, in words and on one clock: the log, start-up, findings, how requests ended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Reversible
+from collections.abc import Iterable, Reversible, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from operator import attrgetter
 from typing import TypeVar
 
 from llmtop.format import grouped, ns_as_ms, seconds, short_name, size
-from profiler.events import Log
+from profiler.events import Finding, Log
 from profiler.folds.phases import PhaseSpan
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
@@ -17,9 +17,14 @@ from profiler.state import SessionState
 T = TypeVar("T")
 
 
-def journal(state: SessionState, newest: int | None = None) -> list[Log]:
+def journal(
+    state: SessionState, newest: int | None = None, findings: Sequence[Finding] = ()
+) -> list[Log]:
     """Oldest first; with `newest` only so many of the newest entries."""
+    found = [entry for finding in findings for entry in finding_entries(finding)]
+    found.sort(key=lambda entry: entry.t_ns)
     parts: list[Iterable[Log]] = [
+        _tail(found, newest),
         _tail(state.log.lines, newest),
         map(phase_entry, _tail(state.phases.spans, newest)),
         map(request_entry, _tail(state.requests.done, newest)),
@@ -33,6 +38,17 @@ def _tail(items: Reversible[T], count: int | None) -> list[T]:
     tail = list(islice(reversed(items), count))
     tail.reverse()
     return tail
+
+
+def finding_entries(finding: Finding) -> list[Log]:
+    """A line where it began to hold and, once it is over, one where that was."""
+    is_alert = finding.level == "alert"
+    source = "alert" if is_alert else "finding"
+    began = Log(finding.since_ns, "error" if is_alert else "warning", source, finding.text)
+    if finding.status != "closed":
+        return [began]
+    lasted = seconds(finding.t_ns - finding.since_ns)
+    return [began, Log(finding.t_ns, "info", source, f"over after {lasted}: {finding.text}")]
 
 
 def phase_entry(span: PhaseSpan) -> Log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmtop.alarm import Alarm
 from llmtop.cost import CostMeter
 from llmtop.sources.base import Source
 from llmtop.viewmodel import View, ViewModel
@@ -11,8 +12,9 @@ from profiler.state import SessionState
 class Picture:
     """A pause copies the state: collecting goes on, the copy stays as it is."""
 
-    def __init__(self, source: Source, model: ViewModel) -> None:
+    def __init__(self, source: Source, model: ViewModel, alarm: Alarm) -> None:
         self._source = source
+        self._alarm = alarm
         self._model = model
         self._meter = CostMeter()
         self._held: SessionState | None = None
@@ -33,8 +35,10 @@ class Picture:
         source = self._source
         self._live = live = source.poll(now_ns)
         player = source.player
+        state = self._held or live
+        news = self._alarm.look(live)
         return View(
-            state=self._held or live,
+            state=state,
             model=self._model,
             mode=source.mode,
             connection=source.connection,
@@ -43,4 +47,7 @@ class Picture:
             address=source.address,
             cost=self._meter.read(now_ns),
             playback=None if player is None else player.playback,
+            objectives=self._alarm.objectives(state),
+            findings=tuple(self._alarm.findings(state)),
+            news=tuple(news),
         )

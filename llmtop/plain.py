@@ -10,8 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from llmtop.alarm import Alarm
 from llmtop.errors import LlmtopError
 from llmtop.format import NONE, clock, grouped, ns_as_ms, percent, seconds, short, size
+from llmtop.journal import finding_entries
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Player, Source
 from llmtop.viewmodel import Connection
@@ -27,19 +29,20 @@ _TOLD_LEVELS: Final = ("warning", "error")
 Write = Callable[[str], None]
 
 
-def run_plain(source: Source) -> int:
+def run_plain(source: Source, alarm: Alarm | None = None) -> int:
     """The exit code: 0 once the source has ended, 130 after an interrupt.
 
     Raises: LlmtopError if the source failed.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
+    alarm = alarm or Alarm()
     try:
         source.start()
         player = source.player
         if player is not None:
-            play_through(source, player, _print)
+            play_through(source, player, _print, alarm)
         else:
-            follow(source, _print)
+            follow(source, _print, alarm)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -47,6 +50,7 @@ def run_plain(source: Source) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         source.stop()
+        alarm.close()
         signal.signal(signal.SIGTERM, before)
     connection = source.connection
     if connection.status == "failed":
@@ -54,9 +58,11 @@ def run_plain(source: Source) -> int:
     return 0
 
 
-def follow(source: Source, write: Write, sleep: Callable[[float], None] = time.sleep) -> None:
+def follow(
+    source: Source, write: Write, alarm: Alarm, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Tell of a live source until it has ended or failed."""
-    narrator = Narrator(write, source.address)
+    narrator = Narrator(write, source.address, alarm)
     while True:
         now_ns = time.monotonic_ns()
         state = source.poll(now_ns)
@@ -66,9 +72,9 @@ def follow(source: Source, write: Write, sleep: Callable[[float], None] = time.s
         sleep(POLL_S)
 
 
-def play_through(source: Source, player: Player, write: Write) -> None:
+def play_through(source: Source, player: Player, write: Write, alarm: Alarm) -> None:
     """Tell of a recorded session from where it stands to its end, as fast as it can be read."""
-    narrator = Narrator(write, source.address)
+    narrator = Narrator(write, source.address, alarm)
     if player.playback.playing:
         player.toggle()
     while True:
@@ -80,10 +86,11 @@ def play_through(source: Source, player: Player, write: Write) -> None:
 
 
 class Narrator:
-    """Writes what is new: connection, phases, warnings, and a summary every ten seconds."""
+    """Writes what is new: connection, phases, warnings, findings, and a summary every 10 s."""
 
-    def __init__(self, write: Write, address: str) -> None:
+    def __init__(self, write: Write, address: str, alarm: Alarm) -> None:
         self._write = write
+        self._alarm = alarm
         self._address = address
         self._connection = Connection("connecting")
         self._phase = ""
@@ -98,6 +105,7 @@ class Narrator:
                 self._write(f"{connection.status}{detail or ': ' + self._address}")
         self._tell_phases(state)
         self._tell_log(state)
+        self._tell_findings(state)
         ready = any(span.name == "ready" for span in state.phases.spans)
         since = self._summary_ns
         if ready and (last or since is None or state.t_ns - since >= LINE_EVERY_NS):
@@ -123,6 +131,12 @@ class Narrator:
                 self._write(f"{stamp(state, line.t_ns)}{_log_text(line)}")
         if state.log.lines:
             self._told_ns = max(self._told_ns, state.log.lines[-1].t_ns)
+
+    def _tell_findings(self, state: SessionState) -> None:
+        for finding in self._alarm.look(state):
+            self._write(f"{stamp(state, finding.t_ns)}{_log_text(finding_entries(finding)[-1])}")
+        while self._alarm.complaints:
+            self._write(self._alarm.complaints.popleft())
 
 
 def _progress(span: PhaseSpan, t_ns: int) -> str:

@@ -12,8 +12,9 @@ class ServeConfig(msgspec.Struct, frozen=True):
     """`socket_fd` is a listening socket that the process inherited; without one it opens `host`
     and `port` itself. `session_path` None records into a new file under the data folder.
     `observe` False switches off every event, the recording and the samplers: for measuring what
-    they cost. A stop waits up to `drain_timeout_s` for the requests that run. A core that gives no
-    sign of life for `core_silent_s` is told of.
+    they cost. `slo` are the objectives that the session is held to, as `--slo` writes them; alerts
+    are posted to `alert_webhook`. A stop waits up to `drain_timeout_s` for the requests that run. A
+    core that gives no sign of life for `core_silent_s` is told of.
     """
 
     engine: EngineConfig = EngineConfig()
@@ -27,3 +28,5 @@ class ServeConfig(msgspec.Struct, frozen=True):
     observe: bool = True
     drain_timeout_s: float = 30.0
     core_silent_s: float = SILENT_S
+    slo: str = ""
+    alert_webhook: str | None = None

@@ -15,12 +15,15 @@ from uuid import uuid4
 
 from engine.server.event_feed import EventFeed
 from engine.server.process_meter import ProcessMeter
+from llmtop.alarm import Alarm
 from llmtop.commands.session_files import new_session
 from llmtop.paths import sessions_dir
 from llmtop.sanitize import clean_line
 from llmtop.serving_config import ServeConfig
+from llmtop.webhook import Webhook
 from profiler.bus import Bus
 from profiler.events import AnyEvent, Log
+from profiler.findings.watch import Watch
 from profiler.follower import Follower
 from profiler.gpu import GpuSampler
 from profiler.session.recorder import Recorder
@@ -42,7 +45,9 @@ class Observer:
         self._observe = config.observe
         self._hear = hear
         self._bus = Bus()
-        self._follower = Follower(self._bus)
+        self._follower = Follower(self._bus, watch=Watch())
+        webhook = config.alert_webhook
+        self._alarm = Alarm(webhook=None if webhook is None else Webhook(webhook, self._complain))
         self.feed = EventFeed(self._bus, self._follower.keyframe)
         self._recorder = _recorder(config, self._bus, self._follower)
         self._gpus = GpuSampler(self._bus.publish, self._pids)
@@ -97,6 +102,9 @@ class Observer:
         if self._beating is not None:
             self._beating.cancel()
         await asyncio.to_thread(self._gpus.stop)
+        if self._observe:
+            self._tell_findings()
+        await asyncio.to_thread(self._alarm.close)
         self.feed.close()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
@@ -107,10 +115,22 @@ class Observer:
         while True:
             if beats % SAMPLE_EVERY == 0:
                 self._sample()
-            self._follower.catch_up()
+            self._tell_findings()
             self.feed.wake()  # the samplers and the recorder publish from threads of their own
             beats += 1
             await asyncio.sleep(FOLD_S)
+
+    def _tell_findings(self) -> None:
+        """Fold what is new, and tell what was found in it."""
+        with self._follower.read() as state:
+            news = self._alarm.look(state)
+        for finding in news:
+            self._hear(finding)
+
+    def _complain(self, text: str) -> None:
+        """From the webhook's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody watches any more
+            self._loop.call_soon_threadsafe(self.log, "warning", "server", text)
 
     def _pids(self) -> Collection[int]:
         return self._meters.keys()

@@ -32,6 +32,7 @@ from llmtop.serving_config import ServeConfig
 from llmtop.serving_observer import LogRelay, Observer
 from llmtop.serving_progress import Progress
 from profiler.events import SCHEMA_VERSION, AnyEvent, Phase
+from profiler.objectives import parse_objectives, with_objectives
 
 CORE_STOP_S: Final = 5.0
 LAST_RESPONSES_S: Final = 3
@@ -163,7 +164,8 @@ class ServerProcess:
 
     def on_ready(self, ready: Ready) -> None:
         self._ready = ready
-        self._observer.publish(ready.session)
+        objectives = parse_objectives(self._config.slo) if self._config.slo else ()
+        self._observer.publish(with_objectives(ready.session, objectives))
         self._serve_if_ready()
 
     def on_outputs(self, outputs: list[TokenOutput]) -> None:

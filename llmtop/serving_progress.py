@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llmtop.sanitize import clean_line
-from profiler.events import AnyEvent, Log, Phase
+from profiler.events import AnyEvent, Finding, Log, Phase
 
 NS_PER_S: Final = 1_000_000_000
 EVERY_NS: Final = 2 * NS_PER_S
@@ -25,7 +25,7 @@ LOUD: Final = ("warning", "error")  # of the server's own; a dead core is told a
 
 
 class Progress:
-    """Says each phase once when it begins, and how far it is every two seconds."""
+    """Says each phase once when it begins, and how far it is every two seconds; and alerts."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -37,6 +37,9 @@ class Progress:
             self._phase(event)
         elif isinstance(event, Log) and event.level in LOUD and event.source == "server":
             self._say(f"{event.level}: {clean_line(event.text)}")
+        elif isinstance(event, Finding) and event.level == "alert":
+            word = "alert" if event.status == "open" else "alert is over"
+            self._say(f"{word}: {clean_line(event.text)}")
 
     def _phase(self, event: Phase) -> None:
         is_new = event.name != self._name

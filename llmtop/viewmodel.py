@@ -8,6 +8,8 @@ from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
+from profiler.conditions import Condition
+from profiler.events import Finding
 from profiler.explain.explainer import Explainer
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
@@ -164,7 +166,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One frame: all that a widget may look at. `behind_ns` is None unless paused."""
+    """One frame: all that a widget may look at. `behind_ns` is None unless paused. `findings` are
+    those that ended, then those that are open; `news` those that opened or closed since the last
+    frame, paused or not.
+    """
 
     state: SessionState
     model: ViewModel
@@ -176,6 +181,9 @@ class View:
     cost: Cost = Cost()
     playback: Playback | None = None
     _explainers: list[Explainer] = field(default_factory=list, repr=False, compare=False)
+    objectives: tuple[Condition, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    news: tuple[Finding, ...] = ()
 
     @property
     def request(self) -> RequestView | None:

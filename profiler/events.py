@@ -126,8 +126,9 @@ class Step(Event, frozen=True, gc=False):
     `cached` hold a reusable prefix nobody references, `free` hold nothing; they sum to all pages.
     Waiting and running count requests after the step. `graph` is "hit", "miss" or "" (no graphs).
     `waits_for` is what kept the first request of the queue out of this step: "seats" (all of
-    max_num_seqs are taken), "tokens" (the step's token budget is spent) or "pages"; "" if nobody
-    waited, and in recordings older than the field.
+    max_num_seqs are taken), "tokens" (the step's token budget is spent), "pages" or "prefix" (one
+    that runs computes the same prompt, to be shared); "" if nobody waited, and in recordings older
+    than the field.
     """
 
     end_ns: int
@@ -247,6 +248,28 @@ class Log(Event, frozen=True, gc=False):
     text: str
 
 
+class Finding(Event, frozen=True, gc=False):
+    """A cause that was named. `status` is "open" when it began to show and "closed" when it had
+    ended; both events carry the same number, from 1 in a session, and the closed one tells the
+    worst moment. It held from `since_ns` on.
+
+    `level` is warning, or alert for an objective that is missed. `evidence` holds the numbers of
+    `text`, and `sql` asks the session's file for one row with the same names. `request` and `step`
+    are where to look, 0 for nowhere.
+    """
+
+    finding: int
+    rule: str
+    level: str
+    status: str
+    since_ns: int
+    text: str
+    request: int = 0
+    step: int = 0
+    evidence: dict[str, int | float] = {}
+    sql: str = ""
+
+
 class Dropped(Event, frozen=True, gc=False):
     """`count` events from sequence number `first_seq` on were lost to this reader."""
 
@@ -273,6 +296,7 @@ AnyEvent = (
     | MemorySample
     | Recording
     | Log
+    | Finding
     | Dropped
 )
 

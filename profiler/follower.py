@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from profiler.bus import Bus
 from profiler.events import Dropped
+from profiler.findings.watch import Watch
 from profiler.folds.slo import Slo
 from profiler.state import SessionState
 
@@ -15,11 +16,13 @@ from profiler.state import SessionState
 class Follower:
     """Folds each event of a bus once, whoever asks first. Any thread may ask.
 
-    Events that the bus no longer held are folded as one `Dropped`.
+    Events that the bus no longer held are folded as one `Dropped`. What `watch` finds in the state
+    is published on the same bus.
     """
 
-    def __init__(self, bus: Bus, slo: Slo | None = None) -> None:
+    def __init__(self, bus: Bus, slo: Slo | None = None, watch: Watch | None = None) -> None:
         self._bus = bus
+        self._watch = watch
         self._state = SessionState(slo)
         self._lock = threading.Lock()
 
@@ -49,3 +52,9 @@ class Follower:
                 state.apply(Dropped(t_ns, state.seq + 1, lost), first - 1)
             for seq, event in enumerate(events, first):
                 state.apply(event, seq)
+                self._look(state)
+
+    def _look(self, state: SessionState) -> None:
+        if self._watch is not None:
+            for finding in self._watch.look(state):
+                self._bus.publish(finding)

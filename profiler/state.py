@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
+from profiler.conditions import Condition
 from profiler.errors import StreamError
 from profiler.events import (
     SCHEMA_VERSION,
     AnyEvent,
     Dropped,
     Event,
+    Finding,
     GpuAbsent,
     GpuSample,
     Log,
@@ -40,6 +42,7 @@ from profiler.events import (
 )
 from profiler.folds import packing, seconds
 from profiler.folds.clock import NS_PER_S, Clock
+from profiler.folds.findings import Findings, FindingsFrame
 from profiler.folds.gpus import Gpus, GpusFrame
 from profiler.folds.latency import LatencyFrame, LatencyProfiler
 from profiler.folds.logs import Logs
@@ -52,6 +55,7 @@ from profiler.folds.slo import Slo
 from profiler.folds.steps import Steps, StepsFrame
 from profiler.folds.throughput import ThroughputFrame, ThroughputMonitor
 from profiler.folds.totals import Totals
+from profiler.objectives import request_bounds, told_objectives
 
 MAX_PROCESSES: Final = 64
 
@@ -76,13 +80,15 @@ class StateFrame(msgspec.Struct, array_like=True):
     processes: dict[str, ProcessSample]
     recording: Recording | None
     drops: int
+    findings: FindingsFrame = msgspec.field(default_factory=FindingsFrame)
 
 
 class SessionState:
     """All that is known of a session at `t_ns`, after the event of sequence number `seq`.
 
     `drops` counts events that this reader lost; `processes` holds the newest sample of each role;
-    `recording` is what the recorder last said of its file, None when nobody records.
+    `recording` is what the recorder last said of its file, None when nobody records;
+    `objectives` are what the session said at its start that it is held to.
     The folds are read, never written, by whoever shows them.
     """
 
@@ -103,11 +109,18 @@ class SessionState:
         self.log = Logs()
         self.processes: dict[str, ProcessSample] = {}
         self.recording: Recording | None = None
+        self.findings = Findings()
+        self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
 
     @property
     def t_ns(self) -> int:
         return self._clock.t_ns
+
+    @property
+    def second(self) -> int:
+        """The second that runs."""
+        return self._clock.second
 
     @property
     def phase(self) -> PhaseSpan | None:
@@ -179,6 +192,9 @@ class SessionState:
     def _session_start(self, event: SessionStart) -> None:
         self.session = event
         self.pages.resize(event.num_pages)
+        self.objectives = told_objectives(event)
+        if self.objectives:
+            self.throughput.slo = request_bounds(self.objectives)
 
     def _queued(self, event: RequestQueued) -> None:
         self.requests.queued(event)
@@ -260,6 +276,7 @@ class SessionState:
             self.processes,
             self.recording,
             self.drops,
+            self.findings.freeze(),
         )
         return packing.encode(frame)
 
@@ -295,6 +312,8 @@ class SessionState:
         self.processes = frame.processes
         self.recording = frame.recording
         self.drops = frame.drops
+        self.findings.thaw(frame.findings)
+        self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
 def time_of(event: AnyEvent) -> int:
@@ -323,5 +342,6 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     MemorySample: lambda state, event: state.memory.sample(event),
     Recording: SessionState._recording,
     Log: lambda state, event: state.log.log(event),
+    Finding: lambda state, event: state.findings.finding(event),
     Dropped: SessionState._dropped,
 }

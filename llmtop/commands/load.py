@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.judging import fail_if_option, gate, slo_option
 from llmtop.commands.url import server_url
 
 if TYPE_CHECKING:
     from llmtop.load import LoadReport, LoadSpec, Objectives
+    from profiler.conditions import Condition
 
 DEFAULT_CONCURRENCY: Final = 8
 DEFAULT_PROMPTS: Final = 32
@@ -23,6 +25,7 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
     examples=(
         "llmtop load http://127.0.0.1:8000 --concurrency 8",
         "llmtop load http://gpu-box:8000 --request-rate 12 --duration 60 --goodput ttft:500",
+        "llmtop load http://127.0.0.1:8000 --num-prompts 200 --fail-if 'ttft_p99>500ms'",
         "llmtop load http://127.0.0.1:8000 --input-len 64-256,1024 --shared-prefix-share 0.5 \\",
         "    --shared-prefix-len 64 --num-prompts 200 --json result.json",
     ),
@@ -73,6 +76,8 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
 @click.option(
     "--goodput", metavar="NAME:MS,...", help=f"Objectives: any of {', '.join(OBJECTIVES)}."
 )
+@slo_option("The same from objectives or a preset: what bounds a single request counts.")
+@fail_if_option()
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0)
 @click.option(
     "--api-key-env",
@@ -97,6 +102,7 @@ def command(url: str, json_path: Path | None, **options: Any) -> int:
         raise click.UsageError(f"there is no folder {json_path.absolute().parent}")
     from llmtop.commands.loading import run_to_end
     from llmtop.errors import LoadError
+    from llmtop.load.report import report_values
 
     try:
         spec = _spec(url, options)
@@ -106,7 +112,8 @@ def command(url: str, json_path: Path | None, **options: Any) -> int:
     _show(report, json_path)
     if interrupted:
         return 130
-    return 0 if report.num_ok and not report.num_failed else 1
+    code = 0 if report.num_ok and not report.num_failed else 1
+    return gate(options["fail_if"], report_values(report), code)
 
 
 def _spec(url: str, options: dict[str, Any]) -> LoadSpec:
@@ -140,14 +147,21 @@ def _spec(url: str, options: dict[str, Any]) -> LoadSpec:
         temperature=options["temperature"],
         seed=options["seed"],
         timeout_s=options["timeout_s"],
-        objectives=_objectives(options["goodput"]),
+        objectives=_objectives(options["goodput"], options["slo"]),
     )
 
 
-def _objectives(text: str | None) -> Objectives | None:
-    """The objectives in "ttft:500,tpot:40"."""
+def _objectives(text: str | None, slo: tuple[Condition, ...] | None) -> Objectives | None:
+    """The objectives in "ttft:500,tpot:40", or the bounds of `slo` on a single request."""
     from llmtop.load import Objectives
 
+    if text is not None and slo is not None:
+        raise click.UsageError("--goodput and --slo exclude each other")
+    if slo is not None:
+        from profiler.objectives import request_bounds
+
+        bounds = request_bounds(slo)
+        return Objectives(bounds.ttft_ms, bounds.tpot_ms, bounds.e2el_ms)
     if text is None:
         return None
     limits: dict[str, float] = {}

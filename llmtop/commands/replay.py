@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.judging import fail_if_option, gate, slo_option, viewer_alarm
+
+if TYPE_CHECKING:
+    from profiler.conditions import Condition
 
 
 @click.command(
@@ -19,7 +25,15 @@ from llmtop.commands.base import LlmtopCommand
 @click.option(
     "--speed", type=click.FloatRange(0.25, 16), default=1.0, show_default=True, help="Times real."
 )
-def command(session: str, at: str | None, speed: float) -> int:
+@slo_option("Hold it to these objectives, rather than to those it was recorded with.")
+@fail_if_option()
+def command(
+    session: str,
+    at: str | None,
+    speed: float,
+    slo: tuple[Condition, ...] | None,
+    fail_if: tuple[Condition, ...],
+) -> int:
     """Watch a recorded session.
 
     SESSION is a file, the beginning of a name that `llmtop sessions` shows, or latest.
@@ -31,4 +45,9 @@ def command(session: str, at: str | None, speed: float) -> int:
     path = find_session(session, sessions_dir())
     from llmtop.sources.replay import ReplaySource
 
-    return watch(ReplaySource(path, at=at, speed=speed))
+    code = watch(ReplaySource(path, at=at, speed=speed), alarm=viewer_alarm(slo, None))
+    if not fail_if:
+        return code
+    from profiler.session.summary import session_values
+
+    return gate(fail_if, session_values(path), code)

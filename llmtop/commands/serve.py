@@ -8,6 +8,7 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.engine_options import engine_config, engine_options
+from llmtop.commands.judging import fail_if_option, gate, slo_option, webhook_option
 
 if TYPE_CHECKING:
     from llmtop.serving_config import ServeConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         "llmtop serve                                    # SmolLM2-135M-Instruct, real and small",
         "llmtop serve ./Qwen2.5-7B-Instruct --port 8001  # a folder of safetensors",
         "llmtop serve Qwen/Qwen3-8B --headless           # from the hub, without the dashboard",
+        "llmtop serve --slo guidellm-chat                # or 'ttft_p99<200ms,itl_p99<50ms'",
         "llmtop serve random:qwen2.5-7b                  # random weights, to measure speed",
     ),
 )
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds that running requests have to end when the server is stopped.",
 )
+@slo_option("Objectives: attainment is shown, a miss alerts.")
+@webhook_option()
+@fail_if_option()
 @click.option(
     "--no-observe",
     is_flag=True,
@@ -72,13 +77,22 @@ def command(model: str | None, headless: bool, **options: Any) -> int:
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        if headless:
-            from llmtop.serving import run_server
+        code = _run(config, listener, headless)
+    if not options["fail_if"]:
+        return code
+    from profiler.session.summary import session_values
 
-            return run_server(config)
-        from llmtop.commands.watching import watch_engine
+    return gate(options["fail_if"], session_values(Path(str(config.session_path))), code)
 
-        return watch_engine(config, listener)
+
+def _run(config: ServeConfig, listener: socket.socket, headless: bool) -> int:
+    if headless:
+        from llmtop.serving import run_server
+
+        return run_server(config)
+    from llmtop.commands.watching import watch_engine
+
+    return watch_engine(config, listener)
 
 
 def _check(headless: bool, options: dict[str, Any]) -> None:
@@ -90,6 +104,10 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
         raise click.UsageError("--session and --no-record exclude each other")
     if options["no_observe"] and not headless:
         raise click.UsageError("--no-observe needs --headless")
+    if options["no_observe"] and (options["slo"] or options["alert_webhook"]):
+        raise click.UsageError("--no-observe leaves nothing to judge")
+    if options["fail_if"] and (options["no_record"] or options["no_observe"]):
+        raise click.UsageError("--fail-if judges the recording")
     if options["api_key"] is not None and not options["api_key"].strip():
         raise click.UsageError("the API key is empty")
     if not is_loopback(options["host"]) and not options["api_key"]:
@@ -101,6 +119,7 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
 
 def _config(model: str | None, listener: socket.socket, options: dict[str, Any]) -> ServeConfig:
     from llmtop.serving_config import ServeConfig
+    from profiler.objectives import written
 
     engine = engine_config(model, options)
     record = not options["no_record"] and not options["no_observe"]
@@ -115,6 +134,8 @@ def _config(model: str | None, listener: socket.socket, options: dict[str, Any])
         session_path=_session_path(engine.model, options["session"]) if record else None,
         observe=not options["no_observe"],
         drain_timeout_s=options["shutdown_timeout"],
+        slo=written(options["slo"] or ()),
+        alert_webhook=options["alert_webhook"],
     )
 
 

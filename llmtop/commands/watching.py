@@ -10,19 +10,22 @@ import click
 from llmtop.commands.terminal import has_terminal
 
 if TYPE_CHECKING:
+    from llmtop.alarm import Alarm
     from llmtop.serving_config import ServeConfig
     from llmtop.sources.base import Source
 
 
-def watch(source: Source, base_url: str = "", api_key: str | None = None) -> int:
+def watch(
+    source: Source, base_url: str = "", api_key: str | None = None, alarm: Alarm | None = None
+) -> int:
     """The exit code, once the source has ended or the person has left."""
     if not has_terminal():
         from llmtop.plain import run_plain
 
-        return run_plain(source)
+        return run_plain(source, alarm)
     from llmtop.app import run_app
 
-    return run_app(source, base_url, api_key)
+    return run_app(source, base_url, api_key, alarm)
 
 
 def watch_engine(config: ServeConfig, listener: socket.socket) -> int:

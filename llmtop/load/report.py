@@ -11,6 +11,7 @@ import msgspec
 from llmtop.load.result import RequestResult
 from llmtop.load.spec import LoadSpec, Objectives
 from profiler.folds.quantiles import Quantiles
+from profiler.metrics import Values, of_quantiles
 
 NS_PER_MS: Final = 1e6
 NS_PER_S: Final = 1e9
@@ -121,6 +122,24 @@ def make_report(spec: LoadSpec, results: Iterable[RequestResult], facts: RunFact
 
 def _quantiles_ms(values_ns: Iterable[float | None]) -> Quantiles | None:
     return Quantiles.of([v / NS_PER_MS for v in values_ns if v is not None])
+
+
+def report_values(report: LoadReport) -> Values:
+    """The run's numbers by metric name; those that only an engine knows are not there."""
+    rates, goods, spans = report.throughput, report.goodput, report.latencies
+    ended = report.num_ok + report.num_failed
+    values: dict[str, float | None] = {
+        "tok_s": rates.output_tokens_per_s if rates else None,
+        "prompt_tok_s": rates.prompt_tokens_per_s if rates else None,
+        "req_s": rates.requests_per_s if rates else None,
+        "good_pct": 100 * goods.share if goods else None,
+        "failed_pct": 100 * report.num_failed / ended if ended else None,
+    }
+    if report.num_cached_tokens is not None and report.num_prompt_tokens:
+        values["cached_pct"] = 100 * report.num_cached_tokens / report.num_prompt_tokens
+    for name in ("ttft", "tpot", "itl", "icl", "e2el", "client_queue"):
+        values |= of_quantiles(name, getattr(spans, f"{name}_ms"))
+    return values
 
 
 def latencies(answers: Sequence[RequestResult]) -> Latencies:

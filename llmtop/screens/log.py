@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
-from llmtop.journal import journal
+from llmtop.journal import finding_entries, journal
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
-from llmtop.widgets.loglines import LogLines, matching, scrolled
+from llmtop.widgets.happenings import open_finding
+from llmtop.widgets.loglines import LogLines, last_shown, matching, scrolled
+from profiler.events import Log
 
 
 class LogPage(Page):
@@ -22,8 +24,15 @@ class LogPage(Page):
 
     def move(self, view: View, by: int) -> None:
         model = view.model
-        lines = matching(journal(view.state), model)
-        model.log_until_ns = scrolled(lines, model.log_until_ns, by)
+        model.log_until_ns = scrolled(_lines(view), model.log_until_ns, by)
+
+    def open(self, view: View) -> None:
+        """The request that the newest line shown is about, if that line is a finding."""
+        lines = _lines(view)
+        if lines:
+            line = lines[last_shown(lines, view.model.log_until_ns)]
+            about = (f for f in view.findings if line in finding_entries(f))
+            open_finding(view, next(about, None))
 
     def back(self, view: View) -> bool:
         """Esc follows the end again, then clears the filter."""
@@ -34,3 +43,7 @@ class LogPage(Page):
         had_filter = bool(model.log_filter)
         model.log_filter = ""
         return had_filter
+
+
+def _lines(view: View) -> list[Log]:
+    return matching(journal(view.state, findings=view.findings), view.model)

@@ -12,7 +12,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.brief import Brief
 from llmtop.widgets.charts import Chart
 from llmtop.widgets.devices import Devices
-from llmtop.widgets.happenings import Happenings
+from llmtop.widgets.happenings import Happenings, open_finding, worst_open
 from llmtop.widgets.kvusage import KvUsage
 from llmtop.widgets.memoryuse import MemoryUse
 from llmtop.widgets.painted import Painted
@@ -23,7 +23,7 @@ from llmtop.widgets.service import Service
 
 WIDE_FROM: Final = 112
 LOW_FROM: Final = 27
-TALL_FROM: Final = 36
+TALL_FROM: Final = 35
 _RIGHT_WIDTH: Final = 48
 _SERVICE_HEIGHT: Final = 8
 _CHART_HEIGHT: Final = 6
@@ -115,6 +115,10 @@ class OverviewPage(Page):
         view.model.move(view.state, by)
 
     def open(self, view: View) -> None:
+        """The selected request or, where the findings have the focus, the one they are about."""
+        if self._sub("overview-log").has_focus:
+            open_finding(view, worst_open(view))
+            return
         if view.request is None:
             view.model.move(view.state, 1)
         view.model.open_request()

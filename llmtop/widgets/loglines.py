@@ -32,7 +32,7 @@ class LogLines(Panel):
         self._lines: list[Log] = []
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
-        self._lines = matching(journal(view.state), view.model)
+        self._lines = matching(journal(view.state, findings=view.findings), view.model)
         return super().rows(view, width, height)
 
     def title(self, view: View) -> Row:

@@ -7,13 +7,18 @@ from llmtop.viewmodel import View
 from llmtop.widgets.causes import cause_bar, cause_rows
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, flowed
-from llmtop.widgets.stepbars import step_facts
+from llmtop.widgets.stepbars import batch_of, step_facts
 from llmtop.widgets.stepcolumns import chosen_step, missing
 from profiler.events import Step
 from profiler.explain.parts import merged
 from profiler.explain.sentence import told_parts
 
-_WAITS = {"seats": " for seats", "tokens": " for token budget", "pages": " for pages"}
+_WAITS = {
+    "seats": " for seats",
+    "tokens": " for token budget",
+    "pages": " for pages",
+    "prefix": " for a shared prompt",
+}
 
 
 class StepShares(Panel):
@@ -31,7 +36,7 @@ class StepShares(Panel):
             return [((missing(view), "dim"),)]
         parts = merged(view.explainer.step(step))
         words = cause_rows((), told_parts(parts), view.state, width)
-        rows = [step_facts(step), *words, *flowed(_house(step), width, "   ")]
+        rows = [step_facts(step, batch_of(step)), *words, *flowed(_house(step), width, "   ")]
         return [*rows[: height - 1], cause_bar(parts, width)]
 
 

@@ -7,6 +7,7 @@ from textual.message import Message
 
 from llmtop.keys import PAGES, footer_keys
 from llmtop.viewmodel import View
+from llmtop.widgets.attainment import attained
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import Row, Span, fit_row, spread, width_of
 
@@ -44,18 +45,19 @@ class Tabs(PressStrip):
             self._zones.append((at, at + len(text), f"page('{page}')"))
             spans.append((text, role))
             at += len(text)
-        return [spread(tuple(spans), _aside(view), width)]
+        return [spread(tuple(spans), _aside(view, width - at), width)]
 
 
-def _aside(view: View) -> Row:
+def _aside(view: View, room: int) -> Row:
     if (
         view.connection.status not in ("connected", "starting", "connecting")
         and view.connection.detail
     ):
         return ((f"{view.connection.detail} ", "warn"),)
-    if view.model.load:
-        return (("load ", "dim"), (f"{view.model.load} ", "value"))
-    return ()
+    load: Row = (("load ", "dim"), (f"{view.model.load} ", "value")) if view.model.load else ()
+    known = attained(view)
+    rights = [(*load, *known.whole), known.whole, (*load, *known.short), known.short, load]
+    return next((right for right in rights if right and width_of(right) < room), ())
 
 
 class Footer(PressStrip):

@@ -33,7 +33,8 @@ class Part(NamedTuple):
     prefill      the prompt of another request, `request`, in the same step
     decode       decoding in a step that computed the request's own prompt, or is nobody's view
     waits        a step without the request; `detail` is what it lacked: "seats", "tokens", "pages",
-                 "step" (it came while the step was under way) or "" where that is not known
+                 "prefix" (another computes the same prompt), "step" (it came while the step was
+                 under way) or "" where that is not known
     preempted    a step without the request, since it had lost its pages
     graph        the step had no captured graph to replay
     clock        the GPU's clock was lower than usual; `detail` is the reason NVML gives

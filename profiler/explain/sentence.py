@@ -25,6 +25,7 @@ _WAITS: Final = {
     "seats": "waiting for a seat",
     "tokens": "waiting for token budget",
     "pages": "waiting for pages",
+    "prefix": "waiting for the same prompt of another request",
     "step": "waiting for the step under way",
 }
 _UNEXPLAINED: Final = {

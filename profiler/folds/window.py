@@ -63,6 +63,15 @@ class Window:
             self._known = (self._version, _quantiles(entries))
         return self._known[1]
 
+    def share_below(self, limit_ns: int) -> float | None:
+        """Of the window's values, by weight, those below `limit_ns`: 0 to 1; None of no values."""
+        limit = limit_ns << _WEIGHT_BITS
+        total = below = 0
+        for _, entries in self._seconds:
+            total += sum(entry & _MAX_WEIGHT for entry in entries)
+            below += sum(entry & _MAX_WEIGHT for entry in entries if entry < limit)
+        return below / total if total else None
+
     def of_second(self, second: int) -> Quantiles | None:
         """Of one of the newest seconds."""
         for at, entries in reversed(self._seconds):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
+from profiler.session.schema import LATER_KINDS
+
 _MAX_EACH: Final = 500
 _QUERIES: Final[tuple[tuple[str, str], ...]] = (
     (
@@ -26,6 +28,7 @@ _QUERIES: Final[tuple[tuple[str, str], ...]] = (
         "SELECT t_ns, 'failed: ' || reason FROM request_aborted WHERE reason LIKE 'error%'",
     ),
     ("▲", "SELECT t_ns, level || ': ' || text FROM log WHERE level IN ('error', 'warning')"),
+    ("▲", "SELECT t_ns, level || ': ' || text FROM finding WHERE status = 'open'"),
     ("!", "SELECT t_ns, 'dropped: ' || count || ' events' FROM dropped"),
 )
 
@@ -40,9 +43,12 @@ class Marker(NamedTuple):
 
 def read_markers(connection: sqlite3.Connection) -> list[Marker]:
     """The first 500 of each kind. Raises: sqlite3.Error."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    missing = LATER_KINDS - tables
     markers = [
         Marker(int(t_ns), glyph, str(text)[:200])
         for glyph, sql in _QUERIES
+        if not any(f"FROM {kind} " in sql for kind in missing)
         for t_ns, text in connection.execute(f"{sql} LIMIT {_MAX_EACH}")
         if t_ns is not None
     ]

@@ -37,6 +37,9 @@ class SessionReader:
         self._file = SessionFile(path)
         self._selections: dict[str, str] = {}
         try:
+            tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master")}
+            missing = schema.LATER_KINDS - tables
+            self._kinds = [kind for kind in schema.EVENT_CODECS if kind not in missing]
             self.start_ns, self.end_ns, self.last_seq = 0, 0, 0
             self.refresh()
         except BaseException:
@@ -63,7 +66,7 @@ class SessionReader:
     def _edge(self, order: str) -> list[tuple[int, AnyEvent]]:
         """The first or last event of each kind, with its number."""
         found = []
-        for kind in schema.EVENT_CODECS:
+        for kind in self._kinds:
             found += self._select(kind, f"ORDER BY seq {order} LIMIT 1", ())
         return found
 
@@ -124,7 +127,7 @@ class SessionReader:
 
     def _between(self, first: int, last: int) -> list[tuple[int, AnyEvent]]:
         found: list[tuple[int, AnyEvent]] = []
-        for kind in schema.EVENT_CODECS:
+        for kind in self._kinds:
             found += self._select(kind, "WHERE seq BETWEEN ? AND ? ORDER BY seq", (first, last))
         found.sort(key=lambda item: item[0])
         return found

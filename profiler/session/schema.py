@@ -2,7 +2,8 @@
 
 One table a kind of event, named as the kind, with the event's fields as columns behind `seq`, the
 event's number in the stream. `seq` is the key rather than the time, since two events may share a
-nanosecond. `step` has two more, the sums of its packed rows: prefill_tokens and new_tokens.
+nanosecond. Two have columns for people beside the packed ones: `step` the sums of its rows,
+prefill_tokens and new_tokens, and `page_delta` its evicted_pages.
 Beside them
 
     session    facts by name: when and where it was recorded, `clean_end`, what was lost
@@ -65,12 +66,17 @@ class FactRow(msgspec.Struct, frozen=True):
 EVENT_CODECS: Final[dict[str, RowCodec[Any]]] = {
     kind: RowCodec[Event](event) for kind, event in EVENT_BY_KIND.items()
 }
+# Kinds that came after the first release: files from before have no table of them.
+LATER_KINDS: Final = frozenset({"finding"})
 # Columns for people alone: readers take the event's own.
 DERIVED: Final[dict[str, dict[str, Callable[[Any], int]]]] = {
     "step": {
         "prefill_tokens": lambda step: sum(row.prefill_tokens for row in step.rows),
         "new_tokens": lambda step: sum(row.new_tokens for row in step.rows),
-    }
+    },
+    "page_delta": {
+        "evicted_pages": lambda delta: sum(run.count for run in delta.runs if run.op == "evict"),
+    },
 }
 KEYFRAMES: Final = RowCodec(KeyframeRow)
 FACTS: Final = RowCodec(FactRow)

@@ -43,7 +43,15 @@ async def test_the_overview_shows_all_of_its_panels_uncut(
         app.frame()
         await pilot.pause()
         text = text_of(app)
-    for word in ("Service", "Memory", "KV cache", "GPU", "Processes", "Requests", "Log"):
+    for word in (
+        "Service",
+        "Memory",
+        "KV cache",
+        "GPU",
+        "Processes",
+        "Requests",
+        "Findings and events",
+    ):
         assert f"─ {word}" in text
     for word in ("● LIVE", "⏺ rec 13.5 MiB", "drops 0", "no NVML device", "queued → first token"):
         assert word in text

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llmtop.alarm import Alarm
 from llmtop.plain import Narrator, follow, play_through, run_plain
 from llmtop.sources.replay import ReplaySource
 from llmtop.viewmodel import Connection
@@ -21,7 +22,7 @@ S = 1_000_000_000
 
 def test_phases_warnings_and_a_summary_every_ten_seconds(events: Events) -> None:
     lines: list[str] = []
-    narrator = Narrator(lines.append, "http://127.0.0.1:8000")
+    narrator = Narrator(lines.append, "http://127.0.0.1:8000", Alarm())
     state = SessionState()
     up = Connection("connected")
     for event in events(25.0, concurrency=2):
@@ -43,7 +44,7 @@ def test_an_unready_server_has_no_numbers(events: Events) -> None:
     lines: list[str] = []
     state = SessionState()
     state.apply(events(0.0)[0])
-    Narrator(lines.append, "x").tell(state, Connection("connected"))
+    Narrator(lines.append, "x", Alarm()).tell(state, Connection("connected"))
     assert not any("running" in line for line in lines)
 
 
@@ -55,7 +56,7 @@ def test_following_ends_with_its_source(busy_source: Any) -> None:
         naps.append(seconds)
         busy_source.connection = Connection("ended", "the server has stopped")
 
-    follow(busy_source, lines.append, sleep)
+    follow(busy_source, lines.append, Alarm(), sleep)
     assert len(naps) == 1
     assert lines[-1] == "ended: the server has stopped"
 
@@ -71,7 +72,7 @@ def test_a_recording_is_told_to_its_end(
     recorder.stop()
     lines: list[str] = []
     source = ReplaySource(tmp_path / "s.db")
-    play_through(source, source.player, lines.append)
+    play_through(source, source.player, lines.append, Alarm())
     assert sum("running" in line for line in lines) == 3
     source.stop()
     assert run_plain(ReplaySource(tmp_path / "s.db")) == 0

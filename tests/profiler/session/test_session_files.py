@@ -402,6 +402,22 @@ def test_a_newer_format_is_refused_with_a_hint(recorded: Path, tmp_path: Path) -
     assert "upgrade" in caught.value.hint
 
 
+def test_a_file_from_before_findings_opens(
+    recorded: Path, tmp_path: Path, events: list[AnyEvent]
+) -> None:
+    path = tmp_path / "older.db"
+    shutil.copyfile(recorded, path)
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE finding")
+    db.commit()
+    db.close()
+    reader = SessionReader(path)
+    assert [event for _, event in reader.events()] == events
+    assert reader.state_at(reader.end_ns).findings.all() == []
+    assert reader.markers()
+    reader.close()
+
+
 @pytest.mark.parametrize(
     "damage",
     [

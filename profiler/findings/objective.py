@@ -1,0 +1,85 @@
+"""An objective that is missed: the alert."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from profiler.conditions import Condition
+from profiler.findings.moment import Moment
+from profiler.findings.rule import Signal
+from profiler.folds.latency import WINDOW_S
+from profiler.live_metrics import live_value
+from profiler.metrics import METRICS
+from profiler.session.latency_sql import LATENCIES_NS
+
+LEVEL: Final = "alert"
+
+
+class ObjectiveMissed:
+    """The metric, over its own window, is not as the objective says. Where there is no value, as
+    p99 of too few, there is no alert."""
+
+    level: Final = LEVEL
+    open_s: Final = 2
+    close_s: Final = 10
+
+    def __init__(self, objective: Condition) -> None:
+        self.objective = objective
+        self.name = f"slo {objective}"
+
+    def look(self, moment: Moment) -> Signal | None:
+        value = live_value(moment.state, self.objective.metric)
+        if value is None or self.objective.holds(value):
+            return None
+        objective, unit = self.objective, METRICS[self.objective.metric].unit
+        evidence, sql = _proof(objective.metric, value, moment)
+        weight = value / objective.bound if objective.bound else value
+        return Signal(
+            weight if objective.op.startswith("<") else -weight,
+            f"objective {objective} is missed: {objective.metric} is {value:,.4g} {unit}",
+            evidence,
+            sql,
+        )
+
+
+Proof = tuple[dict[str, int | float], str]
+
+
+def _proof(metric: str, value: float, moment: Moment) -> Proof:
+    latency, _, statistic = metric.rpartition("_")
+    if latency in LATENCIES_NS:
+        values = LATENCIES_NS[latency].format(seqs=moment.seqs(WINDOW_S))
+        return {metric: value}, _statistic(values, statistic, metric)
+    return _of_seconds(moment)
+
+
+def _statistic(values: str, statistic: str, name: str) -> str:
+    """SQL: mean, max or a quantile of the column `ns` that `values` selects, in ms."""
+    if statistic in ("mean", "max"):
+        function = "avg" if statistic == "mean" else "max"
+        return f"SELECT {function}(ns) / 1e6 AS {name} FROM ({values})"
+    # Linear interpolation: of the ordered values only the two beside the place have a weight.
+    share = int(statistic[1:]) / 100
+    return (
+        f"SELECT sum(ns * max(0, 1 - abs(i - {share} * (n - 1)))) / 1e6 AS {name} "
+        "FROM (SELECT ns, row_number() OVER (ORDER BY ns) - 1 AS i, count(*) OVER () AS n "
+        f"FROM ({values}))"
+    )
+
+
+def _of_seconds(moment: Moment) -> Proof:
+    """Gaps between tokens and rates are not in the file one by one: its seconds tell of them."""
+    rows = list(moment.state.seconds.rows)[-WINDOW_S:]
+    gaps = [row.itl_max_ns for row in rows if row.itl_max_ns is not None]
+    evidence: dict[str, int | float] = {
+        "tokens": sum(row.generated_tokens for row in rows),
+        "finished": sum(row.finished for row in rows),
+        "good": sum(row.good for row in rows),
+    }
+    if gaps:
+        evidence["worst_itl_ms"] = max(gaps) / 1e6
+    return evidence, (
+        "SELECT sum(generated_tokens) AS tokens, sum(finished) AS finished, sum(good) AS good, "
+        "max(itl_max_ns) / 1e6 AS worst_itl_ms FROM step_1s "
+        f"WHERE second BETWEEN {rows[0].second} AND {rows[-1].second}"
+    )
