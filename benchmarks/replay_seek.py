@@ -1,9 +1,11 @@
-"""How long a seek takes: a made-up session of an hour is recorded, then entered at random.
+"""How long replay takes to open and to seek, and its memory: a made-up hour is recorded first.
 
-The session is written by the recorder's own path, 250 ms at a time on a driven clock; a seek opens
-nothing anew and ends with the whole state in hand.
+The session is written by the recorder's own path, 250 ms at a time on a driven clock. It is opened
+and entered at random in a process of its own, by what `llmtop replay` uses: opening ends with the
+first state and all markers in hand, a seek with the whole state. `--session` keeps the recording,
+or takes the one that is there.
 
-    python benchmarks/replay_seek.py --minutes 60 --requests 32 --out replay_seek.json
+    python benchmarks/replay_seek.py --minutes 60 --steps-per-s 200 --out replay_seek.json
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ class LlmtopApp(App[int]):
         self.source = source
         self.model = ViewModel()
         self._picture = Picture(source, self.model)
-        self._dashboard = Dashboard(self.model, source.player, base_url, api_key)
+        self._dashboard = Dashboard(
+            self.model, self._picture.player, source.replay, base_url, api_key
+        )
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = THEME_NAMES[-1] if plain else THEME_NAMES[0]
@@ -67,9 +69,11 @@ class LlmtopApp(App[int]):
         if self.source.connection.status == "failed":
             self.action_leave(1)
 
-    def on_dashboard_pause_asked(self) -> None:
-        self._picture.hold()
+    def on_time_keys_moved(self) -> None:
         self.frame()
+
+    def on_dashboard_keep_asked(self) -> None:
+        self.notify(self.source.keep())
 
     def action_leave(self, code: int) -> None:
         self._dashboard.close()

@@ -13,7 +13,7 @@ from typing import Final
 from llmtop.errors import LlmtopError
 from llmtop.format import NONE, clock, grouped, ns_as_ms, percent, seconds, short, size
 from llmtop.sanitize import clean_line
-from llmtop.sources.base import Player, Source
+from llmtop.sources.base import Replay, Source
 from llmtop.viewmodel import Connection
 from profiler.events import Log
 from profiler.folds.phases import PhaseSpan
@@ -35,9 +35,9 @@ def run_plain(source: Source) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         source.start()
-        player = source.player
-        if player is not None:
-            play_through(source, player, _print)
+        replay = source.replay
+        if replay is not None:
+            play_through(source, replay, _print)
         else:
             follow(source, _print)
     except KeyboardInterrupt:
@@ -66,17 +66,17 @@ def follow(source: Source, write: Write, sleep: Callable[[float], None] = time.s
         sleep(POLL_S)
 
 
-def play_through(source: Source, player: Player, write: Write) -> None:
+def play_through(source: Source, replay: Replay, write: Write) -> None:
     """Tell of a recorded session from where it stands to its end, as fast as it can be read."""
     narrator = Narrator(write, source.address)
-    if player.playback.playing:
-        player.toggle()
+    if replay.playback.playing:
+        replay.toggle()
     while True:
-        playback = player.playback
+        playback = replay.playback
         narrator.tell(source.poll(0), source.connection, last=playback.t_ns >= playback.end_ns)
         if playback.t_ns >= playback.end_ns:
             return
-        player.seek(min(playback.end_ns, playback.t_ns + LINE_EVERY_NS))
+        replay.seek(min(playback.end_ns, playback.t_ns + LINE_EVERY_NS))
 
 
 class Narrator:

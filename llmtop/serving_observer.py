@@ -127,8 +127,10 @@ def _recorder(config: ServeConfig, bus: Bus, follower: Follower) -> Recorder | N
     if not config.record or not config.observe:
         return None
     if config.session_path is not None:
-        return Recorder(Path(config.session_path), bus, follower)
-    return Recorder(new_session(sessions_dir(), config.engine.model, datetime.now()), bus, follower)
+        path = Path(config.session_path)
+    else:
+        path = new_session(sessions_dir(), config.engine.model, datetime.now())
+    return Recorder(path, bus, follower, bus.publish)
 
 
 class LogRelay(logging.Handler):

@@ -9,6 +9,7 @@ from typing import Literal
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
 from profiler.folds.request_view import RequestView
+from profiler.session.markers import Marker
 from profiler.state import SessionState
 
 Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
@@ -126,15 +127,18 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """Where a replay stands. `markers` are (t_ns, glyph, text)."""
+    """Where the time cursor stands between `start_ns` and `end_ns`, in a recording or in the ring
+    of what is live. `markers` are in order of time; `rewound` is whether a live picture was moved
+    since it was paused."""
 
     start_ns: int
     end_ns: int
     t_ns: int
-    speed: float
-    playing: bool
+    speed: float = 1.0
+    playing: bool = False
     looping: bool = False
-    markers: tuple[tuple[int, str, str], ...] = ()
+    rewound: bool = False
+    markers: tuple[Marker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,8 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One frame: all that a widget may look at. `behind_ns` is None unless paused."""
+    """One frame: all that a widget may look at. `behind_ns` is how far it is behind what is live,
+    None unless the viewer held it."""
 
     state: SessionState
     model: ViewModel

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from profiler.bus import Bus
+from profiler.bus import Numbered
 from profiler.events import Dropped
 from profiler.folds.slo import Slo
 from profiler.state import SessionState
@@ -15,12 +15,15 @@ from profiler.state import SessionState
 class Follower:
     """Folds each event of a bus once, whoever asks first. Any thread may ask.
 
-    Events that the bus no longer held are folded as one `Dropped`.
+    Events that the bus no longer held are folded as one `Dropped`. A `state` that is given is the
+    follower's from then on, and goes on after its `seq`.
     """
 
-    def __init__(self, bus: Bus, slo: Slo | None = None) -> None:
+    def __init__(
+        self, bus: Numbered, slo: Slo | None = None, state: SessionState | None = None
+    ) -> None:
         self._bus = bus
-        self._state = SessionState(slo)
+        self._state = state or SessionState(slo)
         self._lock = threading.Lock()
 
     @contextmanager

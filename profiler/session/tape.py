@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from profiler.bus import Bus
+from profiler.bus import Numbered
 from profiler.events import AnyEvent, Dropped
 from profiler.folds.request_view import RequestView
 from profiler.follower import Follower
+from profiler.session.ring import Segment
 from profiler.session.schema import KeyframeRow
 from profiler.session.writer import SessionWriter
 from profiler.state import SessionState, time_of
@@ -32,8 +34,11 @@ class Tape:
     between two flushes the oldest have no row in `request`; their events are all there.
     """
 
-    def __init__(self, path: Path, bus: Bus, follower: Follower) -> None:
-        """A new file. Raises: OSError, sqlite3.Error; so does every other method."""
+    def __init__(
+        self, path: Path, bus: Numbered, follower: Follower, past: Iterable[Segment] = ()
+    ) -> None:
+        """A new file, which begins with `past`. Raises: OSError, sqlite3.Error; so does every other
+        method."""
         self._bus = bus
         self._follower = follower
         self._writer = SessionWriter(path)
@@ -43,6 +48,15 @@ class Tape:
         self._num_ended = 0
         self._t_keyframe_ns = 0
         self._writer.facts(**_facts())
+        for segment in past:
+            self._begin_with(segment)
+
+    def _begin_with(self, segment: Segment) -> None:
+        events = segment.events(self._seq)
+        keyframe = KeyframeRow(segment.seq, segment.t_ns, segment.keyframe)
+        self._writer.batch(events, [], [], [], keyframe)
+        self._seq = events[-1][0] if events else segment.seq
+        self._t_keyframe_ns = segment.t_ns
 
     @property
     def num_bytes(self) -> int:

@@ -29,7 +29,7 @@ def told(events: Events) -> list[AnyEvent]:
 def recording(tmp_path: Path, told: list[AnyEvent]) -> Path:
     bus = Bus()
     path = tmp_path / "session.db"
-    recorder = Recorder(path, bus, Follower(bus))
+    recorder = Recorder(path, bus, Follower(bus), bus.publish)
     recorder.start()
     for event in told:
         bus.publish(event)
@@ -73,7 +73,7 @@ def test_a_short_way_on_is_played_and_a_long_way_is_jumped_to_the_same_state(
         source.toggle()
     start_ns = near.playback.start_ns
     near.seek(start_ns + 3 * S)
-    far._jump(start_ns + 3 * S)
+    far._head.jump(start_ns + 3 * S)
     same(near.poll(0), far.poll(0))
 
 

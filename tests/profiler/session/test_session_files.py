@@ -159,7 +159,7 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "mine.db"
     path.write_text("a letter")
     bus = Bus()
-    recorder = Recorder(path, bus, Follower(bus))
+    recorder = Recorder(path, bus, Follower(bus), bus.publish)
     recorder.start()
     recorder.stop()
     assert path.read_text() == "a letter"
@@ -181,7 +181,7 @@ from profiler.events import Log
 from profiler.follower import Follower
 from profiler.session.recorder import Recorder
 bus = Bus()
-recorder = Recorder(Path(sys.argv[1]), bus, Follower(bus))
+recorder = Recorder(Path(sys.argv[1]), bus, Follower(bus), bus.publish)
 recorder.start()
 number = 0
 while True:
@@ -283,7 +283,7 @@ def test_recorder_tells_its_size_and_writes_what_is_left(
 ) -> None:
     path, bus = tmp_path / "whole.db", Bus()
     follower = Follower(bus)
-    recorder = Recorder(path, bus, follower)
+    recorder = Recorder(path, bus, follower, bus.publish)
     for event in events[:100]:
         bus.publish(event)
     recorder.start()
@@ -318,7 +318,7 @@ def test_a_full_disk_stops_recording_and_nothing_else(
 def test_a_recorder_that_fails_says_so_on_the_bus(tmp_path: Path) -> None:
     bus = Bus()
     follower = Follower(bus)
-    recorder = Recorder(tmp_path / "no" / "folder" / "x.db", bus, follower)
+    recorder = Recorder(tmp_path / "no" / "folder" / "x.db", bus, follower, bus.publish)
     recorder.start()
     recorder.stop()
     assert recorder.error is not None and "No such file" in recorder.error
