@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 
 class Keeper:
-    """Records on a thread of its own from `keep` to `end`. `path` is the newest file, None before
-    the first."""
+    """Records on a thread of its own from `keep` to `end`."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -30,7 +29,11 @@ class Keeper:
 
     @property
     def path(self) -> Path | None:
-        return None if self._recorder is None else self._recorder.path
+        """The newest file, None while there is nothing in it yet."""
+        recorder = self._recorder
+        if recorder is None or not (self._num_bytes or self._ended):
+            return None
+        return recorder.path
 
     @property
     def recording(self) -> bool:
@@ -39,13 +42,13 @@ class Keeper:
 
     @property
     def num_bytes(self) -> int | None:
-        """Of the file, None while nothing is recorded."""
+        """Of the file that is being written, None while none is."""
         return self._num_bytes if self.recording else None
 
     def keep(self) -> str:
         """Begin a file with what the ring holds; what to say of it."""
-        if self.recording:
-            return f"recorded already: {self.path}"
+        if self._recorder is not None and self.recording:
+            return f"recorded already: {self._recorder.path}"
         session = self._ring.session
         if not self._ring.head:
             return "nothing to keep yet"

@@ -20,7 +20,7 @@ KEEP_NS: Final = 300_000_000_000
 MAX_BYTES: Final = 64 << 20
 # As far apart as in a file: a seek restores one keyframe and folds half of a segment on average.
 SEGMENT_NS: Final = 5_000_000_000
-SEGMENT_EVENTS: Final = 4096
+SEGMENT_EVENTS: Final = 2048
 SEGMENT_BYTES: Final = 4 << 20
 
 _encoder: Final = msgspec.msgpack.Encoder()
