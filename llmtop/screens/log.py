@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from llmtop.journal import journal
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
-from llmtop.widgets.loglines import LogLines, matching, scrolled
+from llmtop.widgets.loglines import LogLines, last_shown, matching, scrolled
 
 
 class LogPage(Page):
@@ -24,6 +24,13 @@ class LogPage(Page):
         model = view.model
         lines = matching(journal(view.state), model)
         model.log_until_ns = scrolled(lines, model.log_until_ns, by)
+
+    def open(self, view: View) -> None:
+        """The time cursor goes to the newest line that is shown."""
+        lines = matching(journal(view.state), view.model)
+        if lines:
+            line = lines[last_shown(lines, view.model.log_until_ns)]
+            self.post_message(self.TimeChosen(line.t_ns))
 
     def back(self, view: View) -> bool:
         """Esc follows the end again, then clears the filter."""

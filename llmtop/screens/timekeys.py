@@ -8,6 +8,7 @@ from textual import on
 from textual.message import Message
 
 from llmtop.screens.asking import AskingScreen
+from llmtop.screens.page import Page
 from llmtop.sources.base import Player, Replay
 from llmtop.widgets.replaybar import ReplayBar
 
@@ -66,3 +67,8 @@ class TimeKeys(AskingScreen):
             length_ns = playback.end_ns - playback.start_ns
             self._player.seek(playback.start_ns + round(event.share * length_ns))
             self.post_message(self.Moved())
+
+    @on(Page.TimeChosen)
+    def _time_chosen(self, event: Page.TimeChosen) -> None:
+        self._player.seek(event.t_ns)
+        self.post_message(self.Moved())

@@ -128,6 +128,25 @@ def test_places_in_time(recording: Path, text: str, seconds: float) -> None:
     assert source.playback.t_ns - source.playback.start_ns == seconds * S
 
 
+def test_a_place_before_the_end(recording: Path) -> None:
+    source = ReplaySource(recording)
+    assert source.go_to("-3s") == ""
+    assert source.playback.end_ns - source.playback.t_ns == 3 * S
+
+
+def test_a_bookmark_is_there_when_the_session_is_opened_again(recording: Path) -> None:
+    source = ReplaySource(recording, at="4")
+    assert "bookmark at step" in source.bookmark()
+    source.seek(source.playback.end_ns)
+    source.mark(-1)
+    assert source.playback.t_ns - source.playback.start_ns == 4 * S
+    source.stop()
+    again = ReplaySource(recording)
+    marked = [m.t_ns for m in again.playback.markers if m.glyph == "⚑"]
+    assert marked == [again.playback.start_ns + 4 * S]
+    again.stop()
+
+
 def test_places_by_share_and_by_step(recording: Path) -> None:
     source = ReplaySource(recording)
     length_ns = source.playback.end_ns - source.playback.start_ns

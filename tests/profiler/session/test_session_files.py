@@ -354,6 +354,41 @@ def test_foreign_and_damaged_files_are_refused_in_words(recorded: Path, tmp_path
         assert "\n" not in caught.value.message and caught.value.hint
 
 
+def test_a_file_cut_anywhere_plays_or_is_refused_in_words(recorded: Path, tmp_path: Path) -> None:
+    data, refused = recorded.read_bytes(), 0
+    for eighths in range(8):
+        path = tmp_path / f"cut{eighths}.db"
+        path.write_bytes(data[: len(data) * eighths // 8])
+        try:
+            reader = SessionReader(path)
+            reader.state_at((reader.start_ns + reader.end_ns) // 2)
+            list(reader.events())
+            reader.markers()
+        except SessionFileError as error:
+            refused += 1
+            assert path.name in error.message and "\n" not in error.message
+    assert refused >= 6
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [
+        "CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) "
+        "SELECT i FROM n",
+        "CREATE TRIGGER hidden AFTER INSERT ON log BEGIN DELETE FROM step; END",
+    ],
+)
+def test_a_file_that_computes_is_refused(recorded: Path, tmp_path: Path, addition: str) -> None:
+    path = tmp_path / "clever.db"
+    shutil.copyfile(recorded, path)
+    db = sqlite3.connect(path)
+    db.execute(addition)
+    db.commit()
+    db.close()
+    with pytest.raises(SessionFileError, match="views or triggers"):
+        SessionReader(path)
+
+
 def test_a_newer_format_is_refused_with_a_hint(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "newer.db"
     shutil.copyfile(recorded, path)
