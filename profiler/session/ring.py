@@ -89,7 +89,6 @@ class Ring:
     def __init__(self, keep_ns: int = KEEP_NS, max_bytes: int = MAX_BYTES) -> None:
         self.pinned = False
         self.epoch = 0
-        self.end_ns = 0
         self._keep_ns = keep_ns
         self._max_bytes = max_bytes
         self._segments: deque[Segment] = deque()
@@ -102,6 +101,11 @@ class Ring:
     def start_ns(self) -> int:
         segments = self._segments
         return segments[0].t_ns if segments else 0
+
+    @property
+    def end_ns(self) -> int:
+        """Where the live state stands, which time moves on between events."""
+        return self._state.t_ns
 
     @property
     def head(self) -> int:
@@ -125,7 +129,6 @@ class Ring:
             self._num_bytes = 0
             self._markers = MarkerFold()
             self._open(state)
-            self.end_ns = state.t_ns
 
     def append(self, event: AnyEvent, state: SessionState) -> None:
         """Take `event`; `state` has folded it, and is the live one in each call."""
@@ -137,7 +140,6 @@ class Ring:
             segment = self._segments[-1]
             self._num_bytes += segment.append(event)
             self._markers.apply(event)
-            self.end_ns = max(self.end_ns, time_of(event))
             if self.end_ns - segment.t_ns >= SEGMENT_NS or segment.is_large:
                 self._num_bytes -= segment.close()
                 self._open(state)
