@@ -39,7 +39,7 @@ async def picture(source: Source, options: argparse.Namespace) -> str:
     async with app.run_test(size=(width, height)) as pilot:
         if options.theme:
             app.theme = options.theme
-        await asyncio.sleep(options.after if source.player is None else 0)
+        await asyncio.sleep(options.after if source.replay is None else 0)
         app.frame()
         await pilot.press(DIGIT_OF[options.screen], *options.keys)
         await pilot.pause()

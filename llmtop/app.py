@@ -57,7 +57,9 @@ class LlmtopApp(App[int]):
         self.model = ViewModel()
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
-        self._dashboard = Dashboard(self.model, source.player, base_url, api_key)
+        self._dashboard = Dashboard(
+            self.model, self._picture.player, source.replay, base_url, api_key
+        )
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = THEME_NAMES[-1] if plain else THEME_NAMES[0]
@@ -82,16 +84,21 @@ class LlmtopApp(App[int]):
             self.action_leave(1)
 
     def _sound(self, view: View) -> None:
-        """A bell for an alert that happens now, and a word when it cannot be passed on."""
+        """A bell for an alert that happens now, what led to it kept, and a word when it cannot be
+        passed on."""
         alerts = [f for f in view.news if f.level == ALERT and f.status == "open"]
         if alerts and view.mode == "LIVE":
             self.bell()
+            if self.source.session_file is None:
+                self.notify(self.source.keep(), markup=False)
         while self._alarm.complaints:
             self.notify(self._alarm.complaints.popleft(), severity="warning", markup=False)
 
-    def on_dashboard_pause_asked(self) -> None:
-        self._picture.hold()
+    def on_time_keys_moved(self) -> None:
         self.frame()
+
+    def on_dashboard_keep_asked(self) -> None:
+        self.notify(self.source.keep())
 
     def action_leave(self, code: int) -> None:
         self._dashboard.close()

@@ -15,7 +15,7 @@ from llmtop.errors import LlmtopError
 from llmtop.format import NONE, clock, grouped, ns_as_ms, percent, seconds, short, size
 from llmtop.journal import finding_entries
 from llmtop.sanitize import clean_line
-from llmtop.sources.base import Player, Source
+from llmtop.sources.base import Replay, Source
 from llmtop.viewmodel import Connection
 from profiler.events import Log
 from profiler.folds.phases import PhaseSpan
@@ -38,9 +38,9 @@ def run_plain(source: Source, alarm: Alarm | None = None) -> int:
     alarm = alarm or Alarm()
     try:
         source.start()
-        player = source.player
-        if player is not None:
-            play_through(source, player, _print, alarm)
+        replay = source.replay
+        if replay is not None:
+            play_through(source, replay, _print, alarm)
         else:
             follow(source, _print, alarm)
     except KeyboardInterrupt:
@@ -72,17 +72,17 @@ def follow(
         sleep(POLL_S)
 
 
-def play_through(source: Source, player: Player, write: Write, alarm: Alarm) -> None:
+def play_through(source: Source, replay: Replay, write: Write, alarm: Alarm) -> None:
     """Tell of a recorded session from where it stands to its end, as fast as it can be read."""
     narrator = Narrator(write, source.address, alarm)
-    if player.playback.playing:
-        player.toggle()
+    if replay.playback.playing:
+        replay.toggle()
     while True:
-        playback = player.playback
+        playback = replay.playback
         narrator.tell(source.poll(0), source.connection, last=playback.t_ns >= playback.end_ns)
         if playback.t_ns >= playback.end_ns:
             return
-        player.seek(min(playback.end_ns, playback.t_ns + LINE_EVERY_NS))
+        replay.seek(min(playback.end_ns, playback.t_ns + LINE_EVERY_NS))
 
 
 class Narrator:

@@ -45,7 +45,7 @@ class Observer:
         self._observe = config.observe
         self._hear = hear
         self._bus = Bus()
-        self._follower = Follower(self._bus, watch=Watch())
+        self._follower = Follower(self._bus, watch=Watch(), publish=self._bus.publish)
         webhook = config.alert_webhook
         self._alarm = Alarm(webhook=None if webhook is None else Webhook(webhook, self._complain))
         self.feed = EventFeed(self._bus, self._follower.keyframe)
@@ -147,8 +147,10 @@ def _recorder(config: ServeConfig, bus: Bus, follower: Follower) -> Recorder | N
     if not config.record or not config.observe:
         return None
     if config.session_path is not None:
-        return Recorder(Path(config.session_path), bus, follower)
-    return Recorder(new_session(sessions_dir(), config.engine.model, datetime.now()), bus, follower)
+        path = Path(config.session_path)
+    else:
+        path = new_session(sessions_dir(), config.engine.model, datetime.now())
+    return Recorder(path, bus, follower, bus.publish)
 
 
 class LogRelay(logging.Handler):

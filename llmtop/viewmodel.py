@@ -12,6 +12,7 @@ from profiler.conditions import Condition
 from profiler.events import Finding
 from profiler.explain.explainer import Explainer
 from profiler.folds.request_view import RequestView
+from profiler.session.markers import Marker
 from profiler.state import SessionState
 
 Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
@@ -145,15 +146,18 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """Where a replay stands. `markers` are (t_ns, glyph, text)."""
+    """Where the time cursor stands between `start_ns` and `end_ns`, in a recording or in the ring
+    of what is live. `markers` are in order of time; `rewound` is whether a live picture was moved
+    since it was paused."""
 
     start_ns: int
     end_ns: int
     t_ns: int
-    speed: float
-    playing: bool
+    speed: float = 1.0
+    playing: bool = False
     looping: bool = False
-    markers: tuple[tuple[int, str, str], ...] = ()
+    rewound: bool = False
+    markers: tuple[Marker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +170,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One frame: all that a widget may look at. `behind_ns` is None unless paused. `findings` are
-    those that ended, then those that are open; `news` those that opened or closed since the last
-    frame, paused or not.
+    """One frame: all that a widget may look at. `behind_ns` is how far it is behind what is live,
+    None unless the viewer held it. `findings` are those that ended, then those that are open;
+    `news` those that opened or closed since the last frame, held or not.
     """
 
     state: SessionState

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from profiler.events import AnyEvent
 
@@ -14,6 +14,19 @@ class Batch(NamedTuple):
     first_seq: int
     events: list[AnyEvent]
     lost: int
+
+
+class Numbered(Protocol):
+    """Events under their numbers, read by whoever keeps up with them."""
+
+    @property
+    def head(self) -> int:
+        """The number of the newest event, 0 before the first."""
+        ...
+
+    def read(self, after: int, limit: int = 4096) -> Batch:
+        """Up to `limit` events whose number is greater than `after`."""
+        ...
 
 
 class Bus:

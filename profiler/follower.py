@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from profiler.bus import Bus
-from profiler.events import Dropped
+from profiler.bus import Numbered
+from profiler.events import Dropped, Finding
 from profiler.findings.watch import Watch
 from profiler.folds.slo import Slo
 from profiler.state import SessionState
@@ -16,14 +16,22 @@ from profiler.state import SessionState
 class Follower:
     """Folds each event of a bus once, whoever asks first. Any thread may ask.
 
-    Events that the bus no longer held are folded as one `Dropped`. What `watch` finds in the state
-    is published on the same bus.
+    Events that the bus no longer held are folded as one `Dropped`. A `state` that is given is the
+    follower's from then on, and goes on after its `seq`. What `watch` finds goes to `publish`.
     """
 
-    def __init__(self, bus: Bus, slo: Slo | None = None, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        bus: Numbered,
+        slo: Slo | None = None,
+        state: SessionState | None = None,
+        watch: Watch | None = None,
+        publish: Callable[[Finding], object] | None = None,
+    ) -> None:
         self._bus = bus
         self._watch = watch
-        self._state = SessionState(slo)
+        self._publish = publish
+        self._state = state or SessionState(slo)
         self._lock = threading.Lock()
 
     @contextmanager
@@ -55,6 +63,7 @@ class Follower:
                 self._look(state)
 
     def _look(self, state: SessionState) -> None:
-        if self._watch is not None:
-            for finding in self._watch.look(state):
-                self._bus.publish(finding)
+        if self._watch is None or self._publish is None:
+            return
+        for finding in self._watch.look(state):
+            self._publish(finding)

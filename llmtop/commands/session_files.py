@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from llmtop.errors import LlmtopError
+from profiler.session.bookmarks import BESIDE_SUFFIX
 
 LATEST = "latest"
 
@@ -28,8 +29,9 @@ def session_files(folder: Path) -> list[Path]:
 
 
 def files_of(session: Path) -> list[Path]:
-    """The file and what SQLite keeps beside it while it is open or after a crash."""
-    beside = (session.with_name(f"{session.name}{suffix}") for suffix in ("-wal", "-shm"))
+    """The file, what SQLite keeps beside it while it is open or after a crash, and bookmarks."""
+    suffixes = ("-wal", "-shm", BESIDE_SUFFIX)
+    beside = (session.with_name(f"{session.name}{suffix}") for suffix in suffixes)
     return [session, *(path for path in beside if path.exists())]
 
 

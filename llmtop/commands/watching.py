@@ -19,13 +19,22 @@ def watch(
     source: Source, base_url: str = "", api_key: str | None = None, alarm: Alarm | None = None
 ) -> int:
     """The exit code, once the source has ended or the person has left."""
-    if not has_terminal():
-        from llmtop.plain import run_plain
+    try:
+        if not has_terminal():
+            from llmtop.plain import run_plain
 
-        return run_plain(source, alarm)
-    from llmtop.app import run_app
+            return run_plain(source, alarm)
+        from llmtop.app import run_app
 
-    return run_app(source, base_url, api_key, alarm)
+        return run_app(source, base_url, api_key, alarm)
+    finally:
+        _tell_recorded(source)
+
+
+def _tell_recorded(source: Source) -> None:
+    path = source.session_file
+    if source.mode == "LIVE" and path is not None and path.exists():
+        click.echo(f"recorded {path}; llmtop replay shows it", err=True)
 
 
 def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
@@ -34,9 +43,4 @@ def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
     from llmtop.sources.engine import EngineSource
 
     url = url_of(listener)
-    source = EngineSource(config, listener, url)
-    try:
-        return watch(source, url, config.api_key)
-    finally:
-        if source.bytes_recorded:
-            click.echo(f"recorded {config.session_path}; llmtop replay shows it", err=True)
+    return watch(EngineSource(config, listener, url), url, config.api_key)

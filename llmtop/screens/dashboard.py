@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
-from textual.screen import Screen
 
 from llmtop.compositor import DirectCompositor
 from llmtop.keys import KEYS
@@ -24,9 +23,10 @@ from llmtop.screens.prompt import PromptScreen
 from llmtop.screens.requests import RequestsPage
 from llmtop.screens.startup import StartupPage
 from llmtop.screens.steps import StepsPage
-from llmtop.sources.base import Player
+from llmtop.screens.timekeys import TimeKeys
+from llmtop.sources.base import Player, Replay
 from llmtop.viewmodel import View, ViewModel
-from llmtop.widgets.commandline import Attempt, CommandLine
+from llmtop.widgets.commandline import CommandLine
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.replaybar import ReplayBar
@@ -39,7 +39,6 @@ MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
 _LOG_HINT: Final = "a regular expression"
-_GOTO_HINT: Final = "1:30   90s   50%   step 1200"
 
 
 class TooSmall(Painted):
@@ -49,17 +48,20 @@ class TooSmall(Painted):
         return [((f"needs {MIN_WIDTH}x{MIN_HEIGHT}, has {width}x{height}; q quits", "warn"),)]
 
 
-class Dashboard(Screen[None]):
+class Dashboard(TimeKeys):
     """Turns keys into changes of the view model and paints what `show` is given."""
 
-    class PauseAsked(Message):
-        """Hold the picture still, or let it go on."""
+    class KeepAsked(Message):
+        """Have what the ring holds in a session file."""
 
     CSS = """
     Dashboard { layout: vertical; }
     Dashboard > #pages { height: 1fr; }
     Dashboard Page, Dashboard > TooSmall { display: none; }
     Dashboard.asking > Footer { display: none; }
+    Dashboard > ReplayBar { display: none; }
+    Dashboard.past > ReplayBar { display: block; }
+    Dashboard.tiny > ReplayBar { display: none; }
     Dashboard.tiny > * { display: none; }
     Dashboard.tiny > TooSmall { display: block; }
     """
@@ -68,12 +70,18 @@ class Dashboard(Screen[None]):
     ]
 
     def __init__(
-        self, model: ViewModel, player: Player | None, base_url: str, api_key: str | None
+        self,
+        model: ViewModel,
+        player: Player,
+        replay: Replay | None,
+        base_url: str,
+        api_key: str | None,
     ) -> None:
         super().__init__()
         self._compositor = DirectCompositor()
         self._model = model
         self._player = player
+        self._replay = replay
         self._server = (base_url, api_key)
         self._load = LoadControl(base_url, api_key) if base_url else None
         self._load_waits = False
@@ -94,8 +102,7 @@ class Dashboard(Screen[None]):
         yield Tabs(id="tabs")
         with Container(id="pages"):
             yield from self._pages.values()
-        if self._player is not None:
-            yield ReplayBar(id="replay")
+        yield ReplayBar(id="replay")
         yield CommandLine(id="command")
         yield Footer(id="footer")
         yield TooSmall(id="small")
@@ -103,6 +110,7 @@ class Dashboard(Screen[None]):
     def show(self, view: View) -> None:
         """Paint `view` on everything that is on the screen."""
         self._view = view
+        self.set_class(view.playback is not None, "past")
         self._model.load = self._load_news(view)
         page = self._current(view)
         page.show(view)
@@ -242,48 +250,6 @@ class Dashboard(Screen[None]):
         self._model.next_level()
         self.repaint()
 
-    def _ask(self, label: str, text: str, hint: str, attempt: Attempt, live: bool) -> None:
-        self.add_class("asking")
-        self.query_one(CommandLine).ask(label, text, hint, attempt, live)
-
-    @on(CommandLine.Closed)
-    def _answered(self) -> None:
-        self.remove_class("asking")
-        self.set_focus(None)
-        self.call_after_refresh(self.repaint)
-
-    # Time
-
-    def action_pause(self) -> None:
-        if self._player is not None:
-            self._player.toggle()
-        else:
-            self.post_message(self.PauseAsked())
-
-    def action_seek(self, by_s: int) -> None:
-        if self._player is not None:
-            self._player.seek(self._player.playback.t_ns + by_s * 1_000_000_000)
-
-    def action_step(self, by: int) -> None:
-        if self._player is not None:
-            self._player.step(by)
-
-    def action_mark(self, by: int) -> None:
-        if self._player is not None:
-            self._player.mark(by)
-
-    def action_repeat(self) -> None:
-        if self._player is not None:
-            self._player.repeat()
-
-    def action_speed(self, by: int) -> None:
-        if self._player is not None:
-            self._player.faster(by)
-
-    def action_goto(self) -> None:
-        if self._player is not None:
-            self._ask("go to", "", _GOTO_HINT, self._player.go_to, live=False)
-
     # Server
 
     def action_load(self) -> None:
@@ -300,10 +266,13 @@ class Dashboard(Screen[None]):
         if base_url:
             self.app.push_screen(PromptScreen(base_url, api_key))
 
+    def action_keep(self) -> None:
+        self.post_message(self.KeepAsked())
+
     # Program
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen("live" if self._player is None else "replay"))
+        self.app.push_screen(HelpScreen("live" if self._replay is None else "replay"))
 
     # Mouse
 
@@ -324,10 +293,3 @@ class Dashboard(Screen[None]):
             self._model.descending = not self._model.descending
         self._model.sort = event.field
         self.repaint()
-
-    @on(ReplayBar.Sought)
-    def _sought(self, event: ReplayBar.Sought) -> None:
-        if self._player is not None:
-            playback = self._player.playback
-            length_ns = playback.end_ns - playback.start_ns
-            self._player.seek(playback.start_ns + round(event.share * length_ns))

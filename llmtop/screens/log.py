@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from llmtop.journal import finding_entries, journal
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
-from llmtop.widgets.happenings import open_finding
+from llmtop.widgets.happenings import leads_on, open_finding
 from llmtop.widgets.loglines import LogLines, last_shown, matching, scrolled
 from profiler.events import Log
 
@@ -27,12 +27,17 @@ class LogPage(Page):
         model.log_until_ns = scrolled(_lines(view), model.log_until_ns, by)
 
     def open(self, view: View) -> None:
-        """The request that the newest line shown is about, if that line is a finding."""
+        """The request that the newest line shown is about, if that line is a finding that names
+        one; else the time cursor goes to the line."""
         lines = _lines(view)
-        if lines:
-            line = lines[last_shown(lines, view.model.log_until_ns)]
-            about = (f for f in view.findings if line in finding_entries(f))
-            open_finding(view, next(about, None))
+        if not lines:
+            return
+        line = lines[last_shown(lines, view.model.log_until_ns)]
+        finding = next((f for f in view.findings if line in finding_entries(f)), None)
+        if finding is not None and leads_on(view, finding):
+            open_finding(view, finding)
+        else:
+            self.post_message(self.TimeChosen(line.t_ns))
 
     def back(self, view: View) -> bool:
         """Esc follows the end again, then clears the filter."""

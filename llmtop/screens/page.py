@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.message import Message
 from textual.widget import Widget
 
 from llmtop.screens.alone import Alone
@@ -16,6 +17,13 @@ class Page(Widget):
     Whatever the viewer chose lives in `view.model`. A key's method changes the model; the
     dashboard paints again right after it.
     """
+
+    class TimeChosen(Message):
+        """The viewer wants to see everything as it was at `t_ns`."""
+
+        def __init__(self, t_ns: int) -> None:
+            super().__init__()
+            self.t_ns = t_ns
 
     _alone: Alone | None = None
 

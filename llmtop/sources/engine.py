@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from llmtop.sanitize import clean_line
-from llmtop.sources.base import Player
+from llmtop.sources.base import Replay
 from llmtop.sources.remote import RemoteSource
 from llmtop.viewmodel import Connection
+from profiler.session.ring import Ring
 from profiler.state import SessionState
 
 if TYPE_CHECKING:
@@ -55,13 +56,31 @@ class EngineSource:
         return self._remote.address
 
     @property
+    def recorded(self) -> Path | None:
+        """The file into which the server records, None where it does not."""
+        path = self._config.session_path
+        return None if path is None or not self._config.record else Path(path)
+
+    @property
+    def session_file(self) -> Path | None:
+        return self.recorded or self._remote.session_file
+
+    @property
     def bytes_recorded(self) -> int | None:
         """Size of the session file with its write-ahead log."""
-        path = self._config.session_path
-        if not self._config.record or path is None:
-            return None
-        sizes = [_size(Path(path)), _size(Path(path + "-wal"))]
+        path = self.recorded
+        if path is None:
+            return self._remote.bytes_recorded
+        sizes = [_size(path), _size(path.with_name(path.name + "-wal"))]
         return None if sizes[0] is None else sum(s or 0 for s in sizes)
+
+    @property
+    def ring(self) -> Ring:
+        return self._remote.ring
+
+    def keep(self) -> str:
+        path = self.recorded
+        return self._remote.keep() if path is None else f"recorded already: {path}"
 
     @property
     def farewell(self) -> str:
@@ -70,7 +89,7 @@ class EngineSource:
         return "stopping the server: what is under way is finished first, Ctrl-C cuts it short"
 
     @property
-    def player(self) -> Player | None:
+    def replay(self) -> Replay | None:
         return None
 
     @property

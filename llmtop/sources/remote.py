@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import httpx
@@ -17,11 +18,13 @@ import msgspec
 
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
-from llmtop.sources.base import Player
+from llmtop.sources.base import Replay
+from llmtop.sources.keeper import Keeper
 from llmtop.sources.sse import Frame, FrameReader
 from llmtop.viewmodel import Connection, Status
 from profiler.errors import ProfilerError, StreamError
 from profiler.events import SCHEMA_VERSION, AnyEvent, decode_event
+from profiler.session.ring import Ring
 from profiler.state import SessionState
 
 STREAM_PATH: Final = "/v1/llmtop/events"
@@ -32,6 +35,9 @@ _LONGEST_WAIT_S: Final = 8.0
 _SILENCE_S: Final = 25.0
 _MAX_HELLO_BYTES: Final = 1 << 20
 _MAX_WAITING: Final = 200_000
+# The server gathers events for 50 ms, and a busy machine takes its time. Time that passes for the
+# state before they are here would count them to a later second than the recording does.
+_SETTLE_NS: Final = 500_000_000
 
 
 class _Lag(msgspec.Struct):
@@ -66,7 +72,7 @@ class RemoteSource:
     """A thread of its own reads the stream; `poll` folds what it has read.
 
     The server's clock is that of its host. Where it is another one, the newest event and the time
-    since it came tell how late it is there.
+    since it came tell how late it is there. The newest minutes stay in `ring`.
     """
 
     mode: Literal["LIVE"] = "LIVE"
@@ -75,6 +81,8 @@ class RemoteSource:
         self._base_url = base_url.rstrip("/").removesuffix("/v1")
         self._api_key = api_key
         self._state = SessionState()
+        self.ring = Ring()
+        self._keeper = Keeper(self.ring)
         self._inbox: deque[_Keyframe | _Arrived] = deque()
         self._connection = Connection("connecting", "")
         self._seq: int | None = None
@@ -97,15 +105,22 @@ class RemoteSource:
 
     @property
     def bytes_recorded(self) -> int | None:
-        return None
+        return self._keeper.num_bytes
+
+    @property
+    def session_file(self) -> Path | None:
+        return self._keeper.path
 
     @property
     def farewell(self) -> str:
         return ""
 
     @property
-    def player(self) -> Player | None:
+    def replay(self) -> Replay | None:
         return None
+
+    def keep(self) -> str:
+        return self._keeper.keep()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="llmtop-stream", daemon=True)
@@ -119,23 +134,27 @@ class RemoteSource:
                 loop.call_soon_threadsafe(task.cancel)
         if self._thread is not None:
             self._thread.join(timeout=5)
+        self._keeper.end()
 
     def poll(self, now_ns: int) -> SessionState:
         inbox = self._inbox
         for _ in range(len(inbox)):
             self._fold(inbox.popleft())
         if self._connection.status == "connected" and self._clock_offset_ns is not None:
-            self._state.advance(max(self._state.t_ns, now_ns + self._clock_offset_ns))
+            self._state.advance(now_ns + self._clock_offset_ns - _SETTLE_NS)
         return self._state
 
     def _fold(self, item: _Keyframe | _Arrived) -> None:
         if isinstance(item, _Arrived):
             self._state.apply(item.event, item.seq)
+            self.ring.append(item.event, self._state)
             offset_ns = item.event.t_ns - item.now_ns
             if self._clock_offset_ns is None or offset_ns > self._clock_offset_ns:
                 self._clock_offset_ns = offset_ns
         elif isinstance(item, _Keyframe):
+            self._keeper.end()  # its file cannot go on across a loss
             self._state = item.state
+            self.ring.begin(item.state)
             self._clock_offset_ns = item.state.t_ns - item.now_ns
 
     def _run(self) -> None:

@@ -50,13 +50,18 @@ def worst_open(view: View) -> Finding | None:
 def open_hint(view: View) -> str:
     """What Enter does on the findings."""
     finding = worst_open(view)
-    known = finding is not None and view.state.requests.get(finding.request) is not None
+    known = finding is not None and leads_on(view, finding)
     return "Enter: its request" if known else "no request to open"
+
+
+def leads_on(view: View, finding: Finding) -> bool:
+    """Whether the finding is about a request that is still kept."""
+    return view.state.requests.get(finding.request) is not None
 
 
 def open_finding(view: View, finding: Finding | None) -> None:
     """Show the request that a finding is about, if there is one and it is still kept."""
-    if finding is not None and view.state.requests.get(finding.request) is not None:
+    if finding is not None and leads_on(view, finding):
         view.model.selected = finding.request
         view.model.open_request()
 

@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from llmtop.format import clock
+from llmtop.format import clock, short_name
 from llmtop.journal import journal
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import LOG_LEVELS, View, ViewModel
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row
+from llmtop.widgets.rows import Row, plain
 from llmtop.widgets.wrapping import wrapped
 from profiler.events import Log
 from profiler.folds.clock import NS_PER_S
@@ -25,7 +25,8 @@ _SOURCE_WIDTH: Final = 8
 
 
 class LogLines(Panel):
-    """Newest at the bottom. Lines that are too long go on below, indented."""
+    """Newest at the bottom. Lines that are too long go on below, indented; those that name the
+    selected request stand out."""
 
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
@@ -54,11 +55,15 @@ class LogLines(Panel):
         if not lines:
             return [((_nothing(view), "dim"),)]
         rows: list[Row] = []
+        chosen = None if view.request is None else short_name(view.request.name)
         for at in range(last_shown(lines, view.model.log_until_ns), -1, -1):
             if len(rows) >= height:
                 break
             time = _time(view, lines[at].t_ns)
-            rows = [*log_rows(lines[at], time if width >= 90 else time[:8], width), *rows]
+            entry = log_rows(lines[at], time if width >= 90 else time[:8], width)
+            if chosen and chosen in lines[at].text:
+                entry = tuple(((plain(row), "select"),) for row in entry)
+            rows = [*entry, *rows]
         return rows[max(0, len(rows) - height) :]
 
 

@@ -56,8 +56,10 @@ def _rights(view: View) -> list[Row]:
 
 
 def mode_badge(view: View) -> Row:
-    """LIVE, PAUSED or REPLAY, or what is wrong with the connection."""
+    """LIVE, PAUSED, REWIND or REPLAY, or what is wrong with the connection."""
     if view.behind_ns is not None:
+        if view.playback is not None and view.playback.rewound:
+            return ((f" ◀ REWIND -{clock(view.behind_ns)} ", "paused"),)
         return ((f" ⏸ PAUSED {clock(view.behind_ns)[3:]} behind ", "paused"),)
     if view.mode == "REPLAY":
         playing = view.playback is not None and view.playback.playing

@@ -49,6 +49,8 @@ def session_info(path: Path) -> SessionInfo:
 def _described(reader: SessionReader, num_bytes: int) -> SessionInfo:
     start, facts = reader.session, reader.facts
     anchor_ns, anchor_wall_ns = int(facts.get("t_ns", 0)), int(facts.get("wall_ns", 0))
+    if start is not None:  # on the clock of the events, which may be another host's
+        anchor_ns, anchor_wall_ns = start.t_ns, start.wall_ns
     return SessionInfo(
         reader.path,
         num_bytes,

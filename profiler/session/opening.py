@@ -14,6 +14,10 @@ from profiler.errors import SessionFileError
 from profiler.session.schema import APPLICATION_ID, USER_VERSION
 
 _MAX_VALUE_BYTES: Final = 1 << 28
+# What computes when it is read, as long as whoever made the file likes. Ours has tables alone.
+_ACTIVE_PARTS: Final = (
+    "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+)
 _HINT: Final = "llmtop sessions lists the recordings it can play"
 
 
@@ -104,4 +108,6 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
             f"{USER_VERSION})",
             "upgrade llmtop to play it",
         )
+    if connection.execute(_ACTIVE_PARTS).fetchone():
+        raise SessionFileError(f"{path.name} holds views or triggers: no llmtop wrote it", _HINT)
     connection.execute("SELECT count(*) FROM session").fetchone()

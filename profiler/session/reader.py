@@ -13,8 +13,8 @@ import msgspec
 from profiler.errors import SessionFileError, StreamError
 from profiler.events import AnyEvent, SessionStart, Step
 from profiler.folds.seconds import SecondRow
-from profiler.session import schema
-from profiler.session.markers import Marker, read_markers
+from profiler.session import bookmarks, schema
+from profiler.session.markers import Marker, load_changes, read_markers
 from profiler.session.opening import SessionFile, damaged
 from profiler.state import SessionState, time_of
 
@@ -57,11 +57,17 @@ class SessionReader:
                 f"{self.path.name} holds no events", "it was killed within its first 250 ms"
             )
         lasts = self._edge("DESC")
-        self.start_ns = time_of(min(firsts)[1])
+        self.start_ns = self._begins(*min(firsts))
         self.last_seq = max(lasts)[0]
         ends = [time_of(event) for _, event in lasts]
         ends += [t_ns for (t_ns,) in self._rows("SELECT max(t_ns) FROM keyframe") if t_ns]
         self.end_ns = max(ends)
+
+    def _begins(self, first_seq: int, first: AnyEvent) -> int:
+        """Where the file has a state: a session kept out of a ring begins with a keyframe."""
+        sql = "SELECT t_ns FROM keyframe WHERE seq < ? ORDER BY seq LIMIT 1"
+        rows = self._rows(sql, (first_seq,))
+        return int(rows[0][0]) if rows else time_of(first)
 
     def _edge(self, order: str) -> list[tuple[int, AnyEvent]]:
         """The first or last event of each kind, with its number."""
@@ -82,10 +88,10 @@ class SessionReader:
 
     @property
     def session(self) -> SessionStart | None:
-        """The newest of the file's session starts."""
+        """The newest of the file's session starts; of a kept session that of its first state."""
         starts = self._select("session_start", "ORDER BY seq DESC LIMIT 1", ())
         start = starts[0][1] if starts else None
-        return start if isinstance(start, SessionStart) else None
+        return start if isinstance(start, SessionStart) else self.state_at(self.start_ns).session
 
     @property
     def num_requests(self) -> int:
@@ -157,8 +163,10 @@ class SessionReader:
 
     def markers(self) -> list[Marker]:
         """What a viewer may want to jump to, in order of time."""
+        connection = self._file.connection
         with self._guard():
-            return read_markers(self._file.connection)
+            found = [*read_markers(connection), *bookmarks.read(self.path, connection)]
+        return sorted([*found, *load_changes(self.seconds())])
 
     def _select(self, kind: str, rest: str, values: Sequence[object]) -> list[tuple[int, AnyEvent]]:
         codec = schema.EVENT_CODECS[kind]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from profiler.bus import Bus
-from profiler.events import Log, Recording
+from profiler.bus import Numbered
+from profiler.events import AnyEvent, Log, Recording
 from profiler.follower import Follower
+from profiler.session.ring import Segment
 from profiler.session.tape import Tape
 
 FLUSH_S: Final = 0.25
@@ -24,20 +25,24 @@ class Recorder:
 
     When the file cannot be made or written, recording ends with a `Log` and a `Recording` event
     that say why, and `error` does; whoever publishes never notices. Once a second a `Recording`
-    event tells the size of the file.
+    event tells the size of the file. `tell` gets these events. The file begins with `past`.
     """
 
     def __init__(
         self,
         path: Path,
-        bus: Bus,
+        bus: Numbered,
         follower: Follower,
+        tell: Callable[[AnyEvent], object],
+        past: Iterable[Segment] = (),
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.path = path
         self.error: str | None = None
         self._bus = bus
         self._follower = follower
+        self._tell_event = tell
+        self._past = past
         self._clock = clock
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmtop-recorder", daemon=True)
@@ -55,7 +60,7 @@ class Recorder:
     def _run(self) -> None:
         # OverflowError is SQLite's for an integer beyond 64 bits.
         try:
-            tape = Tape(self.path, self._bus, self._follower)
+            tape = Tape(self.path, self._bus, self._follower, self._past)
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
             return
@@ -72,13 +77,13 @@ class Recorder:
         now_ns = self._clock()
         if now_ns - self._t_told_ns >= _TELL_NS:
             self._t_told_ns = now_ns
-            self._bus.publish(Recording(now_ns, tape.num_bytes))
+            self._tell_event(Recording(now_ns, tape.num_bytes))
 
     def _give_up(self, error: Exception) -> None:
         self.error = f"recording stopped: {error}"
         now_ns = self._clock()
-        self._bus.publish(Recording(now_ns, 0, str(error)))
-        self._bus.publish(Log(now_ns, "error", "recorder", self.error))
+        self._tell_event(Recording(now_ns, 0, str(error)))
+        self._tell_event(Log(now_ns, "error", "recorder", self.error))
 
 
 def _abandon(tape: Tape) -> None:

@@ -11,6 +11,7 @@ Beside them
     step_1s    one row a second, gpu_1s one row a second and device: charts over hours
     request    one row a request that ended, with its stamps
     itl        its inter-token latencies, microseconds, 4 bytes each, little-endian
+    bookmark   places that a viewer marked; there from the first of them on
 """
 
 from __future__ import annotations

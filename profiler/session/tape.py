@@ -5,35 +5,41 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from profiler.bus import Bus
+from profiler.bus import Numbered
 from profiler.events import AnyEvent, Dropped
 from profiler.folds.request_view import RequestView
 from profiler.follower import Follower
+from profiler.session.ring import Segment
 from profiler.session.schema import KeyframeRow
 from profiler.session.writer import SessionWriter
 from profiler.state import SessionState, time_of
 
-# A seek restores one keyframe (8 ms) and folds on average half of what lies between two. With 5 s,
-# 100 steps a second and 32 requests, an hour's session is entered in 32 ms (median) and 71 ms at
-# worst, on the host of an H200 (benchmarks/replay_seek.py); keyframes are a quarter of its bytes.
+# A seek restores one keyframe (11 ms) and folds on average half of what lies between two, 37 us an
+# event: both bounds together keep it within 100 ms at 200 steps a second and 32 requests too
+# (benchmarks/replay_seek.py).
 KEYFRAME_NS: Final = 5_000_000_000
+KEYFRAME_EVENTS: Final = 1500
 _LIMIT: Final = 8192
 
 
 class Tape:
     """Each `flush` writes, in one transaction, the events that the bus got since the one before,
-    the seconds that closed, the requests that ended and, every 5 s of the session, a keyframe.
+    the seconds that closed, the requests that ended and, every 5 s or 1500 events, a keyframe.
 
     A keyframe may be newer than the last event written with it, since the state moves on while
     events are read; it says after which event it stands. Of more than 256 requests that end
     between two flushes the oldest have no row in `request`; their events are all there.
     """
 
-    def __init__(self, path: Path, bus: Bus, follower: Follower) -> None:
-        """A new file. Raises: OSError, sqlite3.Error; so does every other method."""
+    def __init__(
+        self, path: Path, bus: Numbered, follower: Follower, past: Iterable[Segment] = ()
+    ) -> None:
+        """A new file, which begins with `past`. Raises: OSError, sqlite3.Error; so does every other
+        method."""
         self._bus = bus
         self._follower = follower
         self._writer = SessionWriter(path)
@@ -41,8 +47,18 @@ class Tape:
         self._lost = 0
         self._second = 0
         self._num_ended = 0
+        self._keyframe_seq = 0
         self._t_keyframe_ns = 0
         self._writer.facts(**_facts())
+        for segment in past:
+            self._begin_with(segment)
+
+    def _begin_with(self, segment: Segment) -> None:
+        events = segment.events(self._seq)
+        keyframe = KeyframeRow(segment.seq, segment.t_ns, segment.keyframe)
+        self._writer.batch(events, [], [], [], keyframe)
+        self._seq = events[-1][0] if events else segment.seq
+        self._keyframe_seq, self._t_keyframe_ns = segment.seq, segment.t_ns
 
     @property
     def num_bytes(self) -> int:
@@ -54,7 +70,7 @@ class Tape:
         while self._seq < head:
             events, seq = self._read()
             now_ns = time_of(events[-1][1]) if events else self._t_keyframe_ns
-            due = now_ns - self._t_keyframe_ns >= KEYFRAME_NS or (last and seq >= head)
+            due = self._is_due(seq, now_ns) or (last and seq >= head)
             with self._follower.read() as state:
                 keyframe = KeyframeRow(state.seq, state.t_ns, state.keyframe()) if due else None
                 seconds = state.seconds.after(self._second)
@@ -63,9 +79,13 @@ class Tape:
             self._writer.batch(events, seconds, gpu_seconds, ended, keyframe)
             self._seq = seq
             if keyframe is not None:
-                self._t_keyframe_ns = keyframe.t_ns
+                self._keyframe_seq, self._t_keyframe_ns = keyframe.seq, keyframe.t_ns
             if seconds:
                 self._second = seconds[-1].second
+
+    def _is_due(self, seq: int, now_ns: int) -> bool:
+        aged = now_ns - self._t_keyframe_ns >= KEYFRAME_NS
+        return aged or seq - self._keyframe_seq >= KEYFRAME_EVENTS
 
     def _read(self) -> tuple[list[tuple[int, AnyEvent]], int]:
         """The next events by number, a loss among them as an event, and the last one's number."""

@@ -28,6 +28,7 @@ from profiler.events import (
     Step,
     StepRow,
 )
+from profiler.session.ring import Ring
 from profiler.state import SessionState
 
 MS: Final = 1_000_000
@@ -181,11 +182,14 @@ class StateSource:
     mode = "LIVE"
     address = "http://127.0.0.1:8000"
     bytes_recorded = 14_200_000
-    player = None
+    replay = None
+    session_file = None
     farewell = ""
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
+        self.ring = Ring()
+        self.ring.begin(state)
         self.connection = Connection("connected")
         self.started = self.stopped = False
 
@@ -200,7 +204,11 @@ class StateSource:
 
     def feed(self, events: list[AnyEvent]) -> None:
         for event in events:
-            self.state.apply(event)
+            self.state.apply(event, self.state.seq + 1)
+            self.ring.append(event, self.state)
+
+    def keep(self) -> str:
+        return "kept"
 
 
 @pytest.fixture

@@ -29,4 +29,4 @@ def test_tabs_are_numbered_from_one_on() -> None:
 def test_the_footer_differs_between_live_and_replay() -> None:
     live, replay = ({k.label for k in footer_keys(mode)} for mode in ("live", "replay"))
     assert "load" in live - replay
-    assert "go to" in replay - live
+    assert "faster" in replay - live

@@ -129,3 +129,35 @@ def test_a_request_that_was_aborted_is_a_warning(busy_state: SessionState) -> No
     request = next(iter(busy_state.requests.live))
     busy_state.apply(RequestAborted(busy_state.t_ns, request, "disconnect", 3))
     assert journal(busy_state)[-1].level == "warning"
+
+
+async def test_enter_takes_the_time_cursor_to_the_line(busy_source: Any) -> None:
+    """The same instant on every tab, and the line's own."""
+    t_ns = busy_source.state.t_ns
+    busy_source.feed([Log(t_ns + S, "warning", "core", "look here")])
+    busy_source.feed([Log(t_ns + 4 * S, "info", "core", "later")])
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.frame()
+        await pilot.press("6")
+        app.model.set_log_filter("look here")
+        await pilot.press("enter")
+        await pilot.pause()
+        for tab in "12346":
+            await pilot.press(tab)
+            view = app._picture.take(0)
+            assert view.state.t_ns == t_ns + S and view.behind_ns == 3 * S
+
+
+async def test_lines_of_the_selected_request_stand_out(busy_source: Any) -> None:
+    done = busy_source.state.requests.done[-1]
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.model.selected = done.request
+        await pilot.press("6")
+        app.frame()
+        await pilot.pause()
+        lines = app.screen.query_one("#log-lines")
+        rows = [lines.row(y) for y in range(lines.size.height)]
+        chosen = [row for row in rows if any(role == "select" for _, role in row)]
+        assert len(chosen) == 1 and done.name.removeprefix("cmpl-") in plain(chosen[0])

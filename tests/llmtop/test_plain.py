@@ -65,14 +65,14 @@ def test_a_recording_is_told_to_its_end(
     tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bus = Bus()
-    recorder = Recorder(tmp_path / "s.db", bus, Follower(bus))
+    recorder = Recorder(tmp_path / "s.db", bus, Follower(bus), bus.publish)
     recorder.start()
     for event in events(22.0, concurrency=2):
         bus.publish(event)
     recorder.stop()
     lines: list[str] = []
     source = ReplaySource(tmp_path / "s.db")
-    play_through(source, source.player, lines.append, Alarm())
+    play_through(source, source.replay, lines.append, Alarm())
     assert sum("running" in line for line in lines) == 3
     source.stop()
     assert run_plain(ReplaySource(tmp_path / "s.db")) == 0

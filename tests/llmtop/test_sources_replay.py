@@ -29,7 +29,7 @@ def told(events: Events) -> list[AnyEvent]:
 def recording(tmp_path: Path, told: list[AnyEvent]) -> Path:
     bus = Bus()
     path = tmp_path / "session.db"
-    recorder = Recorder(path, bus, Follower(bus))
+    recorder = Recorder(path, bus, Follower(bus), bus.publish)
     recorder.start()
     for event in told:
         bus.publish(event)
@@ -72,8 +72,8 @@ def test_a_short_way_on_is_played_and_a_long_way_is_jumped_to_the_same_state(
     for source in (near, far):
         source.toggle()
     start_ns = near.playback.start_ns
-    near.seek(start_ns + 3 * S)
-    far._jump(start_ns + 3 * S)
+    near.seek(start_ns + S * 9 // 10)
+    far._head.jump(start_ns + S * 9 // 10)
     same(near.poll(0), far.poll(0))
 
 
@@ -126,6 +126,25 @@ def test_places_in_time(recording: Path, text: str, seconds: float) -> None:
     source = ReplaySource(recording)
     assert source.go_to(text) == ""
     assert source.playback.t_ns - source.playback.start_ns == seconds * S
+
+
+def test_a_place_before_the_end(recording: Path) -> None:
+    source = ReplaySource(recording)
+    assert source.go_to("-3s") == ""
+    assert source.playback.end_ns - source.playback.t_ns == 3 * S
+
+
+def test_a_bookmark_is_there_when_the_session_is_opened_again(recording: Path) -> None:
+    source = ReplaySource(recording, at="4")
+    assert "bookmark at step" in source.bookmark()
+    source.seek(source.playback.end_ns)
+    source.mark(-1)
+    assert source.playback.t_ns - source.playback.start_ns == 4 * S
+    source.stop()
+    again = ReplaySource(recording)
+    marked = [m.t_ns for m in again.playback.markers if m.glyph == "⚑"]
+    assert marked == [again.playback.start_ns + 4 * S]
+    again.stop()
 
 
 def test_places_by_share_and_by_step(recording: Path) -> None:

@@ -161,7 +161,7 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "mine.db"
     path.write_text("a letter")
     bus = Bus()
-    recorder = Recorder(path, bus, Follower(bus))
+    recorder = Recorder(path, bus, Follower(bus), bus.publish)
     recorder.start()
     recorder.stop()
     assert path.read_text() == "a letter"
@@ -183,7 +183,7 @@ from profiler.events import Log
 from profiler.follower import Follower
 from profiler.session.recorder import Recorder
 bus = Bus()
-recorder = Recorder(Path(sys.argv[1]), bus, Follower(bus))
+recorder = Recorder(Path(sys.argv[1]), bus, Follower(bus), bus.publish)
 recorder.start()
 number = 0
 while True:
@@ -290,7 +290,7 @@ def test_recorder_tells_its_size_and_writes_what_is_left(
 ) -> None:
     path, bus = tmp_path / "whole.db", Bus()
     follower = Follower(bus)
-    recorder = Recorder(path, bus, follower)
+    recorder = Recorder(path, bus, follower, bus.publish)
     for event in events[:100]:
         bus.publish(event)
     recorder.start()
@@ -325,7 +325,7 @@ def test_a_full_disk_stops_recording_and_nothing_else(
 def test_a_recorder_that_fails_says_so_on_the_bus(tmp_path: Path) -> None:
     bus = Bus()
     follower = Follower(bus)
-    recorder = Recorder(tmp_path / "no" / "folder" / "x.db", bus, follower)
+    recorder = Recorder(tmp_path / "no" / "folder" / "x.db", bus, follower, bus.publish)
     recorder.start()
     recorder.stop()
     assert recorder.error is not None and "No such file" in recorder.error
@@ -388,6 +388,41 @@ def test_a_field_without_a_default_cannot_be_missing(recorded: Path, tmp_path: P
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE step DROP COLUMN end_ns")
     with pytest.raises(SessionFileError, match="no column end_ns"):
+        SessionReader(path)
+
+
+def test_a_file_cut_anywhere_plays_or_is_refused_in_words(recorded: Path, tmp_path: Path) -> None:
+    data, refused = recorded.read_bytes(), 0
+    for eighths in range(8):
+        path = tmp_path / f"cut{eighths}.db"
+        path.write_bytes(data[: len(data) * eighths // 8])
+        try:
+            reader = SessionReader(path)
+            reader.state_at((reader.start_ns + reader.end_ns) // 2)
+            list(reader.events())
+            reader.markers()
+        except SessionFileError as error:
+            refused += 1
+            assert path.name in error.message and "\n" not in error.message
+    assert refused >= 6
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [
+        "CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) "
+        "SELECT i FROM n",
+        "CREATE TRIGGER hidden AFTER INSERT ON log BEGIN DELETE FROM step; END",
+    ],
+)
+def test_a_file_that_computes_is_refused(recorded: Path, tmp_path: Path, addition: str) -> None:
+    path = tmp_path / "clever.db"
+    shutil.copyfile(recorded, path)
+    db = sqlite3.connect(path)
+    db.execute(addition)
+    db.commit()
+    db.close()
+    with pytest.raises(SessionFileError, match="views or triggers"):
         SessionReader(path)
 
 

@@ -1,0 +1,84 @@
+"""`r`: what the ring holds, and all that comes, in a session file of the viewer's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtop.app import LlmtopApp
+from llmtop.sources.keeper import Keeper
+from profiler.events import AnyEvent
+from profiler.session.listing import session_info
+from profiler.session.reader import SessionReader
+from profiler.state import SessionState
+
+S = 1_000_000_000
+Events = Callable[..., list[AnyEvent]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_past_and_what_comes_are_in_one_file(
+    source_of: Any, events: Events, home: Path
+) -> None:
+    told = events(14.0)
+    source = source_of(SessionState())
+    source.feed(told[:600])
+    keeper = Keeper(source.ring)
+    assert keeper.num_bytes is None
+    said = keeper.keep()
+    source.feed(told[600:])
+    assert "already" in keeper.keep()
+    keeper.end()
+    assert keeper.path is not None and str(keeper.path) in said
+    assert keeper.path.parent == home / "data" / "sessions"
+    reader = SessionReader(keeper.path)
+    assert [event for _, event in reader.events()] == told
+    for share in (0.1, 0.5, 1.0):
+        t_ns = reader.start_ns + round(share * (reader.end_ns - reader.start_ns))
+        assert reader.state_at(t_ns).keyframe() == source.ring.state_at(t_ns).keyframe()
+    assert reader.state_at(reader.end_ns).keyframe() == source.state.keyframe()
+    reader.close()
+    info = session_info(keeper.path)
+    assert (info.model, info.clean_end, info.problem) == ("smollm2-135m-instruct", True, "")
+
+
+def test_after_an_end_the_next_file_begins(source_of: Any, events: Events, home: Path) -> None:
+    source = source_of(SessionState())
+    source.feed(events(1.0))
+    keeper = Keeper(source.ring)
+    keeper.keep()
+    keeper.end()
+    first = keeper.path
+    assert keeper.num_bytes is None
+    assert "already" not in keeper.keep()
+    keeper.end()
+    keeper.end()
+    assert keeper.path != first
+
+
+def test_what_cannot_be_written_is_said(
+    source_of: Any, events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("a file where a folder would be")
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path / "home"))
+    source = source_of(SessionState())
+    keeper = Keeper(source.ring)
+    assert "nothing to keep" in keeper.keep()
+    source.feed(events(1.0))
+    assert "cannot record" in keeper.keep()
+    assert keeper.path is None
+
+
+async def test_r_says_where(busy_source: Any, text_of: Callable[[Any], str]) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.frame()
+        await pilot.press("r")
+        await pilot.pause()
+        assert [note.message for note in app._notifications] == ["kept"]
