@@ -21,6 +21,8 @@ COMMANDS: Final[dict[str, str]] = {
     "attach": "Watch a server that runs somewhere else.",
     "replay": "Watch a recorded session.",
     "sessions": "List the recorded sessions.",
+    "export": "Write a recorded session for other programs.",
+    "report": "Write the numbers of a recorded session as Markdown.",
     "models": "List the models that can be served by name.",
     "load": "Send load to a server and measure its answers.",
     "doctor": "Check what this machine has and what is missing.",

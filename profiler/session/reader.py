@@ -21,6 +21,7 @@ from profiler.state import SessionState, time_of
 # A seek needs some hundred events, playing on needs all: chunks double from one to the other.
 _FIRST_CHUNK: Final = 128
 _LAST_CHUNK: Final = 4096
+_QUERY_CHUNK: Final = 512
 
 
 class SessionReader:
@@ -75,6 +76,12 @@ class SessionReader:
     def clean_end(self) -> bool:
         """Whether the recorder closed the file, rather than being killed or still at it."""
         return self.facts.get("clean_end") == "1"
+
+    @property
+    def wall_ns(self) -> int:
+        """Unix time at which the recording begins."""
+        facts = self.facts
+        return int(facts.get("wall_ns", 0)) + self.start_ns - int(facts.get("t_ns", 0))
 
     @property
     def session(self) -> SessionStart | None:
@@ -162,6 +169,13 @@ class SessionReader:
         with self._guard():
             rows = self._rows(f'SELECT seq, {names} FROM "{kind}" {rest}', values)
             return [(row[0], codec.from_row(row[1:])) for row in rows]
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> Iterator[Any]:
+        """Rows as they are read: of a long table only a few are in memory."""
+        with self._guard():
+            cursor = self._file.connection.execute(sql, values)
+            while rows := cursor.fetchmany(_QUERY_CHUNK):
+                yield from rows
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._guard():

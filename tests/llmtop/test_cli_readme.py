@@ -58,7 +58,14 @@ def test_the_two_commands_set_up_all_that_they_need() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["docs/numbers.md", "docs/server.md", "docs/structure.md", "benchmarks/NOTES.md"]
+    "file",
+    [
+        "docs/numbers.md",
+        "docs/server.md",
+        "docs/structure.md",
+        "docs/export.md",
+        "benchmarks/NOTES.md",
+    ],
 )
 def test_what_readme_links_to_is_there(file: str) -> None:
     assert f"]({file})" in README
