@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator
 
 from profiler.report import SessionReport
-from profiler.report_sections import Section, headline, sections
+from profiler.report_sections import Section, headline, one_line, sections
 
 # What Markdown or the HTML within it would take for markup; names come from clients.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|~#!&@])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 def markdown(report: SessionReport) -> str:
@@ -38,4 +37,4 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def plain(text: str) -> str:
     """`text` on one line and read as nothing but itself."""
-    return _MARKUP.sub(r"\\\1", _CONTROL.sub(" ", text))
+    return _MARKUP.sub(r"\\\1", one_line(text))

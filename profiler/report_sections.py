@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -12,6 +13,9 @@ from profiler.report import LATENCIES, NUM_SLOWEST, Device, EndedRequest, Sessio
 NONE: Final = "--"
 MIB: Final = 1 << 20
 _OF_QUANTILES: Final = ("n", "mean", "p50", "p90", "p95", "p99", "max")
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 class Section(NamedTuple):
@@ -42,6 +46,11 @@ def headline(report: SessionReport) -> str:
     """The model and the file, in one line."""
     model = "unknown model" if report.start is None else report.start.model
     return f"{model}: {report.file}"
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks, control characters and marks that reorder a line."""
+    return _CONTROL.sub(" ", text)
 
 
 def number(value: float | None, digits: int = 0, unit: str = "") -> str:

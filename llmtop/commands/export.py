@@ -12,6 +12,7 @@ SUFFIXES: Final = {
     "perfetto": ".perfetto.json",
     "csv": "-csv",
     "json": ".ndjson",
+    "html": ".html",
 }
 
 
@@ -23,12 +24,14 @@ SUFFIXES: Final = {
         "llmtop export session.db --csv -o tables   # a folder, one file a table",
         "llmtop export session.db --csv --table request -o - | head",
         "llmtop export session.db --json -o - | jq 'select(.kind == \"request_preempted\")'",
+        "llmtop export 20260301-1412 --html -o run.html",
     ),
 )
 @click.argument("session")
 @click.option("--perfetto", is_flag=True, help="A trace: requests, steps, counters, log.")
 @click.option("--csv", is_flag=True, help="A folder with one file a table.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one line an event.")
+@click.option("--html", is_flag=True, help="One page with numbers and plots, to pass on.")
 @click.option("--table", metavar="NAME", help="With --csv: this table alone, into a file.")
 @click.option(
     "-o",
@@ -42,6 +45,7 @@ def command(
     perfetto: bool,
     csv: bool,
     as_json: bool,
+    html: bool,
     table: str | None,
     output: Path | None,
     force: bool,
@@ -51,10 +55,10 @@ def command(
     SESSION is a file, the beginning of a name that `llmtop sessions` shows, or latest. What is
     written is for its owner alone (mode 0600) and appears whole or not at all.
     """
-    flags = {"perfetto": perfetto, "csv": csv, "json": as_json}
+    flags = {"perfetto": perfetto, "csv": csv, "json": as_json, "html": html}
     chosen = [name for name, given in flags.items() if given]
     if len(chosen) != 1:
-        raise click.UsageError("choose one of --perfetto, --csv, --json")
+        raise click.UsageError("choose one of --perfetto, --csv, --json, --html")
     if table is not None and not csv:
         raise click.UsageError("--table needs --csv")
     if csv and table is None and output == Path("-"):

@@ -18,6 +18,8 @@ import click
 from llmtop.errors import LlmtopError
 from llmtop.outfile import new_file, new_folder
 from profiler.events import AnyEvent
+from profiler.html import html_page
+from profiler.report import report_of
 from profiler.session.lines import event_line
 from profiler.session.reader import SessionReader
 from profiler.session.tables import column_names, table_cells, table_names
@@ -107,9 +109,14 @@ def _write_trace(reader: SessionReader, out: Out) -> None:
             out.write(piece)
 
 
+def _write_page(reader: SessionReader, out: Out) -> None:
+    out.write(html_page(report_of(reader), reader).encode())
+
+
 _WRITERS: Final[dict[str, Callable[[SessionReader, Out], None]]] = {
     "perfetto": _write_trace,
     "json": _write_lines,
+    "html": _write_page,
 }
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from profiler.errors import SessionFileError, StreamError
 from profiler.events import AnyEvent, SessionStart, Step
+from profiler.folds.gpus import GpuSecond
 from profiler.folds.seconds import SecondRow
 from profiler.session import schema
 from profiler.session.markers import Marker, read_markers
@@ -157,6 +158,13 @@ class SessionReader:
         with self._guard():
             rows = self._rows(f"SELECT {names} FROM step_1s ORDER BY second")
             return schema.SECONDS.from_rows(rows)
+
+    def gpu_seconds(self) -> list[GpuSecond]:
+        """The same of every device, by seconds and device."""
+        names = ", ".join(schema.GPU_SECONDS.names)
+        with self._guard():
+            rows = self._rows(f"SELECT {names} FROM gpu_1s ORDER BY second, device")
+            return schema.GPU_SECONDS.from_rows(rows)
 
     def markers(self) -> list[Marker]:
         """What a viewer may want to jump to, in order of time."""

@@ -22,7 +22,7 @@ from profiler.session.tables import table_names
 Events = Callable[..., list[AnyEvent]]
 Record = Callable[[Path, list[AnyEvent]], Path]
 ROOT = Path(__file__).resolve().parents[2]
-FORMS = ("perfetto", "csv", "json")
+FORMS = ("perfetto", "csv", "json", "html")
 
 
 @pytest.fixture
