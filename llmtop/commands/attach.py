@@ -5,6 +5,7 @@ import os
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.once_options import check_once, once_options, print_once
 from llmtop.commands.url import server_url
 
 
@@ -15,6 +16,7 @@ from llmtop.commands.url import server_url
         "llmtop attach http://127.0.0.1:8000",
         "LLMTOP_API_KEY=... llmtop attach https://gpu-box:8000",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
+        "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
 )
 @click.argument("url", callback=server_url)
@@ -25,14 +27,17 @@ from llmtop.commands.url import server_url
     metavar="NAME",
     help="The environment variable that holds the server's key.",
 )
-def command(url: str, api_key_env: str) -> int:
+@once_options
+def command(url: str, api_key_env: str, once: bool, as_json: bool, plain: bool) -> int:
     """Watch a server that runs somewhere else.
 
     The server is an `llmtop serve`. A connection that is lost is made again and goes on where it
     stopped. Leaving does not stop the server.
     """
+    check_once(once, as_json, plain)
     from llmtop.commands.watching import watch
     from llmtop.sources.remote import RemoteSource
 
     api_key = os.environ.get(api_key_env)
-    return watch(RemoteSource(url, api_key), url, api_key)
+    source = RemoteSource(url, api_key)
+    return print_once(source, as_json) if once else watch(source, url, api_key)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.once_options import check_once, once_options, print_once
 
 
 @click.command(
@@ -12,6 +13,7 @@ from llmtop.commands.base import LlmtopCommand
         "llmtop replay                        # the newest session",
         "llmtop replay 20260301-1412          # the one whose name begins so",
         "llmtop replay ./session.db --at 1:30 --speed 4",
+        "llmtop replay latest --once --json   # where it ended, as a document",
     ),
 )
 @click.argument("session", default="latest")
@@ -19,11 +21,16 @@ from llmtop.commands.base import LlmtopCommand
 @click.option(
     "--speed", type=click.FloatRange(0.25, 16), default=1.0, show_default=True, help="Times real."
 )
-def command(session: str, at: str | None, speed: float) -> int:
+@once_options
+def command(
+    session: str, at: str | None, speed: float, once: bool, as_json: bool, plain: bool
+) -> int:
     """Watch a recorded session.
 
-    SESSION is a file, the beginning of a name that `llmtop sessions` shows, or latest.
+    SESSION is a file, the beginning of a name that `llmtop sessions` shows, or latest. `--once`
+    prints where it ended, or what it was like at `--at`.
     """
+    check_once(once, as_json, plain)
     from llmtop.commands.session_files import find_session
     from llmtop.commands.watching import watch
     from llmtop.paths import sessions_dir
@@ -31,4 +38,8 @@ def command(session: str, at: str | None, speed: float) -> int:
     path = find_session(session, sessions_dir())
     from llmtop.sources.replay import ReplaySource
 
+    if once:
+        source = ReplaySource(path, at=at or "100%")
+        source.toggle()
+        return print_once(source, as_json)
     return watch(ReplaySource(path, at=at, speed=speed))
