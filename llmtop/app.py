@@ -17,9 +17,11 @@ from textual.screen import Screen
 from llmtop.cost import CountingDriver
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
+from llmtop.paths import pictures_dir
 from llmtop.picture import Picture
 from llmtop.screens.dashboard import Dashboard
 from llmtop.sources.base import Source
+from llmtop.viewfile import save_new
 from llmtop.viewmodel import ViewModel
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.palette import THEME_NAMES, THEMES
@@ -88,8 +90,13 @@ class LlmtopApp(App[int]):
             painted.repaint()
 
     def action_picture(self) -> None:
-        path = self.save_screenshot()
-        self.notify(f"saved {path}")
+        svg = self.export_screenshot(title="llmtop", simplify=True)
+        try:
+            path = save_new(pictures_dir(), f"{self.model.page}.svg", svg.encode())
+        except LlmtopError as error:
+            self.notify(error.message, severity="error", markup=False)
+        else:
+            self.notify(f"saved {path}", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for key in KEYS:

@@ -63,6 +63,7 @@ KEYS: Final = (
     Key("g", "g", "goto", "go to", "a time (1:30), 50%, or step 1200", "Time", 8, "replay"),
     Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
     Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
+    Key("e", "e", "export", "export", "the rows of this view into a file", "Program"),
     Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),
     Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
     Key("question_mark", "?", "help", "help", "this list", "Program", 2),

@@ -12,7 +12,9 @@ from textual.message import Message
 from textual.screen import Screen
 
 from llmtop.compositor import DirectCompositor
+from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
+from llmtop.paths import exports_dir
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
 from llmtop.screens.kv import KvPage
@@ -24,6 +26,7 @@ from llmtop.screens.prompt import PromptScreen
 from llmtop.screens.requests import RequestsPage
 from llmtop.screens.startup import StartupPage
 from llmtop.sources.base import Player
+from llmtop.viewfile import FORMS, save_view
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import Attempt, CommandLine
 from llmtop.widgets.painted import Painted
@@ -296,6 +299,20 @@ class Dashboard(Screen[None]):
             self.app.push_screen(PromptScreen(base_url, api_key))
 
     # Program
+
+    def action_export(self) -> None:
+        self._ask("export as", FORMS[0], " or ".join(FORMS), self._try_export, live=False)
+
+    def _try_export(self, text: str) -> str:
+        form = text.strip().lower()
+        if form not in FORMS or self._view is None:
+            return f"write {' or '.join(FORMS)}"
+        try:
+            path = save_view(self._view, form, exports_dir())
+        except LlmtopError as error:
+            return error.message
+        self.notify(f"saved {path}", markup=False)
+        return ""
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen("live" if self._player is None else "replay"))
