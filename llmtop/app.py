@@ -14,7 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from llmtop.cost import CountingDriver
+from llmtop.cost import counting_driver
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.paths import pictures_dir
@@ -45,7 +45,7 @@ class LlmtopApp(App[int]):
     def __init__(self, source: Source, base_url: str = "", api_key: str | None = None) -> None:
         # NO_COLOR asks for no colour at all; Textual would else turn colours into greys.
         plain = True if os.environ.get("NO_COLOR") else None
-        super().__init__(driver_class=CountingDriver, ansi_color=plain)
+        super().__init__(driver_class=counting_driver(), ansi_color=plain)
         self.source = source
         self.model = ViewModel()
         self._picture = Picture(source, self.model)

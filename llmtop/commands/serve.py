@@ -8,6 +8,7 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.engine_options import engine_config, engine_options
+from llmtop.commands.web_options import watch_in_browser, web_options
 
 if TYPE_CHECKING:
     from llmtop.serving_config import ServeConfig
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     help="Clients must send it as a bearer token; a command line can be read, the variable not.",
 )
 @engine_options()
+@web_options
 @click.option("--headless", is_flag=True, help="Serve without the dashboard.")
 @click.option(
     "--session",
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="No events at all, to measure what they cost. Needs --headless.",
 )
-def command(model: str | None, headless: bool, **options: Any) -> int:
+def command(model: str | None, headless: bool, web: bool, web_port: int, **options: Any) -> int:
     """Serve a model and watch it work.
 
     MODEL is a name (`llmtop models`), a folder of safetensors, a .gguf file, an id of the hub or
@@ -69,6 +71,8 @@ def command(model: str | None, headless: bool, **options: Any) -> int:
     from llmtop.commands.listen import open_socket
 
     _check(headless, options)
+    if headless and web:
+        raise click.UsageError("--headless and --web exclude each other")
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
@@ -76,9 +80,10 @@ def command(model: str | None, headless: bool, **options: Any) -> int:
             from llmtop.serving import run_server
 
             return run_server(config)
-        from llmtop.commands.watching import watch_engine
+        from llmtop.commands.watching import watch, watch_engine
 
-        return watch_engine(config, listener)
+        show = watch_in_browser(web_port) if web else watch
+        return watch_engine(config, listener, show)
 
 
 def _check(headless: bool, options: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,9 @@ from llmtop.commands.terminal import has_terminal
 if TYPE_CHECKING:
     from llmtop.serving_config import ServeConfig
     from llmtop.sources.base import Source
+
+
+Watch = Callable[["Source", str, str | None], int]
 
 
 def watch(source: Source, base_url: str = "", api_key: str | None = None) -> int:
@@ -25,15 +29,15 @@ def watch(source: Source, base_url: str = "", api_key: str | None = None) -> int
     return run_app(source, base_url, api_key)
 
 
-def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
-    """The exit code of a server of our own, started and ended with the terminal."""
+def watch_engine(config: ServeConfig, listener: socket.socket, show: Watch = watch) -> int:
+    """The exit code of a server of our own, started and ended with what shows it."""
     from llmtop.commands.listen import url_of
     from llmtop.sources.engine import EngineSource
 
     url = url_of(listener)
     source = EngineSource(config, listener, url)
     try:
-        return watch(source, url, config.api_key)
+        return show(source, url, config.api_key)
     finally:
         if source.bytes_recorded:
             click.echo(f"recorded {config.session_path}; llmtop replay shows it", err=True)
