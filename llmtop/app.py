@@ -15,13 +15,15 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from llmtop.alarm import Alarm
-from llmtop.cost import CountingDriver
+from llmtop.cost import counting_driver
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
+from llmtop.paths import pictures_dir
 from llmtop.picture import Picture
 from llmtop.priority import give_way
 from llmtop.screens.dashboard import Dashboard
 from llmtop.sources.base import Source
+from llmtop.viewfile import save_new
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.palette import THEME_NAMES, THEMES
@@ -52,7 +54,7 @@ class LlmtopApp(App[int]):
     ) -> None:
         # NO_COLOR asks for no colour at all; Textual would else turn colours into greys.
         plain = True if os.environ.get("NO_COLOR") else None
-        super().__init__(driver_class=CountingDriver, ansi_color=plain)
+        super().__init__(driver_class=counting_driver(), ansi_color=plain)
         self.source = source
         self.model = ViewModel()
         self._alarm = alarm or Alarm()
@@ -118,8 +120,13 @@ class LlmtopApp(App[int]):
             painted.repaint()
 
     def action_picture(self) -> None:
-        path = self.save_screenshot()
-        self.notify(f"saved {path}")
+        svg = self.export_screenshot(title="llmtop", simplify=True)
+        try:
+            path = save_new(pictures_dir(), f"{self.model.page}.svg", svg.encode())
+        except LlmtopError as error:
+            self.notify(error.message, severity="error", markup=False)
+        else:
+            self.notify(f"saved {path}", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for key in KEYS:

@@ -22,6 +22,8 @@ COMMANDS: Final[dict[str, str]] = {
     "replay": "Watch a recorded session.",
     "explain": "Say what happened in a recorded session, and why.",
     "sessions": "List the recorded sessions.",
+    "export": "Write a recorded session for other programs.",
+    "report": "Write the numbers of a recorded session as Markdown.",
     "models": "List the models that can be served by name.",
     "load": "Send load to a server and measure its answers.",
     "doctor": "Check what this machine has and what is missing.",

@@ -14,7 +14,7 @@ class LlmtopError(Exception):
 
 
 class MissingExtraError(LlmtopError):
-    """A command needs the engine, and the base install has none."""
+    """A command needs libraries that the base install does not have."""
 
 
 class LoadError(LlmtopError):

@@ -68,6 +68,7 @@ KEYS: Final = (
     Key("greater_than_sign", ">", "speed(1)", "faster", "twice the speed", "Time", 7, "replay"),
     Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
     Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
+    Key("e", "e", "export", "export", "the rows of this view into a file", "Program"),
     Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),
     Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
     Key("question_mark", "?", "help", "help", "this list", "Program", 2),

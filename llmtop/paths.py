@@ -43,3 +43,13 @@ def state_dir() -> Path:
 def sessions_dir() -> Path:
     """The recordings (`*.db`) that `llmtop serve` makes and `llmtop replay` opens."""
     return data_dir() / "sessions"
+
+
+def pictures_dir() -> Path:
+    """The screens that `!` saves."""
+    return data_dir() / "pictures"
+
+
+def exports_dir() -> Path:
+    """The rows that `e` saves."""
+    return data_dir() / "exports"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -25,6 +26,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if TYPE_CHECKING:
     from engine.batch import Batch
     from engine.models.folder import ModelFolder
+    from profiler.events import AnyEvent
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +40,26 @@ def smollm2() -> ModelFolder:
         return ModelRegistry(cache_dir()).resolve(DEFAULT_MODEL)
     except ModelError as error:
         pytest.skip(f"the default model is not here: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[[Path, list[AnyEvent]], Path]:
+    """A function (path, events) -> path of a session file that the real recorder's tape wrote."""
+    from profiler.bus import Bus
+    from profiler.follower import Follower
+    from profiler.session.tape import Tape
+
+    def write(path: Path, events: list[AnyEvent]) -> Path:
+        bus = Bus()
+        tape = Tape(path, bus, Follower(bus))
+        for number, event in enumerate(events, 1):
+            bus.publish(event)
+            if number % 200 == 0:
+                tape.flush()
+        tape.finish()
+        return path
+
+    return write
 
 
 class Part(NamedTuple):

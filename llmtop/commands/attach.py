@@ -7,7 +7,9 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import slo_option, viewer_alarm, webhook_option
+from llmtop.commands.once_options import check_once, once_options, print_once
 from llmtop.commands.url import server_url
+from llmtop.commands.web_options import attach_in_browser, web_options
 
 if TYPE_CHECKING:
     from profiler.conditions import Condition
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         "LLMTOP_API_KEY=... llmtop attach https://gpu-box:8000",
         "llmtop attach http://127.0.0.1:8000 --slo 'ttft_p99<500ms,itl_p99<40ms'",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
+        "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
 )
 @click.argument("url", callback=server_url)
@@ -33,17 +36,34 @@ if TYPE_CHECKING:
 )
 @slo_option("Hold it to these objectives, rather than to those it was started with.")
 @webhook_option()
+@web_options
+@once_options
 def command(
-    url: str, api_key_env: str, slo: tuple[Condition, ...] | None, alert_webhook: str | None
+    url: str,
+    api_key_env: str,
+    slo: tuple[Condition, ...] | None,
+    alert_webhook: str | None,
+    web: bool,
+    web_port: int,
+    once: bool,
+    as_json: bool,
+    plain: bool,
 ) -> int:
     """Watch a server that runs somewhere else.
 
     The server is an `llmtop serve`. A connection that is lost is made again and goes on where it
     stopped. Leaving does not stop the server.
     """
+    check_once(once, as_json, plain)
+    if web and once:
+        raise click.UsageError("--web and --once exclude each other")
+    api_key = os.environ.get(api_key_env)
+    if web:
+        return attach_in_browser(url, web_port, api_key)
     from llmtop.commands.watching import watch
     from llmtop.sources.remote import RemoteSource
 
-    api_key = os.environ.get(api_key_env)
-    alarm = viewer_alarm(slo, alert_webhook)
-    return watch(RemoteSource(url, api_key), url, api_key, alarm)
+    source = RemoteSource(url, api_key)
+    if once:
+        return print_once(source, as_json)
+    return watch(source, url, api_key, viewer_alarm(slo, alert_webhook))

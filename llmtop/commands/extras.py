@@ -21,6 +21,8 @@ ENGINE_MODULES: Final = (
 )
 INSTALL_ENGINE: Final = "pip install -e '.[engine]'"
 
+INSTALL_WEB: Final = "pip install -e '.[web]'"
+
 
 def missing_engine_modules() -> list[str]:
     return [name for name in ENGINE_MODULES if find_spec(name) is None]
@@ -33,4 +35,13 @@ def require_engine() -> None:
         raise MissingExtraError(
             f"the engine is not installed: no {', '.join(missing)}",
             f"in llmtop's folder: {INSTALL_ENGINE}",
+        )
+
+
+def require_web() -> None:
+    """Raises: MissingExtraError."""
+    if find_spec("textual_serve") is None:
+        raise MissingExtraError(
+            "--web needs textual-serve, which is not installed",
+            f"in llmtop's folder: {INSTALL_WEB}",
         )

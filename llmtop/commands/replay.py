@@ -6,6 +6,7 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import fail_if_option, gate, slo_option, viewer_alarm
+from llmtop.commands.once_options import check_once, once_options, print_once
 
 if TYPE_CHECKING:
     from profiler.conditions import Condition
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         "llmtop replay                        # the newest session",
         "llmtop replay 20260301-1412          # the one whose name begins so",
         "llmtop replay ./session.db --at 1:30 --speed 4",
+        "llmtop replay latest --once --json   # where it ended, as a document",
     ),
 )
 @click.argument("session", default="latest")
@@ -27,17 +29,23 @@ if TYPE_CHECKING:
 )
 @slo_option("Hold it to these objectives, rather than to those it was recorded with.")
 @fail_if_option()
+@once_options
 def command(
     session: str,
     at: str | None,
     speed: float,
     slo: tuple[Condition, ...] | None,
     fail_if: tuple[Condition, ...],
+    once: bool,
+    as_json: bool,
+    plain: bool,
 ) -> int:
     """Watch a recorded session.
 
-    SESSION is a file, the beginning of a name that `llmtop sessions` shows, or latest.
+    SESSION is a file, the beginning of a name that `llmtop sessions` shows, or latest. `--once`
+    prints where it ended, or what it was like at `--at`.
     """
+    check_once(once, as_json, plain)
     from llmtop.commands.session_files import find_session
     from llmtop.commands.watching import watch
     from llmtop.paths import sessions_dir
@@ -45,7 +53,12 @@ def command(
     path = find_session(session, sessions_dir())
     from llmtop.sources.replay import ReplaySource
 
-    code = watch(ReplaySource(path, at=at, speed=speed), alarm=viewer_alarm(slo, None))
+    if once:
+        source = ReplaySource(path, at=at or "100%")
+        source.toggle()
+        code = print_once(source, as_json)
+    else:
+        code = watch(ReplaySource(path, at=at, speed=speed), alarm=viewer_alarm(slo, None))
     if not fail_if:
         return code
     from profiler.session.summary import session_values

@@ -9,6 +9,8 @@ import click
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.engine_options import engine_config, engine_options
 from llmtop.commands.judging import fail_if_option, gate, slo_option, webhook_option
+from llmtop.commands.watching import Watch, watch, watch_engine
+from llmtop.commands.web_options import watch_in_browser, web_options
 
 if TYPE_CHECKING:
     from llmtop.serving_config import ServeConfig
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     help="Clients must send it as a bearer token; a command line can be read, the variable not.",
 )
 @engine_options()
+@web_options
 @click.option("--headless", is_flag=True, help="Serve without the dashboard.")
 @click.option(
     "--session",
@@ -64,7 +67,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="No events at all, to measure what they cost. Needs --headless.",
 )
-def command(model: str | None, headless: bool, **options: Any) -> int:
+def command(model: str | None, headless: bool, web: bool, web_port: int, **options: Any) -> int:
     """Serve a model and watch it work.
 
     MODEL is a name (`llmtop models`), a folder of safetensors, a .gguf file, an id of the hub or
@@ -74,10 +77,12 @@ def command(model: str | None, headless: bool, **options: Any) -> int:
     from llmtop.commands.listen import open_socket
 
     _check(headless, options)
+    if headless and web:
+        raise click.UsageError("--headless and --web exclude each other")
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        code = _run(config, listener, headless)
+        code = _run(config, listener, headless, watch_in_browser(web_port) if web else watch)
     if not options["fail_if"]:
         return code
     from profiler.session.summary import session_values
@@ -85,14 +90,12 @@ def command(model: str | None, headless: bool, **options: Any) -> int:
     return gate(options["fail_if"], session_values(Path(str(config.session_path))), code)
 
 
-def _run(config: ServeConfig, listener: socket.socket, headless: bool) -> int:
+def _run(config: ServeConfig, listener: socket.socket, headless: bool, show: Watch) -> int:
     if headless:
         from llmtop.serving import run_server
 
         return run_server(config)
-    from llmtop.commands.watching import watch_engine
-
-    return watch_engine(config, listener)
+    return watch_engine(config, listener, show)
 
 
 def _check(headless: bool, options: dict[str, Any]) -> None:

@@ -6,5 +6,12 @@ import os
 import sys
 
 
+def in_browser() -> bool:
+    """Whether textual-serve runs us: it draws in a browser what we write into a pipe."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
+
+
 def has_terminal() -> bool:
+    if in_browser():
+        return True
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from llmtop.alarm import Alarm
     from llmtop.serving_config import ServeConfig
     from llmtop.sources.base import Source
+
+
+Watch = Callable[["Source", str, str | None], int]
 
 
 def watch(
@@ -28,19 +32,19 @@ def watch(
 
         return run_app(source, base_url, api_key, alarm)
     finally:
-        _tell_recorded(source)
+        tell_recorded(source)
 
 
-def _tell_recorded(source: Source) -> None:
+def tell_recorded(source: Source) -> None:
     path = source.session_file
     if source.mode == "LIVE" and path is not None and path.exists():
         click.echo(f"recorded {path}; llmtop replay shows it", err=True)
 
 
-def watch_engine(config: ServeConfig, listener: socket.socket) -> int:
-    """The exit code of a server of our own, started and ended with the terminal."""
+def watch_engine(config: ServeConfig, listener: socket.socket, show: Watch = watch) -> int:
+    """The exit code of a server of our own, started and ended with what shows it."""
     from llmtop.commands.listen import url_of
     from llmtop.sources.engine import EngineSource
 
     url = url_of(listener)
-    return watch(EngineSource(config, listener, url), url, config.api_key)
+    return show(EngineSource(config, listener, url), url, config.api_key)

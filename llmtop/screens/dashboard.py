@@ -11,7 +11,9 @@ from textual.containers import Container
 from textual.message import Message
 
 from llmtop.compositor import DirectCompositor
+from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
+from llmtop.paths import exports_dir
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
 from llmtop.screens.kv import KvPage
@@ -25,6 +27,7 @@ from llmtop.screens.startup import StartupPage
 from llmtop.screens.steps import StepsPage
 from llmtop.screens.timekeys import TimeKeys
 from llmtop.sources.base import Player, Replay
+from llmtop.viewfile import FORMS, save_view
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import CommandLine
 from llmtop.widgets.painted import Painted
@@ -270,6 +273,20 @@ class Dashboard(TimeKeys):
         self.post_message(self.KeepAsked())
 
     # Program
+
+    def action_export(self) -> None:
+        self._ask("export as", FORMS[0], " or ".join(FORMS), self._try_export, live=False)
+
+    def _try_export(self, text: str) -> str:
+        form = text.strip().lower()
+        if form not in FORMS or self._view is None:
+            return f"write {' or '.join(FORMS)}"
+        try:
+            path = save_view(self._view, form, exports_dir())
+        except LlmtopError as error:
+            return error.message
+        self.notify(f"saved {path}", markup=False)
+        return ""
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen("live" if self._replay is None else "replay"))

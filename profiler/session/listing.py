@@ -47,15 +47,12 @@ def session_info(path: Path) -> SessionInfo:
 
 
 def _described(reader: SessionReader, num_bytes: int) -> SessionInfo:
-    start, facts = reader.session, reader.facts
-    anchor_ns, anchor_wall_ns = int(facts.get("t_ns", 0)), int(facts.get("wall_ns", 0))
-    if start is not None:  # on the clock of the events, which may be another host's
-        anchor_ns, anchor_wall_ns = start.t_ns, start.wall_ns
+    start = reader.session
     return SessionInfo(
         reader.path,
         num_bytes,
         model="" if start is None else start.model,
-        wall_ns=anchor_wall_ns + reader.start_ns - anchor_ns,
+        wall_ns=reader.wall_ns,
         duration_ns=reader.end_ns - reader.start_ns,
         num_requests=reader.num_requests,
         clean_end=reader.clean_end,

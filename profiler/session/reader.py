@@ -12,6 +12,7 @@ import msgspec
 
 from profiler.errors import SessionFileError, StreamError
 from profiler.events import AnyEvent, SessionStart, Step
+from profiler.folds.gpus import GpuSecond
 from profiler.folds.seconds import SecondRow
 from profiler.session import bookmarks, schema
 from profiler.session.markers import Marker, load_changes, read_markers
@@ -21,6 +22,7 @@ from profiler.state import SessionState, time_of
 # A seek needs some hundred events, playing on needs all: chunks double from one to the other.
 _FIRST_CHUNK: Final = 128
 _LAST_CHUNK: Final = 4096
+_QUERY_CHUNK: Final = 512
 
 
 class SessionReader:
@@ -85,6 +87,15 @@ class SessionReader:
     def clean_end(self) -> bool:
         """Whether the recorder closed the file, rather than being killed or still at it."""
         return self.facts.get("clean_end") == "1"
+
+    @property
+    def wall_ns(self) -> int:
+        """Unix time at which the recording begins, on the clock of the events where it is known:
+        that may be another host's."""
+        start, facts = self.session, self.facts
+        if start is not None:
+            return start.wall_ns + self.start_ns - start.t_ns
+        return int(facts.get("wall_ns", 0)) + self.start_ns - int(facts.get("t_ns", 0))
 
     @property
     def session(self) -> SessionStart | None:
@@ -161,6 +172,13 @@ class SessionReader:
             rows = self._rows(f"SELECT {names} FROM step_1s ORDER BY second")
             return schema.SECONDS.from_rows(rows)
 
+    def gpu_seconds(self) -> list[GpuSecond]:
+        """The same of every device, by seconds and device."""
+        names = ", ".join(schema.GPU_SECONDS.names)
+        with self._guard():
+            rows = self._rows(f"SELECT {names} FROM gpu_1s ORDER BY second, device")
+            return schema.GPU_SECONDS.from_rows(rows)
+
     def markers(self) -> list[Marker]:
         """What a viewer may want to jump to, in order of time."""
         connection = self._file.connection
@@ -183,6 +201,13 @@ class SessionReader:
             ]
             self._selections[kind] = schema.EVENT_CODECS[kind].selection(existing)
         return self._selections[kind]
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> Iterator[Any]:
+        """Rows as they are read: of a long table only a few are in memory."""
+        with self._guard():
+            cursor = self._file.connection.execute(sql, values)
+            while rows := cursor.fetchmany(_QUERY_CHUNK):
+                yield from rows
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._guard():

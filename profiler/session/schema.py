@@ -85,7 +85,7 @@ REQUESTS: Final = RowCodec(RequestRow)
 ITLS: Final = RowCodec(ItlRow)
 SECONDS: Final = RowCodec(SecondRow)
 GPU_SECONDS: Final = RowCodec(GpuSecond)
-_OTHERS: Final[tuple[tuple[str, RowCodec[Any], str | tuple[str, str]], ...]] = (
+OTHERS: Final[tuple[tuple[str, RowCodec[Any], str | tuple[str, str]], ...]] = (
     ("session", FACTS, "key"),
     ("keyframe", KEYFRAMES, "seq"),
     ("step_1s", SECONDS, "second"),
@@ -102,7 +102,7 @@ def create(db: Database) -> None:
     with db.atomic():
         for kind, codec in EVENT_CODECS.items():
             _create(db, kind, codec.columns, "seq", ["seq"], list(DERIVED.get(kind, ())))
-        for name, codec, key in _OTHERS:
+        for name, codec, key in OTHERS:
             _create(db, name, codec.columns, key, [], [])
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from array import array
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,7 @@ from profiler.folds.request_view import RequestView
 from profiler.folds.seconds import SecondRow
 from profiler.session import schema
 from profiler.session.columns import RowCodec, Value
-
-_MAX_U32 = (1 << 32) - 1
+from profiler.session.packed_gaps import pack_gaps
 
 
 class SessionWriter:
@@ -100,7 +97,4 @@ def _request_row(view: RequestView) -> schema.RequestRow:
 
 
 def _itl_row(view: RequestView) -> schema.ItlRow:
-    gaps = array("I", (min(gap_ns // 1000, _MAX_U32) for gap_ns in view.itl_ns))
-    if sys.byteorder == "big":
-        gaps.byteswap()
-    return schema.ItlRow(view.request, gaps.tobytes())
+    return schema.ItlRow(view.request, pack_gaps(view.itl_ns))

@@ -64,6 +64,7 @@ def test_the_two_commands_set_up_all_that_they_need() -> None:
         "docs/server.md",
         "docs/structure.md",
         "docs/findings.md",
+        "docs/export.md",
         "benchmarks/NOTES.md",
     ],
 )

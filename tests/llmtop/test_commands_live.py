@@ -89,6 +89,34 @@ def test_a_shared_prefix_comes_out_of_the_cache(serving: Serving) -> None:
     assert report["num_cached_tokens"] >= 4 * 32
 
 
+def test_one_look_at_the_real_server_is_a_document(serving: Serving) -> None:
+    code, out, err = run("attach", serving.url, "--once", "--json", env=serving.env)
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["phase"], found["model"]) == ("ready", "random:tiny")
+    assert found["requests"]["finished"] == num_finished(serving.url) >= 7
+    assert found["latency"]["ttft_ms"]["n"] > 0
+    kv = found["kv"]
+    assert kv["pages_used"] + kv["pages_cached"] + kv["pages_free"] == kv["pages"] == 256
+
+
+def test_a_session_is_exported_and_reported_while_it_is_recorded(
+    serving: Serving, tmp_path: Path
+) -> None:
+    lines, trace = tmp_path / "e.ndjson", tmp_path / "t.json"
+    for form, path in (("--json", lines), ("--perfetto", trace), ("--html", tmp_path / "p.html")):
+        code, _, err = run("export", "latest", form, "-o", str(path), env=serving.env)
+        assert code == 0, err
+    events = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    entries = json.loads(trace.read_text())["traceEvents"]
+    queued = {event["request"] for event in events if event["kind"] == "request_queued"}
+    assert {entry["id"] for entry in entries if entry["ph"] == "b"} >= queued
+    code, out, err = run("report", env=serving.env)
+    assert code == 0, err
+    assert out.startswith("## random:tiny: ") and "not closed" in out
+
+
 def num_finished(url: str) -> float:
     """Requests that the server has answered in full, by its own count."""
     answer = httpx.get(f"{url}/metrics", trust_env=False).raise_for_status()

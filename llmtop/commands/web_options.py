@@ -1,0 +1,69 @@
+"""`--web`: the dashboard in a browser of this machine instead of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from llmtop.commands.extras import require_web
+from llmtop.commands.listen import open_socket
+from llmtop.commands.watching import Watch, tell_recorded
+
+if TYPE_CHECKING:
+    from llmtop.sources.base import Source
+
+LOOPBACK: Final = "127.0.0.1"
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def web_options(command: Command) -> Command:
+    """Adds `--web` and `--web-port`."""
+    for option in (
+        click.option(
+            "--web-port",
+            type=click.IntRange(0, 65535),
+            default=0,
+            metavar="PORT",
+            help="With --web: of the page.  [default: a free one]",
+        ),
+        click.option(
+            "--web",
+            is_flag=True,
+            help="The dashboard in a browser of this machine; needs the extra `web`.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def attach_in_browser(url: str, port: int, api_key: str | None) -> int:
+    """The exit code, after Ctrl-C. Raises: LlmtopError."""
+    require_web()
+    from llmtop.browser.page import run_in_browser
+
+    with open_socket(LOOPBACK, port) as page:
+        return run_in_browser(url, page, api_key)
+
+
+def watch_in_browser(port: int) -> Watch:
+    """What shows a source of our own in a browser, from its start to its end.
+
+    Raises: LlmtopError, the function that is returned too.
+    """
+    require_web()
+    from llmtop.browser.page import run_in_browser
+
+    def watch(source: Source, url: str, api_key: str | None) -> int:
+        with open_socket(LOOPBACK, port) as page:
+            source.start()
+            try:
+                return run_in_browser(url, page, api_key, source)
+            finally:
+                if source.farewell:
+                    click.echo(source.farewell, err=True)
+                source.stop()
+                tell_recorded(source)
+
+    return watch

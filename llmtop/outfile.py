@@ -1,0 +1,72 @@
+"""Files that a person asked for: whole or not there, for their owner alone, nothing overwritten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from llmtop.errors import LlmtopError
+
+
+@contextmanager
+def new_file(path: Path, force: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write, which gets its name when the block ends well, and is gone if it does not.
+
+    Raises: LlmtopError when `path` exists and `force` does not allow to replace it, or when it
+    cannot be written.
+    """
+    _check(path, force)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    written = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        _check(path, force)
+        written.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        written.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+    """A folder to write files into, which gets its name when the block ends well.
+
+    With `force` the files replace those of the same name in a folder that exists; others stay.
+    Raises: LlmtopError, as `new_file`.
+    """
+    _check(path, force)
+    try:
+        written = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    try:
+        yield written
+        _check(path, force)
+        if path.exists():
+            for file in written.iterdir():
+                file.replace(path / file.name)
+        else:
+            written.rename(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def _check(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise LlmtopError(f"{path} exists", "--force replaces it, -o names another")
+
+
+def _cannot_write(path: Path, error: OSError) -> LlmtopError:
+    return LlmtopError(f"cannot write {path}: {error.strerror or error}")
