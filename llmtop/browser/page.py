@@ -17,8 +17,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
+import textual_serve.server
 from aiohttp import web
 from aiohttp.web_runner import GracefulExit
+from textual_serve.app_service import AppService
 from textual_serve.server import Server
 
 from llmtop.commands.listen import url_of
@@ -57,6 +59,19 @@ def attach_command(url: str) -> str:
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     words = (sys.executable, "-P", "-m", "llmtop", "attach", url, "--api-key-env", KEY_VARIABLE)
     return f"PYTHONPATH={shlex.quote(paths)} exec {shlex.join(words)}"
+
+
+class _Reaped(AppService):  # type: ignore[misc]
+    """A dashboard whose process is waited for: textual-serve leaves it when its output has ended,
+    and a loop that closes before the process has complains on standard error."""
+
+    async def run(self) -> None:
+        await super().run()
+        if self._process is not None:
+            await self._process.wait()
+
+
+textual_serve.server.AppService = _Reaped
 
 
 class BrowserPage:
