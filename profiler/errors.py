@@ -18,3 +18,7 @@ class SessionFileError(ProfilerError):
 
 class StreamError(ProfilerError):
     """A remote stream sent something that is not an event, or more than the limits allow."""
+
+
+class ConditionError(ProfilerError):
+    """A condition on a metric that cannot be read."""
