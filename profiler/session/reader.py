@@ -156,6 +156,13 @@ class SessionReader:
         with self._guard():
             return read_markers(self._file.connection)
 
+    def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """What `sql` finds, read as it is taken: for tables of a whole session."""
+        with self._guard():
+            cursor = self._file.connection.execute(sql)
+            while found := cursor.fetchmany(_LAST_CHUNK):
+                yield from found
+
     def _select(self, kind: str, rest: str, values: Sequence[object]) -> list[tuple[int, AnyEvent]]:
         codec = schema.EVENT_CODECS[kind]
         names = ", ".join(f'"{name}"' for name in codec.names)
