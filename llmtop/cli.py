@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, str]] = {
     "serve": "Serve a model and watch it work.",
     "attach": "Watch a server that runs somewhere else.",
     "replay": "Watch a recorded session.",
+    "compare": "Compare two recorded sessions.",
     "sessions": "List the recorded sessions.",
     "models": "List the models that can be served by name.",
     "load": "Send load to a server and measure its answers.",

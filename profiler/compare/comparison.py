@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -9,11 +10,13 @@ import msgspec
 from profiler.compare.alignment import Alignment, By, align
 from profiler.compare.config import Change, config_diff
 from profiler.compare.distribution import Distribution, distributions
+from profiler.compare.gate import Gate, gates
 from profiler.compare.measured import Measured, measure
 from profiler.compare.metric_row import MetricRow, metric_rows
 from profiler.compare.regressions import Regression, worst_regressions
 from profiler.compare.run import Run
 from profiler.compare.workload import Workload, differences, workload_of
+from profiler.conditions import Condition
 from profiler.folds.slo import Slo
 from profiler.metrics import METRICS, Values
 
@@ -62,18 +65,23 @@ class Comparison(msgspec.Struct, frozen=True):
     values_b: Values
     distributions: list[Distribution]
     regressions: list[Regression]
+    gates: list[Gate]
 
-    def change_pct(self) -> Values:
-        """The change of each metric in percent of A's value."""
-        return {row.name: row.change_pct for row in self.metrics}
+    @property
+    def passed(self) -> bool:
+        """Whether every gate was passed."""
+        return all(gate.outcome == "passed" for gate in self.gates)
 
 
-def compare(a: Run, b: Run, slo: Slo | None = None) -> Comparison:
-    """B held against A. Without objectives there is no goodput."""
+def compare(
+    a: Run, b: Run, slo: Slo | None = None, conditions: Sequence[Condition] = ()
+) -> Comparison:
+    """B held against A, and to `conditions` that must not hold. Without `slo` no goodput."""
     alignment = align(a.requests, b.requests)
     paired = len(alignment) > 0
     first = measure(a, alignment.a if paired else None, slo)
     second = measure(b, alignment.b if paired else None, slo)
+    rows, values_b = metric_rows(first, second, paired), _values(second)
     return Comparison(
         SCHEMA,
         _side(a),
@@ -81,11 +89,12 @@ def compare(a: Run, b: Run, slo: Slo | None = None) -> Comparison:
         _pairs(a, b, alignment),
         differences(a, b, alignment),
         config_diff(a, b),
-        metric_rows(first, second, paired),
+        rows,
         _values(first),
-        _values(second),
+        values_b,
         list(distributions(first, second)),
         worst_regressions(a, b, alignment),
+        gates(conditions, values_b, {row.name: row.change_pct for row in rows}),
     )
 
 
