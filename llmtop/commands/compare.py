@@ -63,6 +63,10 @@ def command(
         _print_json(comparison)
     elif as_markdown or conditions or not has_terminal():
         _print_markdown(comparison)
+    else:
+        from llmtop.compare.app import run_compare
+
+        return run_compare(comparison)
     return 0 if comparison.passed else 1
 
 

@@ -9,7 +9,6 @@ from typing import Final
 
 from llmtop.format import NONE, clock, grouped, milliseconds, short
 from llmtop.sanitize import clean_line
-from profiler.compare.bootstrap import NUM_DRAWS
 from profiler.compare.comparison import Comparison, Side
 from profiler.compare.metric_row import MetricRow
 from profiler.folds.quantiles import Quantiles
@@ -32,8 +31,8 @@ _PAIRED_BY: Final = {
     "order": "by order, among those with a prompt and a bound of equally many tokens",
 }
 CAVEAT: Final = (
-    f"intervals: 95 %, {NUM_DRAWS} draws within one run each; what differs from run to run "
-    "(machine, neighbours, heat) is not in them, so record each side more than once"
+    "intervals (95 %) hold within one run each; run to run may differ by more: "
+    "record each side more than once"
 )
 
 
@@ -46,8 +45,8 @@ def shown_rows(comparison: Comparison) -> list[MetricRow]:
 def title(row: MetricRow) -> str:
     """The metric and its unit: ttft p99 ms."""
     name = row.name.removesuffix("_pct").removesuffix("tok_s").removesuffix("req_s").rstrip("_")
-    words = name.replace("_", " ") or ("generated" if row.name == "tok_s" else "requests")
-    return f"{words} {row.unit}".rstrip()
+    words = name.replace("_", " ") or ("output" if row.name == "tok_s" else "")
+    return f"{words} {row.unit}".strip()
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -137,6 +136,6 @@ def notes(comparison: Comparison) -> Iterator[str]:
     for name, side in (("A", a), ("B", b)):
         if not side.clean_end:
             yield f"{name} was not closed: its server was killed or still runs"
-        if side.under_way:
-            yield f"{side.under_way} requests of {name} had not ended and are in no number"
+    if a.under_way or b.under_way:
+        yield f"{a.under_way} requests of A and {b.under_way} of B had not ended: in no number"
     yield CAVEAT
