@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
 from llmtop.alarm import Alarm
-from llmtop.cost import counting_driver
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.paths import pictures_dir
@@ -23,10 +21,9 @@ from llmtop.picture import Picture
 from llmtop.priority import give_way
 from llmtop.screens.dashboard import Dashboard
 from llmtop.sources.base import Source
+from llmtop.themed import ThemedApp
 from llmtop.viewfile import save_new
 from llmtop.viewmodel import View, ViewModel
-from llmtop.widgets.painted import Painted
-from llmtop.widgets.palette import THEME_NAMES, THEMES
 from profiler.findings.objective import LEVEL as ALERT
 
 FRAME_S: Final = 0.25
@@ -34,13 +31,12 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
 
-class LlmtopApp(App[int]):
+class LlmtopApp(ThemedApp[int]):
     """Watches `source` until the viewer leaves or the source fails; the result is an exit code.
 
     `base_url` and `api_key` are for load and prompts of the viewer's own; "" has none.
     """
 
-    TITLE = "llmtop"
     BINDINGS = [  # noqa: RUF012
         Binding("ctrl+c", "leave(130)", "interrupt", show=False, priority=True)
     ]
@@ -52,9 +48,7 @@ class LlmtopApp(App[int]):
         api_key: str | None = None,
         alarm: Alarm | None = None,
     ) -> None:
-        # NO_COLOR asks for no colour at all; Textual would else turn colours into greys.
-        plain = True if os.environ.get("NO_COLOR") else None
-        super().__init__(driver_class=counting_driver(), ansi_color=plain)
+        super().__init__()
         self.source = source
         self.model = ViewModel()
         self._alarm = alarm or Alarm()
@@ -62,9 +56,6 @@ class LlmtopApp(App[int]):
         self._dashboard = Dashboard(
             self.model, self._picture.player, source.replay, base_url, api_key
         )
-        for theme in THEMES:
-            self.register_theme(theme)
-        self.theme = THEME_NAMES[-1] if plain else THEME_NAMES[0]
 
     def on_mount(self) -> None:
         self.push_screen(self._dashboard)
@@ -109,15 +100,6 @@ class LlmtopApp(App[int]):
 
     async def action_quit(self) -> None:
         self.action_leave(0)
-
-    def action_next_theme(self) -> None:
-        at = THEME_NAMES.index(self.theme) if self.theme in THEME_NAMES else -1
-        self.theme = THEME_NAMES[(at + 1) % len(THEME_NAMES)]
-        self.call_after_refresh(self._recolour)
-
-    def _recolour(self) -> None:
-        for painted in self._dashboard.query(Painted):
-            painted.repaint()
 
     def action_picture(self) -> None:
         svg = self.export_screenshot(title="llmtop", simplify=True)

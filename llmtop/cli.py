@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, str]] = {
     "attach": "Watch a server that runs somewhere else.",
     "replay": "Watch a recorded session.",
     "explain": "Say what happened in a recorded session, and why.",
+    "compare": "Compare two recorded sessions.",
     "sessions": "List the recorded sessions.",
     "export": "Write a recorded session for other programs.",
     "report": "Write the numbers of a recorded session as Markdown.",

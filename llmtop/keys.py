@@ -75,6 +75,19 @@ KEYS: Final = (
     Key("q", "q", "app.quit", "quit", "end the program (a served model stops too)", "Program", 1),
 )
 
+# What the comparison answers to: few of the dashboard's keys, and some of its own.
+COMPARE_KEYS: Final = (
+    Key("j,down", "j ↓", "move(1)", "down", "next request, or metric", "Moving"),
+    Key("k,up", "k ↑", "move(-1)", "up", "previous request, or metric", "Moving"),
+    Key("pageup", "PgUp", "move(-10)", "up 10", "ten rows up", "Moving"),
+    Key("pagedown", "PgDn", "move(10)", "down 10", "ten rows down", "Moving"),
+    Key("tab,shift+tab", "Tab", "other_table", "table", "metrics or requests", "Moving", 6),
+    Key("enter", "Enter", "open", "open", "replay the request there; q comes back", "Moving", 3),
+    Key("x", "x", "side", "A or B", "the recording that Enter opens", "Compare", 4),
+    Key("c", "c", "latency(1)", "latency", "next latency: curves and requests", "Compare", 5),
+    *(key for key in KEYS if key.action in ("app.next_theme", "help", "app.quit")),
+)
+
 PAGES: Final = tuple(
     (key.shown, key.action.split("'")[1], key.label)
     for key in KEYS
@@ -82,15 +95,20 @@ PAGES: Final = tuple(
 )
 
 
+def keys_of(mode: str) -> tuple[Key, ...]:
+    """The registry of the dashboard ("live" and "replay") or of the comparison."""
+    return COMPARE_KEYS if mode == "compare" else KEYS
+
+
 def footer_keys(mode: str) -> list[Key]:
-    """The footer's keys in order, for "live" or "replay"."""
-    shown = [key for key in KEYS if key.footer and key.mode in ("any", mode)]
+    """The footer's keys in order, for "live", "replay" or "compare"."""
+    shown = [key for key in keys_of(mode) if key.footer and key.mode in ("any", mode)]
     return sorted(shown, key=lambda key: key.footer)
 
 
-def groups() -> dict[str, list[Key]]:
-    """All keys under the heads that the help shows."""
+def groups(mode: str = "live") -> dict[str, list[Key]]:
+    """All keys of the registry for `mode`, under the heads that the help shows."""
     heads: dict[str, list[Key]] = {}
-    for key in KEYS:
+    for key in keys_of(mode):
         heads.setdefault(key.group, []).append(key)
     return heads

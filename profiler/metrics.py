@@ -20,6 +20,7 @@ LATENCIES: Final = {
     "prefill": "first prefill step to the first token",
     "icl": "gap before a chunk, as a client sees it",
     "client_queue": "wanted to send to sent",
+    "step": "engine step, planning to tokens known",
 }
 
 Values = Mapping[str, float | None]
@@ -53,13 +54,19 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("good_pct", "%", "higher", "finished requests that met every objective"),
         Metric("failed_pct", "%", "lower", "requests that failed, of those that ended"),
         Metric("cached_pct", "%", "higher", "prompt tokens out of the prefix cache"),
+        Metric("kv_used_pct", "%", "lower", "pages of the KV cache in use while steps run"),
         Metric("preemptions", "", "lower", "requests that lost their pages"),
     )
 }
 
 
 LIVE: Final = frozenset(
-    {f"{name}_{s}" for name in LATENCIES if name not in ("icl", "client_queue") for s in STATISTICS}
+    {
+        f"{name}_{s}"
+        for name in LATENCIES
+        if name not in ("icl", "client_queue", "step")
+        for s in STATISTICS
+    }
     | {"tok_s", "prompt_tok_s", "req_s", "good_pct"}
 )
 """What a state knows while a session lasts; the others are known after a whole run."""

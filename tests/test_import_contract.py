@@ -27,6 +27,8 @@ LOADED = [
     (("profiler", "profiler.events", "profiler.bus"), ("engine", "llmtop", "torch", "sqlite3")),
     (("profiler.state", "profiler.session"), ("engine", "llmtop", "torch", "textual")),
     (("profiler.gpu", "profiler.prometheus"), ("engine", "llmtop", "torch", "textual")),
+    (("profiler.compare.comparison",), ("engine", "llmtop", "torch", "textual")),
+    (("llmtop.commands.compare", "llmtop.compare.markdown"), ("torch", "textual", "engine")),
     (("engine", "engine.config", "engine.request", "engine.errors"), ("torch", "llmtop")),
     (("engine.scheduler", "engine.kv.cache", "engine.kv.prefix"), ("torch", "llmtop")),
     (("engine.server.app", "engine.server.client"), ("torch", "textual", "httpx", "llmtop")),

@@ -18,13 +18,15 @@ _NOTES: Final = (
 
 
 def help_rows(mode: str, width: int) -> list[Row]:
-    """All keys that work in `mode` ("live" or "replay"), the filter's fields, the signs used.
+    """All keys that work in `mode` ("live", "replay" or "compare"), the fields of the dashboard's
+    filter, the signs used.
 
     In as many columns as fit `width`.
     """
-    sections = [_key_section(head, keys, mode) for head, keys in groups().items()]
-    fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
-    sections.append([_head("Filter fields"), *fields, EMPTY])
+    sections = [_key_section(head, keys, mode) for head, keys in groups(mode).items()]
+    if mode != "compare":
+        fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
+        sections.append([_head("Filter fields"), *fields, EMPTY])
     sections.append([_head("Signs"), *(_line(sign, text, "value") for sign, text in _NOTES)])
     return _columns([s for s in sections if s], max(1, width // COLUMN_WIDTH), width)
 

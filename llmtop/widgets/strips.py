@@ -64,11 +64,10 @@ class Footer(PressStrip):
     """The keys that matter most, as many as fit."""
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
-        mode = "replay" if view.mode == "REPLAY" else "live"
         spans: list[Span] = []
         self._zones = []
         at = 0
-        for key in footer_keys(mode):
+        for key in footer_keys(view.mode.lower()):
             item: Row = ((f" {key.shown}", "key"), (f" {key.label} ", "dim"))
             if at + width_of(item) > width:
                 break

@@ -186,6 +186,13 @@ class SessionReader:
             found = [*read_markers(connection), *bookmarks.read(self.path, connection)]
         return sorted([*found, *load_changes(self.seconds())])
 
+    def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """What `sql` finds, read as it is taken: for tables of a whole session."""
+        with self._guard():
+            cursor = self._file.connection.execute(sql)
+            while found := cursor.fetchmany(_LAST_CHUNK):
+                yield from found
+
     def _select(self, kind: str, rest: str, values: Sequence[object]) -> list[tuple[int, AnyEvent]]:
         codec = schema.EVENT_CODECS[kind]
         with self._guard():

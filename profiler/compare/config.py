@@ -1,0 +1,45 @@
+"""In which settings two recordings differ."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from profiler.compare.run import Run
+
+Setting = str | int | float | bool | None
+
+_FACTS: Final = ("python", "platform", "cpus")
+_LEFT_OUT: Final = ("t_ns", "wall_ns", "config")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """None is "not set" or "not known to that recording"."""
+
+    name: str
+    a: Setting
+    b: Setting
+
+
+def config_diff(a: Run, b: Run) -> list[Change]:
+    """What differs, in the order of A's own settings."""
+    first, second = _settings(a), _settings(b)
+    return [
+        Change(name, first.get(name), second.get(name))
+        for name in first | second
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _settings(run: Run) -> dict[str, Setting]:
+    """Session header, engine settings and machine; a setting wins over a header of its name."""
+    header: dict[str, Setting] = {}
+    if run.start is not None:
+        header = {
+            name: value
+            for name, value in msgspec.structs.asdict(run.start).items()
+            if name not in _LEFT_OUT
+        }
+        header |= run.start.config
+    return header | {name: run.facts[name] for name in _FACTS if name in run.facts}
