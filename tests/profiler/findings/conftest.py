@@ -154,7 +154,7 @@ def proved(tmp_path: Path) -> Callable[[list[AnyEvent]], list[Finding]]:
     def prove(events: list[AnyEvent]) -> list[Finding]:
         path = tmp_path / "session.db"
         bus = Bus()
-        tape = Tape(path, bus, Follower(bus, watch=Watch()))
+        tape = Tape(path, bus, Follower(bus, watch=Watch(), publish=bus.publish))
         for i, event in enumerate(events):
             bus.publish(event)
             if i % 50 == 0:
