@@ -43,6 +43,7 @@ class TimedBackend:
     def __init__(self, inner: Backend) -> None:
         self.device, self.dtype = inner.device, inner.dtype
         self.allocate_pool = inner.allocate_pool
+        self.prepare, self.backed_bytes = inner.prepare, inner.backed_bytes
         self.seconds: dict[str, float] = defaultdict(float)
         self._inner = inner
         for name in OPERATIONS:

@@ -38,6 +38,14 @@ class Backend(Protocol):
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
     ) -> LayerPool: ...
 
+    def prepare(self, pools: list[LayerPool]) -> None:
+        """May have the memory of all of a model's pools made ready before its use; never waits."""
+        ...
+
+    def backed_bytes(self, pools: list[LayerPool]) -> int:
+        """How many bytes of the pools are memory already, whether used or not."""
+        ...
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x / rms(x) * weight over the last axis, the mean in fp32. x is (..., N)."""
         ...

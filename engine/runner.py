@@ -69,6 +69,8 @@ class ModelRunner:
             )
             for _ in range(shape.num_layers)
         ]
+        backend.prepare(self._pools)
+        self._backend = backend
         # Without chunked prefill a whole prompt is one step.
         longest = max(scheduler.max_num_batched_tokens, self.max_model_len)
         self._stager = Stager(
@@ -122,12 +124,14 @@ class ModelRunner:
         )
 
     def memory(self) -> RunnerMemory:
-        """Where the device's memory went; on the CPU pages count from their first use on."""
+        """Where the device's memory went; on the CPU pages count from when they are backed."""
         if self._on_cuda:
             free, total = torch.cuda.mem_get_info(self.device)
-            kv_bytes, total_bytes = self.num_pages * self.page_bytes, total - free
+            kv_bytes, total_bytes = self._backend.backed_bytes(self._pools), total - free
         else:
-            kv_bytes = self._stager.tables.num_touched_pages * self.page_bytes
+            # Pages are handed out from the first on, and the first are backed first.
+            used_bytes = self._stager.tables.num_touched_pages * self.page_bytes
+            kv_bytes = max(used_bytes, self._backend.backed_bytes(self._pools))
             total_bytes = process_bytes()
         return RunnerMemory(
             self._device_name,

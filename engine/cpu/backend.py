@@ -16,6 +16,7 @@ from engine.cpu.lanes import VECTOR
 from engine.cpu.linear import fastest_dtype, make_gated_linear, make_linear
 from engine.cpu.norm import normalize
 from engine.cpu.pages import CpuPool
+from engine.cpu.populate import populate_pools
 from engine.cpu.rope import rotate_and_write
 from engine.cpu.rows import BF16, FP16, FP32
 from engine.cpu.team import Team
@@ -63,6 +64,12 @@ class CpuBackend:
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
     ) -> CpuPool:
         return CpuPool.allocate(num_pages, num_kv_heads, block_size, head_dim, self.dtype)
+
+    def prepare(self, pools: list[LayerPool]) -> None:
+        populate_pools(cast(list[CpuPool], pools))
+
+    def backed_bytes(self, pools: list[LayerPool]) -> int:
+        return sum(pool.populated_bytes for pool in cast(list[CpuPool], pools))
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return self._normalize(x, 0, weight, eps)

@@ -21,6 +21,7 @@ class CpuPool(LayerPool):
     """
 
     memory: Tensor
+    populated_bytes: int = 0  # that the system has backed before their first use
 
     @classmethod
     def allocate(

@@ -95,6 +95,12 @@ class TritonBackend:
         pages = torch.empty(shape, dtype=self.dtype, device=self.device)
         return LayerPool(pages[:, :, 0], pages[:, :, 1])
 
+    def prepare(self, pools: list[LayerPool]) -> None:
+        """The device's memory is there from its allocation on."""
+
+    def backed_bytes(self, pools: list[LayerPool]) -> int:
+        return sum(pool.k.nbytes + pool.v.nbytes for pool in pools)
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return norm.rms_norm(x, weight, eps)
 
