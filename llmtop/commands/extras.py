@@ -11,7 +11,7 @@ ENGINE_MODULES: Final = (
     "gguf",
     "huggingface_hub",
     "jinja2",
-    "numpy",
+    "numba",
     "safetensors",
     "starlette",
     "tokenizers",
