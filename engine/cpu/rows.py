@@ -71,6 +71,7 @@ def store(address, kind, x, n):
                 h[i] = to_fp16(x[i])
 
 
+# Not `store` with a step: through it attention of 128 tokens takes 250 us instead of 230 (EPYC).
 @njit(fastmath=True)
 def scatter(address, kind, x, n, step):
     """The elements there, `step` elements apart, = x[:n]."""
