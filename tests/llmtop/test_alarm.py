@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -211,6 +212,29 @@ async def test_an_alert_rings_once_and_only_where_it_happens(
     async with app.run_test(size=(80, 24)):
         app.frame()
     assert rung == [1]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "mode", "times"), [(False, "LIVE", 1), (True, "LIVE", 0), (False, "REPLAY", 0)]
+)
+async def test_an_alert_keeps_what_nobody_records(
+    busy_source: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    recorded: bool,
+    mode: str,
+    times: int,
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(busy_source, "keep", lambda: kept.append(1) or "kept")
+    busy_source.session_file = tmp_path / "s.db" if recorded else None
+    busy_source.mode = mode
+    busy_source.feed([finding(1, "open", busy_source.state.t_ns // S)])
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)):
+        app.frame()
+        app.frame()
+    assert len(kept) == times
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
