@@ -30,7 +30,7 @@ NO_SCORE = np.float32(-1e30)
 
 @njit(fastmath=True)
 def exp2(x):
-    """2 ** x for x <= 0, within 2e-7 of it; a polynomial for the fraction, so that it vectorizes.
+    """2 ** x for x <= 0, within 3e-7 of it; a polynomial for the fraction, so that it vectorizes.
 
     Source: minimax fit of degree 5 on [0, 1).
     """
