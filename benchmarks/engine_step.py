@@ -3,7 +3,8 @@
     python benchmarks/engine_step.py --batch 1 8 32 --json engine_step.json
 
 Each batch prefills and decodes as many requests at once. "bare" is the floor: the linear layers of
-one decode step on their own, with nothing between them. Times are medians over the decode steps.
+one decode step on their own, with no more than their norms between them. Times are medians over
+the decode steps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 import engine.runner
-from engine.attention import Backend, Linear, create_backend
+from engine.attention import Backend, Hidden, create_backend
 from engine.config import EngineConfig, SamplingParams
 from engine.core import EngineCore
 from engine.loading import Loaded
@@ -33,7 +34,9 @@ from engine.request import EngineRequest
 from llmtop.paths import cache_dir
 from profiler.events import AnyEvent, Step
 
-OPERATIONS = ("attend", "rope_and_write", "rms_norm", "add_rms_norm", "plan")
+OPERATIONS = ("attend", "rope_and_write", "rms_norm", "plan")
+# They make the products, which are timed with the norm before them.
+PRODUCTS = ("norm_linear", "norm_gated_linear", "residual_linear")
 
 
 class TimedBackend:
@@ -45,15 +48,13 @@ class TimedBackend:
         self.allocate_pool = inner.allocate_pool
         self.prepare, self.backed_bytes = inner.prepare, inner.backed_bytes
         self.seconds: dict[str, float] = defaultdict(float)
-        self._inner = inner
         for name in OPERATIONS:
             setattr(self, name, self._timed(name, getattr(inner, name)))
+        for name in PRODUCTS:
+            setattr(self, name, self._timing_what_it_makes(name, getattr(inner, name)))
 
-    def linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
-        return self._timed("linear", self._inner.linear(weight, bias))
-
-    def gated_linear(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
-        return self._timed("linear", self._inner.gated_linear(weight, bias))
+    def _timing_what_it_makes(self, name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: self._timed(name, make(*args))
 
     def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any) -> Any:
@@ -127,24 +128,22 @@ class Bench:
         return {"total": total, **parts}
 
     def bare_ms(self, batch: int) -> float:
-        """The linear layers of one decode step, one after another; the best of 20."""
+        """The linear layers of one decode step with their norms; the best of 20."""
         assert self.decoder is not None
         weights, config = self.decoder._weights, self.decoder.config
         q = config.num_heads * config.head_dim
-        sizes = {"qkv": config.hidden_size, "output": q, "down": config.intermediate_size}
         dtype = weights.embedding.dtype
-        inputs = {
-            name: torch.randn(batch, sizes.get(name, config.hidden_size)).to(dtype)
-            for name in ("qkv", "output", "gate_up", "down")
-        }
+        hidden = Hidden(torch.randn(batch, config.hidden_size).to(dtype))
+        attended = torch.randn(batch, q).to(dtype)
         best = float("inf")
         with torch.inference_mode():
             for _ in range(20):
                 begin = time.perf_counter()
                 for layer in weights.layers:
-                    for name, x in inputs.items():
-                        getattr(layer, name)(x)
-                weights.head(inputs["qkv"])
+                    layer.qkv(hidden)
+                    layer.output(attended, hidden)
+                    layer.down(layer.gate_up(hidden)[0], hidden)
+                weights.head(hidden)
                 best = min(best, time.perf_counter() - begin)
         return best * 1e3
 

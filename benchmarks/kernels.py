@@ -25,7 +25,9 @@ from kernel_bench import DTYPE, SHAPES, Bench, Call, Row, Shape, num_bytes, num_
 from kernel_cuts import decode_cuts, prefill_cuts
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from engine.attention import Hidden
 from engine.batch import Batch
+from engine.kernels.norm import add_rms_norm
 from engine.kernels.silu_mul import silu_mul
 
 EPS = 1e-6
@@ -109,7 +111,7 @@ def norms(bench: Bench, shape: Shape, tokens: int) -> Iterator[Row]:
     calls = [partial(backend.rms_norm, x, weight, EPS) for x in xs]
     yield bench.moved("rms_norm", case, calls, 2 * row)
     pairs = [(x, torch.zeros_like(x)) for x in xs]
-    added = [partial(backend.add_rms_norm, *pair, weight, EPS) for pair in pairs]
+    added = [partial(add_rms_norm, *pair, weight, EPS) for pair in pairs]
     yield bench.moved("add_rms_norm", case, added, 4 * row)
 
 
@@ -134,15 +136,15 @@ class Layer:
         self._shape = shape
         self._widths = [heads * shape.head_dim for heads in shape.heads]
         hidden, inner = shape.hidden, shape.inner
-        self._qkv = self._linear(sum(self._widths), hidden)
-        self._output = self._linear(hidden, self._widths[0])
-        self._gate_up = self._linear(2 * inner, hidden)
-        self._down = self._linear(hidden, inner)
-        self._norm = torch.ones(hidden, dtype=DTYPE, device=bench.device)
+        backend, norm = bench.backend, torch.ones(hidden, dtype=DTYPE, device=bench.device)
+        qkv, gate_up = self._weight(sum(self._widths), hidden), self._weight(2 * inner, hidden)
+        self._qkv = backend.norm_linear(norm, qkv, None, EPS)
+        self._output = backend.residual_linear(self._weight(hidden, self._widths[0]), None)
+        self._gate_up = backend.norm_gated_linear(norm, gate_up, None, EPS)
+        self._down = backend.residual_linear(self._weight(hidden, inner), None)
 
-    def _linear(self, rows: int, columns: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        weight = self._bench.random(rows, columns) * columns**-0.5
-        return self._bench.backend.linear(weight, None)
+    def _weight(self, rows: int, columns: int) -> torch.Tensor:
+        return self._bench.random(rows, columns) * columns**-0.5
 
     def call(self, batch: Batch, num_pages: int) -> Call:
         """One pass over `batch`."""
@@ -150,19 +152,18 @@ class Layer:
         plan = bench.backend.plan(batch, shape.num_heads, shape.num_kv_heads, shape.head_dim)
         angles = torch.rand(max(batch.context_lens), shape.head_dim // 2, device=bench.device)
         pool = bench.pools(shape, num_pages)[0]
-        x, residual = (bench.random(sum(batch.query_lens), shape.hidden) for _ in range(2))
+        entering = Hidden(bench.random(sum(batch.query_lens), shape.hidden))
 
         def run() -> None:
             backend = bench.backend
+            qkv, hidden = self._qkv(entering)
             q, k, v = (
-                part.unflatten(-1, (-1, shape.head_dim))
-                for part in self._qkv(x).split(self._widths, -1)
+                part.unflatten(-1, (-1, shape.head_dim)) for part in qkv.split(self._widths, -1)
             )
             q = backend.rope_and_write(q, k, v, angles, angles, pool, plan)
-            attended = self._output(backend.attend(q, pool, plan, shape.head_dim**-0.5, None))
-            normed, _ = backend.add_rms_norm(attended, residual, self._norm, EPS)
-            product = self._down(silu_mul(self._gate_up(normed)))
-            backend.add_rms_norm(product, residual, self._norm, EPS)
+            attended = backend.attend(q, pool, plan, shape.head_dim**-0.5, None)
+            gated, hidden = self._gate_up(self._output(attended, hidden))
+            self._down(gated, hidden)
 
         return run
 

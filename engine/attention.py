@@ -18,10 +18,44 @@ class LayerPool(NamedTuple):
     v: Tensor
 
 
+class Hidden(NamedTuple):
+    """The hidden states between two layers, (T, hidden): the sum of both, with None as nothing.
+
+    A product may be left pending, for whoever normalises the sum next to add it in one pass.
+    """
+
+    residual: Tensor
+    pending: Tensor | None = None
+
+    def rows(self, index: Tensor) -> Hidden:
+        """Copies of the rows that `index` names."""
+        pending = None if self.pending is None else self.pending[index]
+        return Hidden(self.residual[index], pending)
+
+
 class Linear(Protocol):
     """A weight (out, in) in the form the backend multiplies fastest; owns its packed copy."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class NormLinear(Protocol):
+    """Reads the residual stream: a norm and the product that follows it."""
+
+    def __call__(self, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The product of the normalised states, and the states with nothing pending.
+
+        May write into `hidden`, which the caller gives up.
+        """
+        ...
+
+
+class ResidualLinear(Protocol):
+    """Writes to the residual stream: a product that joins it."""
+
+    def __call__(self, x: Tensor, hidden: Hidden) -> Hidden:
+        """`hidden`, in which nothing may be pending, plus the product; may write into it."""
+        ...
 
 
 class Backend(Protocol):
@@ -30,8 +64,22 @@ class Backend(Protocol):
     device: torch.device
     dtype: torch.dtype
 
-    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        """A callable that gives x @ weight.T + bias; `weight` may be dropped by the caller."""
+    def norm_linear(
+        self, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> NormLinear:
+        """rms_norm(hidden) @ weight.T + bias; `weight` may be dropped by the caller, here and
+        below."""
+        ...
+
+    def norm_gated_linear(
+        self, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> NormLinear:
+        """silu(gate) * up (T, I), where [gate | up] is what norm_linear gives and `weight` is
+        (2 I, hidden)."""
+        ...
+
+    def residual_linear(self, weight: Tensor, bias: Tensor | None) -> ResidualLinear:
+        """hidden + x @ weight.T + bias."""
         ...
 
     def allocate_pool(
@@ -48,17 +96,6 @@ class Backend(Protocol):
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x / rms(x) * weight over the last axis, the mean in fp32. x is (..., N)."""
-        ...
-
-    def add_rms_norm(
-        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor]:
-        """(rms_norm(x + residual), x + residual); may write into its arguments."""
-        ...
-
-    def gated_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        """A callable that gives silu(gate) * up (T, I), where [gate | up] = x @ weight.T + bias and
-        `weight` is (2 I, hidden)."""
         ...
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import torch
 
+from engine.attention import Hidden
 from engine.cpu.allocator import keep_freed_memory
 from engine.cpu.attend import attend
 from engine.cpu.attention import scratch_floats, tile_tokens, tiles_of
@@ -24,7 +25,7 @@ from engine.cpu.team import Team
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.attention import LayerPool, Linear
+    from engine.attention import LayerPool, Linear, NormLinear, ResidualLinear
     from engine.batch import Batch
 
 KINDS: Final = {torch.bfloat16: BF16, torch.float16: FP16, torch.float32: FP32}
@@ -43,6 +44,30 @@ class CpuPlan:
     tiles: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class NormThenProduct:
+    """Adds what is pending and normalises in one loop, then multiplies."""
+
+    backend: CpuBackend
+    norm_weight: Tensor
+    product: Linear
+    eps: float
+
+    def __call__(self, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        normed = self.backend.norm_of(hidden, self.norm_weight, self.eps)
+        return self.product(normed), Hidden(hidden.residual)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingProduct:
+    """Leaves the product pending: the norm that follows adds it on its way."""
+
+    product: Linear
+
+    def __call__(self, x: Tensor, hidden: Hidden) -> Hidden:
+        return Hidden(hidden.residual, self.product(x))
+
+
 class CpuBackend:
     """`dtype` None takes the one that this processor multiplies fastest."""
 
@@ -54,11 +79,18 @@ class CpuBackend:
         self.dtype = dtype or fastest_dtype()
         self._team = Team(num_threads)
 
-    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        return make_linear(weight, bias)
+    def norm_linear(
+        self, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> NormLinear:
+        return NormThenProduct(self, norm_weight, make_linear(weight, bias), eps)
 
-    def gated_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        return make_gated_linear(weight, bias)
+    def norm_gated_linear(
+        self, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> NormLinear:
+        return NormThenProduct(self, norm_weight, make_gated_linear(weight, bias), eps)
+
+    def residual_linear(self, weight: Tensor, bias: Tensor | None) -> ResidualLinear:
+        return PendingProduct(make_linear(weight, bias))
 
     def allocate_pool(
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
@@ -74,10 +106,11 @@ class CpuBackend:
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return self._normalize(x, 0, weight, eps)
 
-    def add_rms_norm(
-        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor]:
-        return self._normalize(x, residual.data_ptr(), weight, eps), residual
+    def norm_of(self, hidden: Hidden, weight: Tensor, eps: float) -> Tensor:
+        """rms_norm of the hidden states, whose residual is their sum afterwards."""
+        if hidden.pending is None:
+            return self._normalize(hidden.residual, 0, weight, eps)
+        return self._normalize(hidden.pending, hidden.residual.data_ptr(), weight, eps)
 
     def _normalize(self, x: Tensor, residual: int, weight: Tensor, eps: float) -> Tensor:
         """x (T, N), or (T, H, N) whose heads lie side by side."""

@@ -1,7 +1,7 @@
 """The decoder's operations on a CUDA device: Triton kernels, and cuBLAS for the large products.
 
-A layer is 9 launches, 10 with split decode: qkv, rope_write, attention (and its merge), o,
-add_rms_norm, gate_up, silu_mul, down, add_rms_norm. Q/K norms add two.
+A layer is 9 launches, 10 with split decode: norm, qkv, rope_write, attention (and its merge), o
+(which adds to the residual), norm, gate_up, silu_mul, down (which adds too). Q/K norms add two.
 """
 
 from __future__ import annotations
@@ -10,42 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from engine.attention import LayerPool
 from engine.kernels import norm, paged_decode, paged_prefill
+from engine.kernels.linears import NormProduct, ResidualProduct
 from engine.kernels.rope_write import rope_write
-from engine.kernels.silu_mul import silu_mul
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.attention import Linear
+    from engine.attention import NormLinear, ResidualLinear
     from engine.batch import Batch
 
 # Where there is no device to ask (the interpreter): as many as an H200 has, so the same cuts.
 DEFAULT_SMS = 132
-
-
-@dataclass(frozen=True, slots=True)
-class CublasLinear:
-    """x @ weight.T + bias; weight (out, in) as it came."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
-
-
-@dataclass(frozen=True, slots=True)
-class GatedLinear:
-    """silu(gate) * up of the [gate | up] that `product` gives."""
-
-    product: Linear
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return silu_mul(self.product(x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +56,23 @@ class TritonBackend:
         if device.type == "cuda":
             self._num_sms = torch.cuda.get_device_properties(device).multi_processor_count
 
-    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        """Holds the weight itself when it is on the device in this dtype, else a copy that is."""
+    def norm_linear(
+        self, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> NormLinear:
+        return NormProduct(norm_weight, *self._held(weight, bias), eps, gated=False)
+
+    def norm_gated_linear(
+        self, norm_weight: Tensor, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> NormLinear:
+        return NormProduct(norm_weight, *self._held(weight, bias), eps, gated=True)
+
+    def residual_linear(self, weight: Tensor, bias: Tensor | None) -> ResidualLinear:
+        return ResidualProduct(*self._held(weight, bias))
+
+    def _held(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Both themselves when they are on the device in this dtype, else copies that are."""
         own_bias = None if bias is None else bias.to(self.device, self.dtype)
-        return CublasLinear(weight.to(self.device, self.dtype), own_bias)
+        return weight.to(self.device, self.dtype), own_bias
 
     def allocate_pool(
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
@@ -103,14 +94,6 @@ class TritonBackend:
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return norm.rms_norm(x, weight, eps)
-
-    def add_rms_norm(
-        self, x: Tensor, residual: Tensor, weight: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor]:
-        return norm.add_rms_norm(x, residual, weight, eps)
-
-    def gated_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        return GatedLinear(self.linear(weight, bias))
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> AttentionPlan:
         """Split counts and prefill tiles, from the lengths on the host: the device is not asked."""

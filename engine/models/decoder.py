@@ -8,28 +8,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from engine.attention import Hidden
 from engine.models.config import ModelConfig
 from engine.models.rope import rope_tables
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.attention import Backend, LayerPool, Linear
+    from engine.attention import Backend, LayerPool, NormLinear, ResidualLinear
     from engine.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer. `qkv` gives [q | k | v], `gate_up` silu(gate) * up."""
+    """One layer. `qkv` gives [q | k | v], `gate_up` silu(gate) * up; both begin with their norm."""
 
-    input_norm: Tensor
-    qkv: Linear
+    qkv: NormLinear
     q_norm: Tensor | None
     k_norm: Tensor | None
-    output: Linear
-    mlp_norm: Tensor
-    gate_up: Linear
-    down: Linear
+    output: ResidualLinear
+    gate_up: NormLinear
+    down: ResidualLinear
     window: int | None
 
 
@@ -37,8 +36,7 @@ class LayerWeights:
 class DecoderWeights:
     embedding: Tensor  # (V, hidden)
     layers: list[LayerWeights]
-    norm: Tensor
-    head: Linear
+    head: NormLinear
 
 
 class Decoder:
@@ -63,28 +61,27 @@ class Decoder:
     def _forward(self, batch: Batch, pools: list[LayerPool]) -> Tensor:
         backend, config, weights = self._backend, self.config, self._weights
         plan = backend.plan(batch, config.num_heads, config.num_kv_heads, config.head_dim)
-        residual = F.embedding(batch.token_ids, weights.embedding)
-        x = backend.rms_norm(residual, weights.layers[0].input_norm, config.rms_eps)
-        norms = [layer.input_norm for layer in weights.layers[1:]]
-        for layer, next_norm, pool in zip(weights.layers, [*norms, None], pools, strict=True):
-            x = self._attention(layer, x, pool, plan)
-            if next_norm is None:  # past the last attention only the wanted rows go on
-                x, residual = x[batch.logit_rows], residual[batch.logit_rows]
-                next_norm = weights.norm
-            x, residual = backend.add_rms_norm(
-                layer.output(x), residual, layer.mlp_norm, config.rms_eps
-            )
-            x = layer.down(layer.gate_up(x))
-            x, residual = backend.add_rms_norm(x, residual, next_norm, config.rms_eps)
-        return weights.head(x)
+        hidden = Hidden(F.embedding(batch.token_ids, weights.embedding))
+        for layer, pool in zip(weights.layers, pools, strict=True):
+            x, hidden = self._attention(layer, hidden, pool, plan)
+            if layer is weights.layers[-1]:  # past the last attention only the wanted rows go on
+                x, hidden = x[batch.logit_rows], hidden.rows(batch.logit_rows)
+            hidden = layer.output(x, hidden)
+            x, hidden = layer.gate_up(hidden)
+            hidden = layer.down(x, hidden)
+        logits, _ = weights.head(hidden)
+        return logits
 
-    def _attention(self, layer: LayerWeights, x: Tensor, pool: LayerPool, plan: Any) -> Tensor:
-        """(T, H * D), before the output projection."""
+    def _attention(
+        self, layer: LayerWeights, hidden: Hidden, pool: LayerPool, plan: Any
+    ) -> tuple[Tensor, Hidden]:
+        """(T, H * D), before the output projection, and the states with nothing pending."""
         backend, eps = self._backend, self.config.rms_eps
-        heads = layer.qkv(x).view(x.shape[0], -1, self.config.head_dim)
+        qkv, hidden = layer.qkv(hidden)
+        heads = qkv.view(qkv.shape[0], -1, self.config.head_dim)
         q, k, v = heads.split_with_sizes(self._heads, 1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q = backend.rms_norm(q, layer.q_norm, eps)
             k = backend.rms_norm(k, layer.k_norm, eps)
         q = backend.rope_and_write(q, k, v, self._cos, self._sin, pool, plan)
-        return backend.attend(q, pool, plan, self._scale, layer.window)
+        return backend.attend(q, pool, plan, self._scale, layer.window), hidden

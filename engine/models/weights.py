@@ -15,7 +15,7 @@ from engine.models.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.attention import Backend, Linear
+    from engine.attention import Backend, ResidualLinear
 
 INIT_STD = 0.02
 
@@ -111,7 +111,8 @@ class _Assembler:
         if not config.tie_embeddings:
             head = self._take("lm_head.weight", config.vocab_size, config.hidden_size)
         norm = self._take("model.norm.weight", config.hidden_size)
-        weights = DecoderWeights(embedding, layers, norm, self._backend.linear(head, None))
+        product = self._backend.norm_linear(norm, head, None, config.rms_eps)
+        weights = DecoderWeights(embedding, layers, product)
         progress("load", config.num_layers, config.num_layers, "layers")
         return weights
 
@@ -124,20 +125,27 @@ class _Assembler:
         qkv = [(attention + name, n) for name, n in (("q_proj", q), ("k_proj", kv), ("v_proj", kv))]
         gate_up = [(mlp + name, inner) for name in ("gate_proj", "up_proj")]
         return LayerWeights(
-            input_norm=self._take(prefix + "input_layernorm.weight", hidden),
-            qkv=self._linear(qkv, hidden, in_bias),
+            qkv=self._backend.norm_linear(
+                self._take(prefix + "input_layernorm.weight", hidden),
+                *self._fused(qkv, hidden, in_bias),
+                config.rms_eps,
+            ),
             q_norm=self._head_norm(attention + "q_norm.weight"),
             k_norm=self._head_norm(attention + "k_norm.weight"),
-            output=self._linear([(attention + "o_proj", hidden)], q, out_bias),
-            mlp_norm=self._take(prefix + "post_attention_layernorm.weight", hidden),
-            gate_up=self._backend.gated_linear(*self._fused(gate_up, hidden, config.mlp_bias)),
-            down=self._linear([(mlp + "down_proj", hidden)], inner, config.mlp_bias),
+            output=self._joining(attention + "o_proj", q, out_bias),
+            gate_up=self._backend.norm_gated_linear(
+                self._take(prefix + "post_attention_layernorm.weight", hidden),
+                *self._fused(gate_up, hidden, config.mlp_bias),
+                config.rms_eps,
+            ),
+            down=self._joining(mlp + "down_proj", inner, config.mlp_bias),
             window=window,
         )
 
-    def _linear(self, parts: list[tuple[str, int]], width: int, has_bias: bool) -> Linear:
-        """One product of the parts, each a name and its number of outputs."""
-        return self._backend.linear(*self._fused(parts, width, has_bias))
+    def _joining(self, name: str, width: int, has_bias: bool) -> ResidualLinear:
+        """The product of inputs of `width` that joins the residual stream."""
+        parts = [(name, self._config.hidden_size)]
+        return self._backend.residual_linear(*self._fused(parts, width, has_bias))
 
     def _fused(
         self, parts: list[tuple[str, int]], width: int, has_bias: bool

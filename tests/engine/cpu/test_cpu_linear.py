@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from engine.attention import Hidden
 from engine.cpu import linear
 from engine.cpu.backend import CpuBackend
 
@@ -67,8 +68,9 @@ def test_added_norm_gives_the_sum_too():
     backend = CpuBackend(torch.float32, 1)
     x, residual, weight = torch.randn(9, 8), torch.randn(9, 8), torch.rand(8)
     total = x + residual
-    out, left = backend.add_rms_norm(x, residual, weight, 1e-6)
-    assert torch.equal(left, total)
+    hidden = Hidden(residual, x)
+    out = backend.norm_of(hidden, weight, 1e-6)
+    assert torch.equal(hidden.residual, total)
     torch.testing.assert_close(out, backend.rms_norm(total, weight, 1e-6))
 
 

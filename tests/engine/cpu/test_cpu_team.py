@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.attention import Hidden
 from engine.cpu import compiled, team
 from engine.cpu.attend import exp2
 from engine.cpu.backend import CpuBackend
@@ -14,10 +15,9 @@ from engine.cpu.backend import CpuBackend
 def added_norm(num_threads):
     torch.manual_seed(0)
     x, residual = torch.randn(2, 500, 96)
-    out, left = CpuBackend(torch.float32, num_threads).add_rms_norm(
-        x, residual, torch.rand(96), 1e-5
-    )
-    return torch.stack((out, left))
+    backend = CpuBackend(torch.float32, num_threads)
+    out = backend.norm_of(Hidden(residual, x), torch.rand(96), 1e-5)
+    return torch.stack((out, residual))
 
 
 @pytest.mark.parametrize("num_threads", [2, 5])
