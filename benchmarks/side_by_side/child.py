@@ -12,35 +12,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import stalls
-from orders import AnyOrder, Order, Settings, digest, from_message
+from engines import Engine
+from orders import AnyOrder, Order, Settings, StallOrder, digest, from_message
 
-
-@dataclass
-class Call:
-    """One generate call: the ids of each output, and what the engine says of itself."""
-
-    outputs: Sequence[Sequence[int]]
-    more: dict[str, Any] = field(default_factory=dict)
-
-
-class Engine(Protocol):
-    """`stepper` is None where the engine takes whole batches alone."""
-
-    vocab_size: int
-    stepper: stalls.Stepper | None
-
-    def facts(self) -> dict[str, Any]:
-        """What the numbers depend on: versions, settings as they came out."""
-        ...
-
-    def generate(self, prompts: list[list[int]], output_lens: Sequence[int]) -> Call:
-        """Exactly as many tokens of each as asked; returns when all are on the host."""
-        ...
+MOST_OUTPUT = 8192
 
 
 def main() -> None:
@@ -69,7 +48,7 @@ def obey(engine: Engine, order: AnyOrder) -> dict[str, Any]:
         return timed(engine, order)
     if engine.stepper is None:
         return {"skipped": "it takes no requests between two steps"}
-    return stalls.measure(engine.stepper, order, num_output=_room(engine, order))
+    return stalls.measure(engine.stepper, order, _out_of_reach(engine.stepper, order))
 
 
 def timed(engine: Engine, order: Order) -> dict[str, Any]:
@@ -82,9 +61,9 @@ def timed(engine: Engine, order: Order) -> dict[str, Any]:
     return {"seconds": seconds, "tokens": digest(call.outputs), **call.more}
 
 
-def _room(engine: Engine, order: stalls.StallOrder) -> int:
-    """Output tokens that no stream reaches: a GPU of today makes no thousand a second each."""
-    return min(getattr(engine, "max_model_len", 1 << 30) - order.prompt_len, 8192)
+def _out_of_reach(stepper: stalls.Stepper, order: StallOrder) -> int:
+    """Output tokens that no stream gets to: they come at some hundreds a second."""
+    return min(stepper.max_model_len - order.prompt_len, MOST_OUTPUT)
 
 
 def _answered(replies: TextIO, make: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from child import Call
+from engines import Call
 from orders import Settings
 
 from engine.config import SamplingParams
@@ -31,8 +31,7 @@ class LlmtopEngine:
             max_num_batched_tokens=settings.max_num_batched_tokens,
         )
         self.vocab_size = self._llm.tokenizer.vocab_size
-        self.max_model_len = settings.max_model_len
-        self.stepper = LlmtopStepper(self._llm._engine, self.vocab_size)
+        self.stepper = LlmtopStepper(self._llm._engine, self.vocab_size, settings.max_model_len)
 
     def facts(self) -> dict[str, Any]:
         start = self._llm._engine._core.session_start()
@@ -53,8 +52,9 @@ class LlmtopEngine:
 
 
 class LlmtopStepper:
-    def __init__(self, engine: LLMEngine, vocab_size: int) -> None:
+    def __init__(self, engine: LLMEngine, vocab_size: int, max_model_len: int) -> None:
         self.vocab_size = vocab_size
+        self.max_model_len = max_model_len
         self._engine = engine
         self._seen: dict[str, tuple[RequestOutput, int]] = {}
 

@@ -15,6 +15,7 @@ class Stepper(Protocol):
     """An engine one step at a time."""
 
     vocab_size: int
+    max_model_len: int
 
     def add(self, name: str, prompt: Sequence[int], num_output: int) -> None: ...
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from child import Call
+from engines import Call
 from orders import Settings
 from transformers import AutoConfig, AutoModelForCausalLM
 

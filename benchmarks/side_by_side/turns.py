@@ -30,11 +30,18 @@ class Results:
         self.failures.append(what)
         say(what)
 
-    def take(self, row: Row, engine: str, samples: Sequence[Sample]) -> None:
+    def take(self, row: Row, engine: str, sample: Sample) -> None:
         named = {"section": row.section, "row": row.label, "engine": engine}
-        self.samples += [named | sample for sample in samples]
-        if samples:
-            self.lines.append(summarise(row, engine, samples))
+        self.samples.append(named | sample)
+
+    def end(self, row: Row, engines: Sequence[str]) -> None:
+        """Sums up a row whose samples are all there."""
+        for engine in engines:
+            place = (row.section, row.label, engine)
+            own = [s for s in self.samples if (s["section"], s["row"], s["engine"]) == place]
+            if own:
+                self.lines.append(summarise(row, engine, own))
+        self.on_change(self)
 
 
 class Turns:
@@ -73,7 +80,6 @@ class Turns:
         return [engine]
 
     def _row(self, row: Row, engines: list[EngineProcess]) -> None:
-        samples: dict[str, list[Sample]] = {engine.name: [] for engine in engines}
         able = [engine for engine in engines if self._asked(engine, row, warm_up=True)]
         for number in range(self._rounds):
             # Forwards, then backwards: no engine always comes first.
@@ -82,10 +88,9 @@ class Turns:
                 if sample is None:
                     able.remove(engine)
                 else:
-                    samples[engine.name].append(sample | {"round": number} | self._gpu.now())
-        for name, own in samples.items():
-            self._results.take(row, name, own)
-        self._results.on_change(self._results)
+                    sample |= {"round": number} | self._gpu.now()
+                    self._results.take(row, engine.name, sample)
+        self._results.end(row, [engine.name for engine in engines])
 
     def _asked(self, engine: EngineProcess, row: Row, warm_up: bool = False) -> Sample | None:
         """One sample; None where the engine cannot give it, which is said once."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import vllm
-from child import Call
+from engines import Call
 from orders import Settings
 from vllm import LLM, SamplingParams
 from vllm.sampling_params import RequestOutputKind
@@ -37,8 +37,7 @@ class VllmEngine:
         )
         self._llm.apply_model(redraw)
         self.vocab_size: int = settings.shape["vocab_size"]
-        self.max_model_len = settings.max_model_len
-        self.stepper = VllmStepper(self._llm.llm_engine, self.vocab_size)
+        self.stepper = VllmStepper(self._llm.llm_engine, self.vocab_size, settings.max_model_len)
 
     def facts(self) -> dict[str, Any]:
         config = self._llm.llm_engine.vllm_config
@@ -60,8 +59,9 @@ class VllmEngine:
 
 
 class VllmStepper:
-    def __init__(self, engine: Any, vocab_size: int) -> None:
+    def __init__(self, engine: Any, vocab_size: int, max_model_len: int) -> None:
         self.vocab_size = vocab_size
+        self.max_model_len = max_model_len
         self._engine = engine
         self._own_ids: dict[str, str] = {}
 
