@@ -11,8 +11,8 @@ import msgspec
 
 from engine.config import EngineConfig, SamplingParams
 from engine.kv.cache import PagedKVCache
-from engine.models.folder import ModelFolder
-from engine.plan import Outcome, Plan, Runner, StepResult
+from engine.loading import Loaded
+from engine.plan import Outcome, Plan, StepResult
 from engine.request import EngineRequest
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -48,15 +48,13 @@ class Narrator:
     def __init__(
         self,
         config: EngineConfig,
-        folder: ModelFolder,
-        runner: Runner,
+        loaded: Loaded,
         kv: PagedKVCache,
         emit: Callable[[AnyEvent], None],
         clock: Callable[[], int],
     ) -> None:
         self._config = config
-        self._folder = folder
-        self._runner = runner
+        self._folder, self._runner, self._ceilings = loaded
         self._pool = kv.pool
         self._emit = emit
         self._clock = clock
@@ -67,6 +65,7 @@ class Narrator:
 
     def session_start(self) -> SessionStart:
         config, runner, memory = self._config, self._runner, self._runner.memory()
+        ceilings = self._ceilings
         return SessionStart(
             t_ns=self._clock(),
             wall_ns=time.time_ns(),
@@ -82,6 +81,8 @@ class Narrator:
             max_num_seqs=config.scheduler.max_num_seqs,
             max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
             config=_flat(config),
+            read_bytes_per_s=None if ceilings is None else ceilings.read_bytes_per_s,
+            matmul_flops_per_s=None if ceilings is None else ceilings.matmul_flops_per_s,
         )
 
     def queued(self, sequence: Sequence) -> None:

@@ -23,7 +23,11 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag=_snake_
 
 
 class SessionStart(Event, frozen=True, gc=False):
-    """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`."""
+    """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`.
+
+    `read_bytes_per_s` and `matmul_flops_per_s` are what the device was measured to do at most, None
+    where nobody measured it.
+    """
 
     wall_ns: int
     tool_version: str
@@ -38,11 +42,13 @@ class SessionStart(Event, frozen=True, gc=False):
     max_num_seqs: int
     max_num_batched_tokens: int
     config: dict[str, str | int | float | bool | None] = {}
+    read_bytes_per_s: float | None = None
+    matmul_flops_per_s: float | None = None
 
 
 class Phase(Event, frozen=True, gc=False):
-    """Start-up and shutdown: `name` is fetch, convert, load, warmup, ready, drain or stopped; and
-    silent, from when the core gives no sign of life until it is ready again.
+    """Start-up and shutdown: `name` is fetch, convert, measure, load, warmup, ready, drain or
+    stopped; and silent, from when the core gives no sign of life until it is ready again.
 
     `done` of `total` in `unit` ("bytes", "tensors", ...); `total` 0 means the end is not known.
     """

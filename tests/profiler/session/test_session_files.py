@@ -364,11 +364,13 @@ def test_foreign_and_damaged_files_are_refused_in_words(recorded: Path, tmp_path
 def test_a_file_from_before_a_field_reads_as_its_default(
     recorded: Path, reader: SessionReader, tmp_path: Path
 ) -> None:
-    """An older program recorded steps that did not say what the queue waits for."""
+    """An older program recorded steps that did not say what the queue waits for, and measured
+    no ceilings."""
     path = tmp_path / "older.db"
     shutil.copyfile(recorded, path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE step DROP COLUMN waits_for")
+        connection.execute("ALTER TABLE session_start DROP COLUMN read_bytes_per_s")
     older = SessionReader(path)
     said = [
         msgspec.structs.replace(e, waits_for="") if isinstance(e, Step) else e
