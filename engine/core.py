@@ -49,7 +49,7 @@ class EngineCore:
             self._runner.num_pages, config.block_size, config.enable_prefix_caching
         )
         self._scheduler = Scheduler(config.scheduler, self._kv, self._runner.max_model_len)
-        self._narrator = Narrator(config, self.folder, self._runner, self._kv, emit, clock)
+        self._narrator = Narrator(config, loaded, self._kv, emit, clock)
         self._clock = clock
         self._seeds = random.Random(config.seed)
         self._narrator.tell_memory(clock())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.ceilings import Ceilings
 from engine.config import EngineConfig
 from engine.models.folder import ModelFolder
 from engine.models.progress import Progress
@@ -13,8 +14,11 @@ from engine.plan import Runner
 
 
 class Loaded(NamedTuple):
+    """`ceilings` are None where the device was not measured."""
+
     folder: ModelFolder
     runner: Runner
+    ceilings: Ceilings | None = None
 
 
 Loader = Callable[[EngineConfig, Path, Progress], Loaded]

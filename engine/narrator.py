@@ -9,10 +9,12 @@ from typing import Final
 
 import msgspec
 
+from engine.attended import StepWork, WorkCounter
 from engine.config import EngineConfig, SamplingParams
 from engine.kv.cache import PagedKVCache
-from engine.models.folder import ModelFolder
-from engine.plan import Outcome, Plan, Runner, StepResult
+from engine.loading import Loaded
+from engine.models.work import model_shape
+from engine.plan import Outcome, Plan, StepResult
 from engine.request import EngineRequest
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -36,6 +38,7 @@ from profiler.events import (
 
 KEYFRAME_NS: Final = 5_000_000_000
 MEMORY_NS: Final = 1_000_000_000
+_NO_WORK: Final = StepWork(0, 0, 0, 0)
 
 
 class Narrator:
@@ -48,15 +51,14 @@ class Narrator:
     def __init__(
         self,
         config: EngineConfig,
-        folder: ModelFolder,
-        runner: Runner,
+        loaded: Loaded,
         kv: PagedKVCache,
         emit: Callable[[AnyEvent], None],
         clock: Callable[[], int],
     ) -> None:
         self._config = config
-        self._folder = folder
-        self._runner = runner
+        self._folder, self._runner, self._ceilings = loaded
+        self._work = WorkCounter(self._folder.config)
         self._pool = kv.pool
         self._emit = emit
         self._clock = clock
@@ -67,6 +69,7 @@ class Narrator:
 
     def session_start(self) -> SessionStart:
         config, runner, memory = self._config, self._runner, self._runner.memory()
+        ceilings = self._ceilings
         return SessionStart(
             t_ns=self._clock(),
             wall_ns=time.time_ns(),
@@ -82,6 +85,9 @@ class Narrator:
             max_num_seqs=config.scheduler.max_num_seqs,
             max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
             config=_flat(config),
+            read_bytes_per_s=None if ceilings is None else ceilings.read_bytes_per_s,
+            matmul_flops_per_s=None if ceilings is None else ceilings.matmul_flops_per_s,
+            shape=model_shape(self._folder.config),
         )
 
     def queued(self, sequence: Sequence) -> None:
@@ -131,7 +137,8 @@ class Narrator:
     ) -> None:
         self._tell_pages(begin_ns)
         host_ns, device_ns = end_ns - begin_ns - result.busy_ns, result.device_ns
-        self._tell_step(scheduler, plan, outcome.rows, host_ns, device_ns, begin_ns, end_ns)
+        work = self._work.count(plan.rows)
+        self._tell_step(scheduler, plan, outcome.rows, host_ns, device_ns, begin_ns, end_ns, work)
         for sequence in outcome.firsts:
             self._emit(RequestFirstToken(end_ns, sequence.number))
         for sequence, reason in outcome.finished:
@@ -163,6 +170,7 @@ class Narrator:
         device_ns: int | None,
         begin_ns: int,
         end_ns: int,
+        work: StepWork = _NO_WORK,
     ) -> None:
         self._step += 1
         pool = self._pool
@@ -179,7 +187,9 @@ class Narrator:
                 pool.num_used,
                 pool.num_cached,
                 pool.num_free,
-                waits_for=plan.waits_for,
+                "",
+                plan.waits_for,
+                *work,
             )
         )
 

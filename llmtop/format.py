@@ -67,6 +67,19 @@ def size(num_bytes: float | None) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
 
 
+def metric(value: float | None, unit: str) -> str:
+    """Decimal units with three digits: 3.10 TB/s, 412 GFLOP/s."""
+    if value is None:
+        return NONE
+    scaled, prefix = float(value), ""
+    for larger in ("k", "M", "G", "T"):
+        if abs(scaled) < 999.5:
+            break
+        scaled, prefix = scaled / 1e3, larger
+    digits = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
+    return f"{scaled:.{digits}f} {prefix}{unit}"
+
+
 def percent(part: float | None, whole: float = 100.0) -> str:
     """`part` of `whole` as 71%; less than one but not nothing says <1%."""
     if part is None or whole <= 0:

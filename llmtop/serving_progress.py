@@ -16,6 +16,7 @@ EVERY_NS: Final = 2 * NS_PER_S
 WORDS: Final = {
     "fetch": "fetching the model",
     "convert": "converting the model",
+    "measure": "measuring what the device can do, once",
     "load": "loading the weights",
     "warmup": "warming up",
     "drain": "finishing the requests that run",

@@ -22,8 +22,28 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag=_snake_
     t_ns: int
 
 
+class ModelShape(msgspec.Struct, frozen=True, gc=False):
+    """What a step's work is counted from.
+
+    `layer_weights` are the elements of all layers' matrices. Of these `tail_weights`, the last
+    layer's beyond its attention, and beside them `head_weights` work only for tokens that are
+    sampled. `pair_flops` are the operations of one token that looks at another, in all layers.
+    """
+
+    num_parameters: int
+    layer_weights: int
+    tail_weights: int
+    head_weights: int
+    hidden_size: int
+    pair_flops: int
+
+
 class SessionStart(Event, frozen=True, gc=False):
-    """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`."""
+    """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`.
+
+    `read_bytes_per_s` and `matmul_flops_per_s` are what the device was measured to do at most, None
+    where nobody measured it; so is `shape` where the engine does not tell.
+    """
 
     wall_ns: int
     tool_version: str
@@ -38,11 +58,14 @@ class SessionStart(Event, frozen=True, gc=False):
     max_num_seqs: int
     max_num_batched_tokens: int
     config: dict[str, str | int | float | bool | None] = {}
+    read_bytes_per_s: float | None = None
+    matmul_flops_per_s: float | None = None
+    shape: ModelShape | None = None
 
 
 class Phase(Event, frozen=True, gc=False):
-    """Start-up and shutdown: `name` is fetch, convert, load, warmup, ready, drain or stopped; and
-    silent, from when the core gives no sign of life until it is ready again.
+    """Start-up and shutdown: `name` is fetch, convert, measure, load, warmup, ready, drain or
+    stopped; and silent, from when the core gives no sign of life until it is ready again.
 
     `done` of `total` in `unit` ("bytes", "tensors", ...); `total` 0 means the end is not known.
     """
@@ -129,6 +152,11 @@ class Step(Event, frozen=True, gc=False):
     max_num_seqs are taken), "tokens" (the step's token budget is spent), "pages" or "prefix" (one
     that runs computes the same prompt, to be shared); "" if nobody waited, and in recordings older
     than the field.
+
+    The work: `computed_tokens` went through the layers, `sampled_rows` of them through the head.
+    `context_tokens` sums the rows' contexts, new tokens included, and `attended_pairs` the context
+    of each new token; a layer with a window counts what it sees, and both are means over layers.
+    0 in recordings older than the fields, and of steps that failed.
     """
 
     end_ns: int
@@ -143,6 +171,10 @@ class Step(Event, frozen=True, gc=False):
     pages_free: int
     graph: str = ""
     waits_for: str = ""
+    computed_tokens: int = 0
+    sampled_rows: int = 0
+    context_tokens: int = 0
+    attended_pairs: int = 0
 
 
 class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):

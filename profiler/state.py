@@ -50,6 +50,7 @@ from profiler.folds.memory import MemoryProfiler
 from profiler.folds.pages import Pages, PagesFrame
 from profiler.folds.phases import Phases, PhaseSpan
 from profiler.folds.requests import Requests, RequestsFrame
+from profiler.folds.roofline import Roofline, RooflineFrame
 from profiler.folds.seconds import SecondRow, Seconds, SecondsFrame
 from profiler.folds.slo import Slo
 from profiler.folds.steps import Steps, StepsFrame
@@ -81,6 +82,7 @@ class StateFrame(msgspec.Struct, array_like=True):
     recording: Recording | None
     drops: int
     findings: FindingsFrame = msgspec.field(default_factory=FindingsFrame)
+    roofline: RooflineFrame = msgspec.field(default_factory=RooflineFrame)
 
 
 class SessionState:
@@ -103,6 +105,7 @@ class SessionState:
         self.gpus = Gpus()
         self.latency = LatencyProfiler(self._clock)
         self.throughput = ThroughputMonitor(self._clock, slo or Slo())
+        self.roofline = Roofline(self._clock)
         self.totals = Totals()
         self.seconds = Seconds()
         self.memory = MemoryProfiler(self.gpus)
@@ -163,6 +166,7 @@ class SessionState:
             clock.t_ns = max(clock.second + 1, until - seconds.CAPACITY) * NS_PER_S
         self.latency.trim()
         self.throughput.trim()
+        self.roofline.trim()
 
     def _second_row(self, second: int) -> SecondRow:
         tally = self.throughput.tally(second)
@@ -187,11 +191,13 @@ class SessionState:
             itl.p50 if itl else None,
             itl.p95 if itl else None,
             itl.max if itl else None,
+            self.roofline.possible_per_s(second),
         )
 
     def _session_start(self, event: SessionStart) -> None:
         self.session = event
         self.pages.resize(event.num_pages)
+        self.roofline.start(event)
         self.objectives = told_objectives(event)
         if self.objectives:
             self.throughput.slo = request_bounds(self.objectives)
@@ -235,6 +241,7 @@ class SessionState:
         self.steps.step(event, share.prefill_tokens)
         self.latency.gaps(share.gaps)
         self.throughput.step(share)
+        self.roofline.step(event, share.new_tokens)
         self.totals.step(event, share)
 
     def _page_delta(self, event: PageDelta) -> None:
@@ -277,6 +284,7 @@ class SessionState:
             self.recording,
             self.drops,
             self.findings.freeze(),
+            self.roofline.freeze(),
         )
         return packing.encode(frame)
 
@@ -313,6 +321,7 @@ class SessionState:
         self.recording = frame.recording
         self.drops = frame.drops
         self.findings.thaw(frame.findings)
+        self.roofline.thaw(frame.roofline)
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 

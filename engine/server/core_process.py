@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import zmq
@@ -34,7 +34,11 @@ from engine.server.wire import (
     Report,
     Shutdown,
 )
-from profiler.events import AnyEvent, Phase
+from profiler.events import AnyEvent, Log, Phase
+
+if TYPE_CHECKING:
+    from engine.ceilings import Ceilings
+    from engine.models.progress import Progress
 
 STDIN: Final = 0
 FAREWELL_MS: Final = 1000
@@ -168,10 +172,10 @@ def serve_core(order: CoreOrder, link: Link) -> None:
     """Loads the model and steps it until a Shutdown. Raises: EngineError."""
     from engine.core import EngineCore
     from engine.loading import Loaded
-    from engine.models.progress import Progress
     from engine.models.registry import ModelRegistry
 
     events: list[AnyEvent] = []
+    emit = events.append if order.observe else _ignore
 
     def progress(phase: str, done: int, total: int, unit: str) -> None:
         link.send(Outputs([], [Phase(time.monotonic_ns(), phase, done, total, unit)]))
@@ -181,9 +185,10 @@ def serve_core(order: CoreOrder, link: Link) -> None:
         link.send(Located(str(folder.path), folder.name))
         from engine.runner import ModelRunner  # torch: seconds, so the server hears of us before
 
-        return Loaded(folder, ModelRunner(config, folder, progress))
+        # Before the weights: what it takes of the memory is free again when pages are planned.
+        ceilings = _ceilings(config, cache_dir, progress, emit) if order.observe else None
+        return Loaded(folder, ModelRunner(config, folder, progress), ceilings)
 
-    emit = events.append if order.observe else _ignore
     core = EngineCore(order.config, Path(order.cache_dir), emit, progress, load=load)
     link.send(Ready(core.session_start()))
     # What is here now stays: the collector need not look at it again in the middle of a step.
@@ -192,6 +197,20 @@ def serve_core(order: CoreOrder, link: Link) -> None:
     loop = CoreLoop(core, link, events)
     start_pulse(order.pulse_fd, lambda: loop.num_steps)
     loop.run()
+
+
+def _ceilings(
+    config: EngineConfig, cache_dir: Path, progress: Progress, emit: Callable[[AnyEvent], None]
+) -> Ceilings | None:
+    """None, and a line in the log, when the device cannot be measured: serving goes on."""
+    from engine.ceilings import find_ceilings
+
+    try:
+        return find_ceilings(config, cache_dir, progress)
+    except RuntimeError as error:
+        text = f"the device's ceilings were not measured, {error}".splitlines()[0]
+        emit(Log(time.monotonic_ns(), "warning", "engine", text))
+        return None
 
 
 def _ignore(event: AnyEvent) -> None:

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     cls=LlmtopCommand,
     examples=(
         "llmtop doctor",
+        "llmtop doctor --measure",
         "llmtop doctor --json | jq '.[] | select(.status != \"ok\")'",
     ),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of lines.")
-def command(as_json: bool) -> int:
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Measure anew what the device can do: read its memory, multiply matrices.",
+)
+def command(as_json: bool, measure: bool) -> int:
     """Check what this machine has and what is missing.
 
     Nothing is sent over the network. The exit code is 1 if anything fails.
@@ -28,7 +34,7 @@ def command(as_json: bool) -> int:
     import msgspec
 
     found: list[Check] = []
-    for check in _checks():
+    for check in _checks(measure):
         found.append(check)
         if not as_json:
             _show(check)
@@ -37,7 +43,7 @@ def command(as_json: bool) -> int:
     return 1 if any(check.status == "fail" for check in found) else 0
 
 
-def _checks() -> Iterator[Check]:
+def _checks(measure: bool) -> Iterator[Check]:
     from llmtop.checks.devices import devices
     from llmtop.checks.machine import machine
     from llmtop.checks.models import default_model
@@ -49,6 +55,10 @@ def _checks() -> Iterator[Check]:
     yield from devices()
     yield default_model()
     yield screen()
+    if measure:
+        from llmtop.checks.ceilings import measured_ceilings
+
+        yield from measured_ceilings()
 
 
 def _show(check: Check) -> None:

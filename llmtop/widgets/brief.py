@@ -6,6 +6,7 @@ from llmtop.format import NONE, percent, short, size
 from llmtop.viewmodel import View
 from llmtop.widgets.devices import gpu_line, no_device
 from llmtop.widgets.kvusage import kv_bar
+from llmtop.widgets.nearness import nearness
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import Row, joined, spread, width_of
 from llmtop.widgets.service import batch, latency_line
@@ -23,7 +24,7 @@ class Brief(Painted):
             batch(view),
             _latencies(view),
             _kv(view, width),
-            _device(view),
+            _device(view, width - 1),
         )
         return [(*lead, *line) for line in lines]
 
@@ -69,10 +70,13 @@ def _kv(view: View, width: int) -> Row:
     return ((label, "dim"), *kv_bar(pages, max(8, width - 2 - _LABEL - width_of(tail))), *tail)
 
 
-def _device(view: View) -> Row:
+def _device(view: View, width: int) -> Row:
     gpus, memory = view.state.gpus, view.state.memory
     if gpus.devices:
         return (("gpu".ljust(_LABEL), "dim"), *gpu_line(gpus.devices[min(gpus.devices)].last))
+    if view.state.roofline.rates is not None:
+        head: Row = (("gpu".ljust(_LABEL), "dim"), ("none   ", "value"))
+        return (*head, *nearness(view, width - width_of(head)))
     held = memory.engine_bytes
     tail = "" if held is None else f"   engine memory {size(held)}"
     return (("gpu".ljust(_LABEL), "dim"), *no_device(view), (tail, "dim"))

@@ -6,6 +6,7 @@ from llmtop.format import NONE, grouped, percent, size
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
+from llmtop.widgets.nearness import nearness
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, joined
 from llmtop.widgets.wrapping import wrapped
@@ -29,17 +30,19 @@ class Devices(Panel):
         gpus = view.state.gpus
         if not gpus.devices:
             return _no_device_lines(view, width)
-        return gpu_lines(gpus.devices[min(gpus.devices)].last, width)[:height]
+        lines = gpu_lines(gpus.devices[min(gpus.devices)].last, width)
+        return [*lines, nearness(view, width)][:height]
 
 
 def _no_device_lines(view: View, width: int) -> list[Row]:
     (head, role), *reason = no_device(view)
     why = "".join(text for text, _ in reason).removeprefix(": ")
-    rows: list[Row] = [((head, role),), *(((line, "dim"),) for line in wrapped(why, width) if line)]
+    rows: list[Row] = [((head, role),)]
     session = view.state.session
     if session is not None:
         rows.append((("runs on ", "dim"), (clean_line(session.device), "text")))
-    return rows
+        rows.append(nearness(view, width))
+    return [*rows, *(((line, "dim"),) for line in wrapped(why, width) if line)]
 
 
 def no_device(view: View) -> Row:

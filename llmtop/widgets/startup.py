@@ -15,6 +15,7 @@ from profiler.folds.phases import PhaseSpan
 _MEANINGS: Final = {
     "fetch": "fetching the model",
     "convert": "converting it once, for every later start",
+    "measure": "measuring the device, once",
     "load": "loading the weights",
     "warmup": "warming up: first kernels, first graphs",
     "ready": "ready",

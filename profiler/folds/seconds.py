@@ -16,6 +16,7 @@ class SecondRow(msgspec.Struct, frozen=True, array_like=True):
     """One whole second of the monotonic clock. Latencies are None when no value fell into it.
 
     Counts are of that second; `running`, `waiting` and pages stand as they were at its end.
+    `possible_per_s`: the output tokens per second that the device's ceilings allow for its steps.
     """
 
     second: int
@@ -37,6 +38,7 @@ class SecondRow(msgspec.Struct, frozen=True, array_like=True):
     itl_p50_ns: float | None
     itl_p95_ns: float | None
     itl_max_ns: float | None
+    possible_per_s: float | None = None
 
 
 class SecondsFrame(msgspec.Struct, array_like=True):

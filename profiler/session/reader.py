@@ -15,6 +15,7 @@ from profiler.events import AnyEvent, SessionStart, Step
 from profiler.folds.gpus import GpuSecond
 from profiler.folds.seconds import SecondRow
 from profiler.session import bookmarks, schema
+from profiler.session.columns import RowCodec
 from profiler.session.markers import Marker, load_changes, read_markers
 from profiler.session.opening import SessionFile, damaged
 from profiler.state import SessionState, time_of
@@ -167,8 +168,8 @@ class SessionReader:
 
     def seconds(self) -> list[SecondRow]:
         """The whole session by seconds, for the time bar."""
-        names = ", ".join(schema.SECONDS.names)
         with self._guard():
+            names = self._selection("step_1s", schema.SECONDS)
             rows = self._rows(f"SELECT {names} FROM step_1s ORDER BY second")
             return schema.SECONDS.from_rows(rows)
 
@@ -196,18 +197,18 @@ class SessionReader:
     def _select(self, kind: str, rest: str, values: Sequence[object]) -> list[tuple[int, AnyEvent]]:
         codec = schema.EVENT_CODECS[kind]
         with self._guard():
-            names = self._selection(kind)
+            names = self._selection(kind, codec)
             rows = self._rows(f'SELECT seq, {names} FROM "{kind}" {rest}', values)
             return [(row[0], codec.from_row(row[1:])) for row in rows]
 
-    def _selection(self, kind: str) -> str:
-        """The columns of `kind` as this file has them: an older program knew fewer."""
-        if kind not in self._selections:
+    def _selection(self, table: str, codec: RowCodec[Any]) -> str:
+        """The columns of `table` as this file has them: an older program knew fewer."""
+        if table not in self._selections:
             existing = [
-                name for (name,) in self._rows(f"SELECT name FROM pragma_table_info('{kind}')")
+                name for (name,) in self._rows(f"SELECT name FROM pragma_table_info('{table}')")
             ]
-            self._selections[kind] = schema.EVENT_CODECS[kind].selection(existing)
-        return self._selections[kind]
+            self._selections[table] = codec.selection(existing)
+        return self._selections[table]
 
     def query(self, sql: str, values: Sequence[object] = ()) -> Iterator[Any]:
         """Rows as they are read: of a long table only a few are in memory."""

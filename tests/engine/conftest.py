@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.ceilings import Ceilings
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
 from engine.core import EngineCore
 from engine.loading import Loaded
@@ -80,7 +81,13 @@ class FakeRunner:
 class CoreBench:
     """An EngineCore over a FakeRunner, with a clock that moves 1 ms a look, and what came out."""
 
-    def __init__(self, config: EngineConfig, num_pages: int, max_model_len: int) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        num_pages: int,
+        max_model_len: int,
+        ceilings: Ceilings | None,
+    ) -> None:
         self.runner = FakeRunner(num_pages, config.block_size, max_model_len)
         self.events: list[AnyEvent] = []
         self.outputs: dict[int, list[int]] = {}
@@ -95,7 +102,7 @@ class CoreBench:
             self.events.append,
             silent,
             self.clock,
-            lambda *_: Loaded(folder, self.runner),
+            lambda *_: Loaded(folder, self.runner, ceilings),
         )
 
     def clock(self) -> int:
@@ -137,6 +144,7 @@ def core_bench() -> Callable[..., CoreBench]:
         block_size: int = 4,
         max_model_len: int = 128,
         prefix: bool = True,
+        ceilings: Ceilings | None = None,
         **scheduler: Any,
     ) -> CoreBench:
         config = EngineConfig(
@@ -144,7 +152,7 @@ def core_bench() -> Callable[..., CoreBench]:
             enable_prefix_caching=prefix,
             scheduler=SchedulerConfig(**{"max_num_batched_tokens": 64, **scheduler}),
         )
-        return CoreBench(config, num_pages, max_model_len)
+        return CoreBench(config, num_pages, max_model_len, ceilings)
 
     return make
 

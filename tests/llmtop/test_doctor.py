@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from llmtop.checks import devices, machine, software
+from llmtop.checks.ceilings import measured_ceilings
 from llmtop.checks.models import default_model
 from llmtop.checks.screen import screen
 from llmtop.cli import main
@@ -95,3 +96,25 @@ def test_the_model_is_looked_for_without_fetching_it(
 
 def test_no_terminal_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert screen({}).status == "ok"
+
+
+def test_the_device_is_measured_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    main(["doctor", "--json"])
+    assert "matmul" not in capsys.readouterr().out
+    assert not (tmp_path / "cache" / "ceilings").exists()
+    main(["doctor", "--measure", "--json"])
+    found = {check["name"]: check["detail"] for check in json.loads(capsys.readouterr().out)}
+    assert "B/s" in found["read"] and "FLOP/s" in found["matmul"]
+    assert len(list((tmp_path / "cache" / "ceilings").iterdir())) == 1
+
+
+def test_a_device_that_cannot_be_measured_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    (check,) = measured_ceilings()
+    assert check.status == "warn" and "not measured" in check.detail and check.hint

@@ -55,3 +55,11 @@ def test_the_top_of_an_axis_is_round_and_never_exceeded() -> None:
         top = f.nice_ceiling(value)
         assert value <= top <= 2 * value
     assert f.nice_ceiling(0) == 1.0
+
+
+def test_metric_units_keep_three_digits() -> None:
+    values = (None, 0, 7, 999.4, 1234, 52_469_000_000, 999.6e9, 4.6084e12, 988.2e12)
+    assert [f.metric(value, "B/s") for value in values] == [
+        "--", "0.00 B/s", "7.00 B/s", "999 B/s", "1.23 kB/s", "52.5 GB/s", "1.00 TB/s",
+        "4.61 TB/s", "988 TB/s",
+    ]  # fmt: skip

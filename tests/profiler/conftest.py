@@ -17,6 +17,7 @@ from profiler.events import (
     GpuSample,
     Log,
     MemorySample,
+    ModelShape,
     PageDelta,
     PageKeyframe,
     PageRun,
@@ -36,6 +37,7 @@ from profiler.events import (
 )
 
 GIB = 1 << 30
+SHAPE = ModelShape(7_615_616_512, 6_525_288_448, 216_530_944, 544_997_376, 3584, 401_408)
 NS_PER_S = 1_000_000_000
 
 
@@ -105,6 +107,7 @@ class Workload:
         yield SessionStart(
             self.t_ns, 1_760_000_000 * NS_PER_S, "0.1.0", "synthetic", "cuda:0", 28, self.num_pages,
             self.block_size, 917_504, 15 * GIB, 8192, 256, 2048, {"dtype": "bfloat16", "seed": 0},
+            4.6e12, 8e14, SHAPE,
         )  # fmt: skip
         yield Phase(self.t_ns, "ready")
 
@@ -138,6 +141,9 @@ class Workload:
             self.t_ns, end_ns, step, 900_000, end_ns - self.t_ns - 900_000, tuple(rows),
             len(self._waiting), len(self._live), used, cached, len(self._free),
             "miss" if any(row.prefill_tokens for row in rows) else "hit",
+            computed_tokens=sum(row.prefill_tokens or 1 for row in rows),
+            sampled_rows=sum(row.new_tokens for row in rows),
+            context_tokens=300 * len(rows), attended_pairs=400 * len(rows),
         )  # fmt: skip
 
     def _arrivals(self) -> Iterator[AnyEvent]:

@@ -45,6 +45,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(structs_of(get_args(hint)[0]), max_size=6).map(tuple)
     if get_origin(hint) is dict:
         return st.dictionaries(WORDS, values_of(get_args(hint)[1]), max_size=4)
+    if issubclass(hint, msgspec.Struct):
+        return structs_of(hint)
     raise TypeError(f"no strategy for {hint}")
 
 

@@ -22,6 +22,7 @@ from engine.kernels.paged_decode import allocate_workspace, paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, choose_tiles, paged_prefill
 from engine.kernels.rope_write import rope_write
 from engine.kernels.silu_mul import silu_mul
+from engine.kernels.stream_read import BLOCK, NUM_BLOCKS, stream_read
 
 SHARED_LIMIT = 227 * 1024  # bytes of shared memory a Hopper block may ask for
 BF16 = torch.bfloat16
@@ -165,3 +166,8 @@ def test_silu_mul(dtype: torch.dtype, compiled: list[Any]) -> None:
     silu_mul(torch.empty(5, 2 * 1536, dtype=dtype))
     expect_good_code(compiled, 1, dtype)
     assert "ld.global.v4" in compiled[0].asm["ptx"]
+
+
+def test_stream_read(compiled: list[Any]) -> None:
+    stream_read(torch.empty(2 * NUM_BLOCKS * BLOCK, dtype=BF16))
+    expect_good_code(compiled, 1, BF16)

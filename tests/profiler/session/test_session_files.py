@@ -364,21 +364,25 @@ def test_foreign_and_damaged_files_are_refused_in_words(recorded: Path, tmp_path
 def test_a_file_from_before_a_field_reads_as_its_default(
     recorded: Path, reader: SessionReader, tmp_path: Path
 ) -> None:
-    """An older program recorded steps that did not say what the queue waits for."""
+    """An older program recorded steps that did not say what the queue waits for, and measured
+    no ceilings."""
     path = tmp_path / "older.db"
     shutil.copyfile(recorded, path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE step DROP COLUMN waits_for")
+        connection.execute("ALTER TABLE session_start DROP COLUMN read_bytes_per_s")
+        connection.execute("ALTER TABLE session_start DROP COLUMN shape")
+        connection.execute("ALTER TABLE step_1s DROP COLUMN possible_per_s")
     older = SessionReader(path)
-    said = [
-        msgspec.structs.replace(e, waits_for="") if isinstance(e, Step) else e
-        for _, e in reader.events()
-    ]
+    lacking = {Step: {"waits_for": ""}, SessionStart: {"read_bytes_per_s": None, "shape": None}}
+    said = [msgspec.structs.replace(e, **lacking.get(type(e), {})) for _, e in reader.events()]
     assert [event for _, event in older.events()] == said
     assert (
         older.state_at(older.end_ns).steps.num_steps
         == reader.state_at(reader.end_ns).steps.num_steps
     )
+    bare = [msgspec.structs.replace(row, possible_per_s=None) for row in reader.seconds()]
+    assert older.seconds() == bare
     older.close()
 
 

@@ -1,0 +1,52 @@
+"""The bytes and floating-point operations of a step, from shapes, and the least time they take.
+
+Counted is what no implementation can leave out: every matrix that works read once, the embedding
+rows, K and V of each row's context read and those of new tokens written; two operations a weight
+and token, and attention. Left out are norms, biases, activations and sampling.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from profiler.events import SessionStart, Step
+
+NS_PER_S = 1_000_000_000
+
+
+class Work(NamedTuple):
+    mem_bytes: float
+    flops: float
+
+
+def work_of(session: SessionStart, step: Step) -> Work | None:
+    """None where the session or the step does not tell enough: older recordings, failed steps."""
+    shape = session.shape
+    if shape is None or not step.computed_tokens:
+        return None
+    sampled_weights = shape.tail_weights + shape.head_weights
+    weights = shape.layer_weights - shape.tail_weights
+    read = weights + step.computed_tokens * shape.hidden_size
+    read += sampled_weights if step.sampled_rows else 0
+    kv_bytes = session.page_bytes / session.block_size
+    pairs = step.computed_tokens * weights + step.sampled_rows * sampled_weights
+    return Work(
+        read * session.weights_bytes / shape.num_parameters
+        + kv_bytes * (step.context_tokens + step.computed_tokens),
+        2 * pairs + shape.pair_flops * step.attended_pairs,
+    )
+
+
+def busy_ns(step: Step) -> int:
+    """What the device computed; on a CPU, what the host was kept by it."""
+    if step.device_ns is not None:
+        return step.device_ns
+    return step.end_ns - step.t_ns - step.host_ns
+
+
+def floor_ns(session: SessionStart, work: Work) -> float | None:
+    """The least time for `work`, by the ceiling that is reached first; None if not measured."""
+    read, matmul = session.read_bytes_per_s, session.matmul_flops_per_s
+    if not read or not matmul:
+        return None
+    return max(work.mem_bytes / read, work.flops / matmul) * NS_PER_S
