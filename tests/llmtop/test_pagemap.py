@@ -8,11 +8,12 @@ from llmtop.viewmodel import Connection, View, ViewModel
 from llmtop.widgets.holders import holders, num_shared
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
 from llmtop.widgets.pagecells import grid_for, legend, map_lines, pool_column
-from llmtop.widgets.pagefacts import page_facts
+from llmtop.widgets.pagefacts import page_facts, page_story
 from llmtop.widgets.pagemap import PageMap
 from llmtop.widgets.prefixfacts import hit_facts, page_split
 from llmtop.widgets.rows import plain, width_of
 from profiler.events import PageDelta, PageRun, RequestQueued, RequestScheduled, SessionStart
+from profiler.folds.pagejournal import MAX_ENTRIES
 from profiler.folds.pages import Pages
 from profiler.state import SessionState
 
@@ -135,6 +136,26 @@ def test_the_facts_of_a_page_name_owner_holders_and_tokens(shared_state: Session
     assert "filling, private" in last and "8 of 16 (50%)" in last
     free = "\n".join(plain(row) for row in page_facts(shared_state, 20))
     assert "free" in free and "nobody" in free and "0 of 16" in free and "--" in free
+
+
+def test_a_page_tells_its_story_newest_first(shared_state: SessionState) -> None:
+    runs = (("release", 0, 3, 1), ("release", 0, 2, 2), ("evict", 0, 1, 0))
+    shared_state.apply(PageDelta(6 * MS, tuple(PageRun(*run) for run in runs)))
+    told = [plain(row).split("ago ")[-1] for row in page_story(shared_state, 0, 9)]
+    assert told == [
+        "evicted", "released by 0002", "released by 0001", "shared by 0002", "full, findable",
+        "allocated by 0001",
+    ]  # fmt: skip
+    assert [plain(row) for row in page_story(shared_state, 30, 9)] == ["never used"]
+    copy = SessionState.restore(shared_state.keyframe())
+    assert page_story(copy, 0, 9) == page_story(shared_state, 0, 9)
+
+
+def test_a_story_that_began_too_long_ago_says_so(shared_state: SessionState) -> None:
+    for t_ns in range(7, 7 + MAX_ENTRIES):
+        shared_state.apply(PageDelta(t_ns * MS, (PageRun("alloc", 20, 1, 3),)))
+    assert plain(page_story(shared_state, 0, 3)[0]) == "older changes are not kept"
+    assert len(page_story(shared_state, 20, 4)) == 4
 
 
 def test_tokens_that_cannot_be_known_are_not_made_up(shared_state: SessionState) -> None:
