@@ -9,6 +9,7 @@ from llmtop.widgets.holders import holders, num_shared
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
 from llmtop.widgets.pagecells import grid_for, legend, map_lines, pool_column
 from llmtop.widgets.pagefacts import page_facts, page_story
+from llmtop.widgets.pagelooks import LOOKS, look_legend
 from llmtop.widgets.pagemap import PageMap
 from llmtop.widgets.prefixfacts import hit_facts, page_split
 from llmtop.widgets.rows import plain, width_of
@@ -203,3 +204,36 @@ def test_the_pool_column_covers_every_page_and_marks_what_is_shown() -> None:
     assert [glyph != "·" for glyph, _ in column] == [line == 6 for line in range(10)]
     assert [role == "select" for _, role in column] == [line < 4 for line in range(10)]
     assert pool_column(pages, grid_for(1000, 200, 10, 1, 0, 0)) == []
+
+
+def look_glyphs(pages: Pages, look: str, per_cell: int, t_ns: int = 5) -> str:
+    grid = grid_for(pages.num_pages, 200, 100, per_cell, 0, 0)
+    rows = map_lines(pages, grid, -1, (), LOOKS[look], t_ns)
+    return "".join(plain(row[1:]) for row in rows)
+
+
+def test_every_look_reads_in_ascii_and_its_legend_names_what_it_draws() -> None:
+    shares = [("share", 0, 1, other) for other in range(2, 12)]
+    pages = pages_after(
+        ("alloc", 0, 4, 1), ("seal", 0, 3, 1), *shares, ("share", 1, 1, 2), ("release", 2, 1, 1),
+        num_pages=6,
+    )  # fmt: skip
+    assert look_glyphs(pages, "state", 1) == "&&co.."
+    assert look_glyphs(pages, "references", 1) == "+201.."
+    assert look_glyphs(pages, "age", 1) == "0000.."
+    assert look_glyphs(pages, "age", 1, 5 + 3_000_000_000) == "2222.."
+    assert look_glyphs(pages, "age", 1, 1 << 60) == "9999.."
+    assert look_glyphs(pages, "references", 3) == "+1"
+    assert look_glyphs(pages, "state", 2) == "&o."
+    for look in LOOKS:
+        text = plain(look_legend(look, 1))
+        assert text.isascii() and len(text) <= 76
+        assert ". free" in text
+
+
+def test_a_cell_of_many_pages_lights_up_with_the_selected_request() -> None:
+    pages = pages_after(("alloc", 0, 2, 1), ("alloc", 9, 1, 2))
+    grid = grid_for(64, 100, 10, 4, 0, 0)
+    for look in (None, *LOOKS.values()):
+        cells = [span for row in map_lines(pages, grid, -1, (9,), look, 5) for span in row[1:]]
+        assert [i for i, (_, role) in enumerate(cells) if role == "select"] == [2]
