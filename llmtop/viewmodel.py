@@ -17,6 +17,7 @@ from profiler.state import SessionState
 
 Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
 CHARTS = ("generated", "itl_p95", "ttft_p95", "prompt", "running")
+COLOURINGS = ("owner", "state", "age", "references")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -38,6 +39,7 @@ class ViewModel:
     chart: str = CHARTS[0]
     pages_per_cell: int = 0
     cursor_page: int = 0
+    colouring: str = COLOURINGS[0]
     log_level: str = "info"
     log_filter: str = ""
     log_until_ns: int | None = None
@@ -59,6 +61,16 @@ class ViewModel:
 
     def next_chart(self, by: int) -> None:
         self.chart = CHARTS[(CHARTS.index(self.chart) + by) % len(CHARTS)]
+
+    def next_colouring(self) -> None:
+        at = COLOURINGS.index(self.colouring)
+        self.colouring = COLOURINGS[(at + 1) % len(COLOURINGS)]
+
+    def deselect(self) -> bool:
+        """Whether a request was selected."""
+        was_selected = self.selected is not None
+        self.selected = self.token = None
+        return was_selected
 
     def next_level(self) -> None:
         at = LOG_LEVELS.index(self.log_level)

@@ -215,7 +215,8 @@ class Dashboard(TimeKeys):
         if self._page.maximised:
             self.action_maximise()
         elif not self._page.back(self._view):
-            self._model.set_filter("")
+            if not self._model.deselect():
+                self._model.set_filter("")
         self.repaint()
 
     # Table and panels
@@ -247,6 +248,10 @@ class Dashboard(TimeKeys):
 
     def action_chart(self, by: int) -> None:
         self._model.next_chart(by)
+        self.repaint()
+
+    def action_colouring(self) -> None:
+        self._model.next_colouring()
         self.repaint()
 
     def action_level(self) -> None:

@@ -18,6 +18,7 @@ from llmtop.widgets.prefixfacts import PrefixFacts
 SIDE_FROM: Final = 100
 _SIDE_WIDTH: Final = 42
 _FACTS_HEIGHT: Final = 6
+_STORY_HEIGHT: Final = 5
 _PREFIX_HEIGHT: Final = 9
 
 
@@ -42,8 +43,9 @@ class KvPage(Page):
         side.styles.width = _SIDE_WIDTH if wide else "1fr"
         below = min(_FACTS_HEIGHT + _PREFIX_HEIGHT, max(7, height // 2))
         side.styles.height = "1fr" if wide else below
-        facts.styles.height = _FACTS_HEIGHT + _PREFIX_HEIGHT if wide else "1fr"
-        self.query_one("#kv-page").styles.height = _FACTS_HEIGHT
+        page_height = _FACTS_HEIGHT + _STORY_HEIGHT * wide
+        facts.styles.height = page_height + _PREFIX_HEIGHT if wide else "1fr"
+        self.query_one("#kv-page").styles.height = page_height
         for panel in self.panels():
             panel.compact = not wide
             panel.bottom = "└┘" if panel.id in ("kv-map", "kv-holders") else ""

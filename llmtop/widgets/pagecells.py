@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
+from llmtop.widgets.pagelooks import MANY, Look
 from llmtop.widgets.rows import Row, Span
 from profiler.folds.pages import CACHED, FREE, OPEN, USED, Pages
 
-MANY: Final = "+"
 _PLAIN: Final = {FREE: "·", OPEN: "▄", USED: "█", CACHED: "░"}
 _FREE_CELL: Final = ("·", "free")
 _PRIVATE: Final = {state: tuple((glyph, own) for own in OWN) for state, glyph in _PLAIN.items()}
@@ -77,18 +77,34 @@ def grid_for(
     return Grid(num_pages, per_cell, per_row, first, max(0, height), label)
 
 
-def map_lines(pages: Pages, grid: Grid, cursor: int, picked: Collection[int]) -> list[Row]:
-    """The grid as rows. The cell of page `cursor` and the cells of `picked` pages stand out."""
+def map_lines(
+    pages: Pages,
+    grid: Grid,
+    cursor: int,
+    picked: Collection[int],
+    look: Look | None = None,
+    t_ns: int = 0,
+) -> list[Row]:
+    """The grid as rows, by owner or as `look` sees it at `t_ns`. The cell of page `cursor` and the
+    cells of `picked` pages stand out."""
+    lit = {page // grid.per_cell for page in picked}
     rows: list[Row] = []
     cells: list[Span]
     for line in range(grid.first_line, min(grid.first_line + grid.height, grid.num_lines)):
         first = line * grid.pages_per_line
         last = min(grid.num_pages, first + grid.pages_per_line)
-        if grid.per_cell == 1:
+        groups = range(first, last, grid.per_cell)
+        if look is not None:
+            cells = [look(pages, at, min(last, at + grid.per_cell), t_ns) for at in groups]
+        elif grid.per_cell == 1:
             cells = _page_cells(pages, first, last, picked)
         else:
-            groups = range(first, last, grid.per_cell)
             cells = [_group_cell(pages, at, min(last, at + grid.per_cell)) for at in groups]
+        if lit and (look is not None or grid.per_cell > 1):
+            cells = [
+                (glyph, "select") if at // grid.per_cell in lit else (glyph, role)
+                for at, (glyph, role) in zip(groups, cells, strict=True)
+            ]
         if first <= cursor < last:
             at = (cursor - first) // grid.per_cell
             cells[at] = (cells[at][0], "cursor")

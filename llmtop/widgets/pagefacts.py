@@ -1,4 +1,4 @@
-"""All that is known about the page under the cursor."""
+"""All that is known about the page under the cursor, and what happened to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.ownercolours import own_role
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, fit
+from profiler.folds.pagejournal import OPERATIONS, PageEntry
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
 
@@ -18,6 +19,13 @@ _STATE_WORDS: Final = {
     "open": "filling, private",
     "used": "full, private",
     "cached": "cached: full, evictable",
+}
+_STORY_WORDS: Final = {
+    "alloc": "allocated by",
+    "share": "shared by",
+    "seal": "full, findable",
+    "release": "released by",
+    "evict": "evicted",
 }
 _LABEL: Final = 9
 _NAME: Final = 12
@@ -36,7 +44,8 @@ class PageFacts(Panel):
         page = view.model.cursor_page
         if not 0 <= page < view.state.pages.num_pages:
             return [(("arrows move over the map", "dim"),)]
-        return page_facts(view.state, page)
+        facts = page_facts(view.state, page)
+        return [*facts, *page_story(view.state, page, height - len(facts))]
 
 
 def page_facts(state: SessionState, page: int) -> list[Row]:
@@ -47,10 +56,33 @@ def page_facts(state: SessionState, page: int) -> list[Row]:
     rows = [_fact("state", word), _owner(state, page)]
     rows.append(_fact("refs", _references(state, page, refs)))
     rows.append(_fact("tokens", _tokens(state, page)))
+    age = _since(state, pages.t_alloc_ns[page])
     touched_ns = pages.t_touch_ns[page]
-    changed = f"{seconds(state.t_ns - touched_ns)} ago" if touched_ns else NONE
-    rows.append(_fact("changed", changed))
+    changed = f"changed {_since(state, touched_ns)} ago" if touched_ns else "never changed"
+    rows.append(_fact("age", f"{age}, {changed}"))
     return rows
+
+
+def page_story(state: SessionState, page: int, height: int) -> list[Row]:
+    """At most `height` lines, newest change first; the last one says where memory ends."""
+    story = state.pages.journal.story(page)
+    rows = [_told(state, entry) for entry in story]
+    if not rows and not state.pages.t_touch_ns[page]:
+        rows = [(("never used", "dim"),)]
+    elif not story or OPERATIONS[story[-1].op] != "alloc":
+        rows.append((("older changes are not kept", "dim"),))
+    return rows[: max(0, height)]
+
+
+def _told(state: SessionState, entry: PageEntry) -> Row:
+    op = OPERATIONS[entry.op]
+    who = f" {_name(state, entry.request)}" if _STORY_WORDS[op].endswith("by") else ""
+    ago = f"{seconds(state.t_ns - entry.t_ns):>6} ago "
+    return ((ago, "dim"), (f"{_STORY_WORDS[op]}{who}", "value" if op == "alloc" else "text"))
+
+
+def _since(state: SessionState, t_ns: int) -> str:
+    return seconds(state.t_ns - t_ns) if t_ns else NONE
 
 
 def _fact(label: str, text: str, role: str = "value") -> Row:

@@ -11,6 +11,7 @@ from llmtop.format import grouped
 from llmtop.viewmodel import View
 from llmtop.widgets.chart import area
 from llmtop.widgets.pagecells import Grid, grid_for, legend, map_lines, pool_column
+from llmtop.widgets.pagelooks import LOOKS, look_legend
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row, fit_row, spread, width_of
 from profiler.folds import seconds
@@ -67,7 +68,8 @@ class PageMap(Panel):
             return [(("no pages yet: the engine has not laid out its KV cache", "dim"),)]
         pages = view.state.pages
         picked = _held(pages, view.model.selected)
-        lines = map_lines(pages, self.grid, _cursor(view), picked)
+        look = LOOKS.get(view.model.colouring)
+        lines = map_lines(pages, self.grid, _cursor(view), picked, look, view.state.t_ns)
         pool = pool_column(pages, self.grid)
         if pool:
             lines = [
@@ -75,7 +77,14 @@ class PageMap(Panel):
             ]
         lines += history(view.state, width, height - 1 - len(lines))
         aside = _POOL_LEGEND if pool else EMPTY
-        glyphs = legend(self.grid.per_cell, width - width_of(aside))
+        room = width - width_of(aside)
+        if look is None:
+            glyphs = legend(self.grid.per_cell, room)
+        else:
+            glyphs = (
+                (f"{view.model.colouring}  ", "key"),
+                *look_legend(view.model.colouring, self.grid.per_cell),
+            )
         return [*lines, spread(glyphs, aside, width)]
 
     def _grid(self, view: View) -> Grid:

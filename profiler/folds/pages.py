@@ -11,6 +11,7 @@ import msgspec
 
 from profiler.events import PageDelta, PageKeyframe, PageRun
 from profiler.folds.packing import pack, unpack
+from profiler.folds.pagejournal import PageJournal
 
 STATE_NAMES: Final = ("free", "open", "used", "shared", "cached")
 FREE, OPEN, USED, SHARED, CACHED = range(5)
@@ -28,6 +29,8 @@ class PagesFrame(msgspec.Struct, array_like=True):
     evictions: int
     hit_tokens: int
     query_tokens: int
+    t_alloc_ns: bytes = b""
+    journal: bytes = b""
 
 
 # By whether anybody references the page and by whether it is sealed.
@@ -40,8 +43,10 @@ def _state_of(refs: int, sealed: int) -> int:
 
 class Pages:
     """One entry per page in each of `states` (index into STATE_NAMES), `refs`, `owners`,
-    `sealed_flags` and `t_touch_ns`. "open" is a referenced page that is not full yet. The owner is
-    the request that allocated the page and stays its owner while the page is cached; 0 is nobody.
+    `sealed_flags`, `t_touch_ns` and `t_alloc_ns`. "open" is a referenced page that is not full yet.
+    The owner is the request that allocated the page and stays its owner while the page is cached; 0
+    is nobody. `t_alloc_ns` is when that was, 0 for a free page and where nobody told. `journal`
+    holds the newest changes.
 
     `version` counts the changes of this very object: of another one, draw everything.
 
@@ -55,6 +60,8 @@ class Pages:
         self.owners: array[int] = array("q")
         self.sealed_flags = bytearray()
         self.t_touch_ns: array[int] = array("q")
+        self.t_alloc_ns: array[int] = array("q")
+        self.journal = PageJournal()
         self.evictions = 0
         self.hit_tokens = 0
         self.query_tokens = 0
@@ -128,7 +135,7 @@ class Pages:
             return
         self.states.extend(bytes(more))
         self.sealed_flags.extend(bytes(more))
-        for column in (self.refs, self.owners, self.t_touch_ns):
+        for column in (self.refs, self.owners, self.t_touch_ns, self.t_alloc_ns):
             column.frombytes(bytes(8 * more))
         self._counts[FREE] += more
         self._redraw_all()
@@ -157,6 +164,7 @@ class Pages:
         else:
             self.t_touch_ns[first : first + count] = array("q", (t_ns,)) * count
         operation(self, range(first, first + count), run.request)
+        self.journal.add(run, t_ns)
         return True
 
     def _alloc(self, pages: range, request: int) -> None:
@@ -166,6 +174,8 @@ class Pages:
             held[page] = None
             refs[page], owners[page], sealed[page] = 1, request, 0
             self._move(page, OPEN)
+        first, last = pages.start, pages.stop
+        self.t_alloc_ns[first:last] = self.t_touch_ns[first:last]
 
     def _share(self, pages: range, request: int) -> None:
         refs, sealed = self.refs, self.sealed_flags
@@ -205,7 +215,7 @@ class Pages:
             self._counts[before] -= 1
             self._counts[state] += 1
             if state == FREE:
-                self.owners[page] = 0
+                self.owners[page] = self.t_alloc_ns[page] = 0
 
     def keyframe(self, event: PageKeyframe) -> None:
         """Every page as the event says; who shares a page besides its owner is kept as it was."""
@@ -222,6 +232,9 @@ class Pages:
                 sealed[first : first + count] = bytes((span.sealed,)) * count
         if (refs, owners, sealed) == (self.refs, self.owners, self.sealed_flags):
             return
+        for page, owner in enumerate(owners):
+            if owner != self.owners[page]:
+                self.t_alloc_ns[page] = 0
         self.refs, self.owners, self.sealed_flags = refs, owners, sealed
         self.states = bytearray(map(_state_of, refs, sealed))
         self._recount()
@@ -255,12 +268,15 @@ class Pages:
             self.evictions,
             self.hit_tokens,
             self.query_tokens,
+            pack(self.t_alloc_ns),
+            self.journal.freeze(),
         )
 
     def thaw(self, frame: PagesFrame) -> None:
         """Raises: ValueError when the columns do not fit each other."""
         num_pages = len(frame.states)
-        columns = [unpack(c, "q") for c in (frame.refs, frame.owners, frame.t_touch_ns)]
+        t_alloc = frame.t_alloc_ns or bytes(8 * num_pages)
+        columns = [unpack(c, "q") for c in (frame.refs, frame.owners, frame.t_touch_ns, t_alloc)]
         if num_pages > MAX_PAGES or any(len(c) != num_pages for c in (*columns, frame.sealed)):
             raise ValueError("page columns of different lengths")
         if any(
@@ -269,7 +285,8 @@ class Pages:
             raise ValueError("a request holds a page that does not exist")
         if not set(frame.sealed) <= {0, 1} or not set(frame.states) <= set(range(len(STATE_NAMES))):
             raise ValueError("a page in a state that does not exist")
-        self.refs, self.owners, self.t_touch_ns = columns
+        self.refs, self.owners, self.t_touch_ns, self.t_alloc_ns = columns
+        self.journal.thaw(frame.journal)
         self.states = bytearray(frame.states)
         self.sealed_flags = bytearray(frame.sealed)
         self._held = {request: dict.fromkeys(held) for request, held in frame.held.items()}

@@ -84,3 +84,32 @@ async def test_a_session_without_pages_says_so(source_of: Any, text_of: TextOf) 
         app.frame()
         await pilot.pause()
         assert "no pages yet" in text_of(app)
+
+
+async def test_o_goes_round_the_colourings_and_the_legend_follows(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        for colouring, word in (
+            ("state", "# full"), ("age", "256s"), ("references", "2-9"), ("owner", "owner"),
+        ):  # fmt: skip
+            await pilot.press("o")
+            await pilot.pause()
+            assert f"{colouring}" in text_of(app) and word in text_of(app)
+
+
+async def test_a_selection_lasts_over_all_screens_until_escape(busy_source: Any) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "j", "slash", *"out>0", "enter")
+        chosen = app.model.selected
+        assert chosen is not None
+        for digit in "3562":
+            await pilot.press(digit)
+            assert app.model.selected == chosen
+        await pilot.press("escape")
+        assert app.model.selected is None and app.model.filter_text, "one thing at a time"
+        await pilot.press("escape")
+        assert not app.model.filter_text

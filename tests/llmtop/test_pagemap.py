@@ -8,11 +8,13 @@ from llmtop.viewmodel import Connection, View, ViewModel
 from llmtop.widgets.holders import holders, num_shared
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
 from llmtop.widgets.pagecells import grid_for, legend, map_lines, pool_column
-from llmtop.widgets.pagefacts import page_facts
+from llmtop.widgets.pagefacts import page_facts, page_story
+from llmtop.widgets.pagelooks import LOOKS, look_legend
 from llmtop.widgets.pagemap import PageMap
 from llmtop.widgets.prefixfacts import hit_facts, page_split
 from llmtop.widgets.rows import plain, width_of
 from profiler.events import PageDelta, PageRun, RequestQueued, RequestScheduled, SessionStart
+from profiler.folds.pagejournal import MAX_ENTRIES
 from profiler.folds.pages import Pages
 from profiler.state import SessionState
 
@@ -137,6 +139,26 @@ def test_the_facts_of_a_page_name_owner_holders_and_tokens(shared_state: Session
     assert "free" in free and "nobody" in free and "0 of 16" in free and "--" in free
 
 
+def test_a_page_tells_its_story_newest_first(shared_state: SessionState) -> None:
+    runs = (("release", 0, 3, 1), ("release", 0, 2, 2), ("evict", 0, 1, 0))
+    shared_state.apply(PageDelta(6 * MS, tuple(PageRun(*run) for run in runs)))
+    told = [plain(row).split("ago ")[-1] for row in page_story(shared_state, 0, 9)]
+    assert told == [
+        "evicted", "released by 0002", "released by 0001", "shared by 0002", "full, findable",
+        "allocated by 0001",
+    ]  # fmt: skip
+    assert [plain(row) for row in page_story(shared_state, 30, 9)] == ["never used"]
+    copy = SessionState.restore(shared_state.keyframe())
+    assert page_story(copy, 0, 9) == page_story(shared_state, 0, 9)
+
+
+def test_a_story_that_began_too_long_ago_says_so(shared_state: SessionState) -> None:
+    for t_ns in range(7, 7 + MAX_ENTRIES):
+        shared_state.apply(PageDelta(t_ns * MS, (PageRun("alloc", 20, 1, 3),)))
+    assert plain(page_story(shared_state, 0, 3)[0]) == "older changes are not kept"
+    assert len(page_story(shared_state, 20, 4)) == 4
+
+
 def test_tokens_that_cannot_be_known_are_not_made_up(shared_state: SessionState) -> None:
     shared_state.requests.live[1].preemptions = 1
     assert "up to 16" in plain(page_facts(shared_state, 2)[3])
@@ -182,3 +204,36 @@ def test_the_pool_column_covers_every_page_and_marks_what_is_shown() -> None:
     assert [glyph != "·" for glyph, _ in column] == [line == 6 for line in range(10)]
     assert [role == "select" for _, role in column] == [line < 4 for line in range(10)]
     assert pool_column(pages, grid_for(1000, 200, 10, 1, 0, 0)) == []
+
+
+def look_glyphs(pages: Pages, look: str, per_cell: int, t_ns: int = 5) -> str:
+    grid = grid_for(pages.num_pages, 200, 100, per_cell, 0, 0)
+    rows = map_lines(pages, grid, -1, (), LOOKS[look], t_ns)
+    return "".join(plain(row[1:]) for row in rows)
+
+
+def test_every_look_reads_in_ascii_and_its_legend_names_what_it_draws() -> None:
+    shares = [("share", 0, 1, other) for other in range(2, 12)]
+    pages = pages_after(
+        ("alloc", 0, 4, 1), ("seal", 0, 3, 1), *shares, ("share", 1, 1, 2), ("release", 2, 1, 1),
+        num_pages=6,
+    )  # fmt: skip
+    assert look_glyphs(pages, "state", 1) == "&&co.."
+    assert look_glyphs(pages, "references", 1) == "+201.."
+    assert look_glyphs(pages, "age", 1) == "0000.."
+    assert look_glyphs(pages, "age", 1, 5 + 3_000_000_000) == "2222.."
+    assert look_glyphs(pages, "age", 1, 1 << 60) == "9999.."
+    assert look_glyphs(pages, "references", 3) == "+1"
+    assert look_glyphs(pages, "state", 2) == "&o."
+    for look in LOOKS:
+        text = plain(look_legend(look, 1))
+        assert text.isascii() and len(text) <= 76
+        assert ". free" in text
+
+
+def test_a_cell_of_many_pages_lights_up_with_the_selected_request() -> None:
+    pages = pages_after(("alloc", 0, 2, 1), ("alloc", 9, 1, 2))
+    grid = grid_for(64, 100, 10, 4, 0, 0)
+    for look in (None, *LOOKS.values()):
+        cells = [span for row in map_lines(pages, grid, -1, (9,), look, 5) for span in row[1:]]
+        assert [i for i, (_, role) in enumerate(cells) if role == "select"] == [2]

@@ -106,3 +106,19 @@ def test_a_map_survives_a_keyframe_of_the_state(workload: Any) -> None:
     copy.thaw(pages.freeze())
     assert copy.freeze() == pages.freeze()
     assert (copy.used, copy.shared, copy.cached) == (pages.used, pages.shared, pages.cached)
+
+
+def test_a_page_is_as_old_as_its_allocation() -> None:
+    pages = pages_after(("alloc", 2, 2, 7))
+    pages.delta(PageDelta(5, (PageRun("seal", 2, 1, 7), PageRun("release", 2, 2, 7))))
+    assert list(pages.t_alloc_ns[2:4]) == [1, 0], "a cached page keeps its age, a free one has none"
+    pages.keyframe(PageKeyframe(9, (PageSpan(2, 1, 7, 1, True), PageSpan(4, 1, 8, 1, True))))
+    assert list(pages.t_alloc_ns[2:5]) == [1, 0, 0], "an age that nobody told is not made up"
+
+
+def test_frames_from_before_ages_and_journals_open() -> None:
+    frame = pages_after(("alloc", 0, 2, 1)).freeze()
+    frame.t_alloc_ns = frame.journal = b""
+    pages = Pages()
+    pages.thaw(frame)
+    assert list(pages.t_alloc_ns) == [0] * 8 and pages.journal.story(0) == []
