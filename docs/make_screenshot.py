@@ -14,13 +14,13 @@ from typing import Final
 
 from llmtop.app import LlmtopApp
 from llmtop.errors import LlmtopError
-from llmtop.keys import PAGES
+from llmtop.keys import Keymap
 from llmtop.sources.base import Source
 from llmtop.sources.remote import RemoteSource
 from llmtop.sources.replay import ReplaySource
 from profiler.errors import ProfilerError
 
-DIGIT_OF: Final = {page: digit for digit, page, _ in PAGES}
+DIGIT_OF: Final = {page: digit for digit, page, _ in Keymap().pages()}
 
 
 def source_of(options: argparse.Namespace) -> Source:

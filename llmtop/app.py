@@ -15,7 +15,8 @@ from textual.screen import Screen
 
 from llmtop.alarm import Alarm
 from llmtop.errors import LlmtopError
-from llmtop.keys import KEYS
+from llmtop.keyfile import load_keymap
+from llmtop.keys import Keymap
 from llmtop.paths import pictures_dir
 from llmtop.picture import Picture
 from llmtop.priority import give_way
@@ -47,10 +48,11 @@ class LlmtopApp(ThemedApp[int]):
         base_url: str = "",
         api_key: str | None = None,
         alarm: Alarm | None = None,
+        keymap: Keymap | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(keymap or Keymap())
         self.source = source
-        self.model = ViewModel()
+        self.model = ViewModel(self.keymap)
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(
@@ -111,8 +113,9 @@ class LlmtopApp(ThemedApp[int]):
             self.notify(f"saved {path}", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        for key in KEYS:
-            if key.group in ("Screens", "Server", "Program", "Time"):
+        mode = "live" if self.source.replay is None else "replay"
+        for key in self.keymap.keys_of(mode):
+            if key.mode in ("any", mode):
                 yield SystemCommand(
                     f"{key.label} ({key.shown})", key.help, self._runner(key.action)
                 )
@@ -129,9 +132,9 @@ def run_app(
 ) -> int:
     """The exit code, once the viewer has left and the source has given everything back.
 
-    Raises: LlmtopError when the source failed, with its last words.
+    Raises: LlmtopError when the source failed, with its last words, or keys.toml is wrong.
     """
-    app = LlmtopApp(source, base_url, api_key, alarm)
+    app = LlmtopApp(source, base_url, api_key, alarm, load_keymap())
     try:
         code = app.run()
     finally:

@@ -24,7 +24,7 @@ class Bookmarking:
         self.made = sorted([*self.made, bookmarks.bookmark(state.t_ns, text)])
         self._unsaved.append((state.t_ns, text))
         if path is None:
-            return f"bookmark at {text}; r keeps it in a file"
+            return f"bookmark at {text}; recording keeps it in a file"
         return self.save(path) or f"bookmark at {text}"
 
     def save(self, path: Path | None) -> str:

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "sessions": "List the recorded sessions.",
     "export": "Write a recorded session for other programs.",
     "report": "Write the numbers of a recorded session as Markdown.",
+    "keys": "Print every key as TOML, ready to edit.",
     "models": "List the models that can be served by name.",
     "load": "Send load to a server and measure its answers.",
     "doctor": "Check what this machine has and what is missing.",

@@ -1,8 +1,8 @@
-"""Every key, once: bindings, footer and help are made from this list."""
+"""Every key, once: bindings, footer, help, palette and `keys.toml` are made from this list."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 
@@ -11,7 +11,8 @@ class Key:
     """`keys` as Textual spells them; `shown` as a person reads them; `label` is the footer's word.
 
     `footer` orders the keys that the footer shows, 0 for none. `group` heads them in the help.
-    `mode` is "any", "live" or "replay": where the key does something.
+    `mode` is "any", "live" or "replay": where the key does something. `name` stands for the action
+    in `keys.toml`; what both screens have under one name has the same keys.
     """
 
     keys: str
@@ -23,6 +24,10 @@ class Key:
     footer: int = 0
     mode: str = "any"
 
+    @property
+    def name(self) -> str:
+        return self.label.lower().replace(" ", "-")
+
 
 KEYS: Final = (
     Key("1", "1", "page('overview')", "Overview", "the whole service at a glance", "Screens"),
@@ -31,8 +36,8 @@ KEYS: Final = (
     Key("4", "4", "page('gpu')", "GPU", "the devices, or this host without one", "Screens"),
     Key("5", "5", "page('steps')", "Steps", "one column per engine step", "Screens"),
     Key("6", "6", "page('log')", "Log", "what the server says", "Screens"),
-    Key("tab", "Tab", "focus_pane(1)", "focus", "next panel", "Screens"),
-    Key("shift+tab", "S-Tab", "focus_pane(-1)", "focus", "previous panel", "Screens"),
+    Key("tab", "Tab", "focus_pane(1)", "next panel", "next panel", "Screens"),
+    Key("shift+tab", "S-Tab", "focus_pane(-1)", "previous panel", "previous panel", "Screens"),
     Key("j,down", "j ↓", "move(1)", "down", "next row", "Moving"),
     Key("k,up", "k ↑", "move(-1)", "up", "previous row", "Moving"),
     Key("left", "←", "slide(-1)", "left", "previous cell of the map, token, or step", "Moving"),
@@ -55,12 +60,12 @@ KEYS: Final = (
     Key("o", "o", "colouring", "colour", "KV map: owner, state, age, references", "Panels"),
     Key("v", "v", "level", "level", "log: next least level", "Panels"),
     Key("space", "space", "pause", "pause", "pause the picture; back to live, or play", "Time", 5),
-    Key("comma", ",", "seek(-10)", "-10 s", "ten seconds back, live too", "Time"),
-    Key("full_stop", ".", "seek(10)", "+10 s", "ten seconds on", "Time"),
+    Key("comma", ",", "seek(-10)", "back 10 s", "ten seconds back, live too", "Time"),
+    Key("full_stop", ".", "seek(10)", "on 10 s", "ten seconds on", "Time"),
     Key("left_square_bracket", "[", "step(-1)", "step back", "one step back, live too", "Time", 8),
     Key("right_square_bracket", "]", "step(1)", "step", "one step on", "Time"),
-    Key("left_curly_bracket", "{", "mark(-1)", "marker", "previous marker", "Time"),
-    Key("right_curly_bracket", "}", "mark(1)", "marker", "next marker", "Time"),
+    Key("left_curly_bracket", "{", "mark(-1)", "previous marker", "previous marker", "Time"),
+    Key("right_curly_bracket", "}", "mark(1)", "next marker", "next marker", "Time"),
     Key("g", "g", "goto", "go to", "a time (1:30), 50%, -30s, or step 1200", "Time", 8),
     Key("b", "b", "bookmark", "bookmark", "mark this moment", "Time"),
     Key("r", "r", "keep", "record", "record, with the last minutes", "Time", 0, "live"),
@@ -96,20 +101,42 @@ PAGES: Final = tuple(
 )
 
 
-def keys_of(mode: str) -> tuple[Key, ...]:
-    """The registry of the dashboard ("live" and "replay") or of the comparison."""
-    return COMPARE_KEYS if mode == "compare" else KEYS
+@dataclass(frozen=True, slots=True)
+class Keymap:
+    """The registry, with the keys that the viewer gave to some actions.
 
+    `changed` is name to (keys, shown), spelled as in `Key`.
+    """
 
-def footer_keys(mode: str) -> list[Key]:
-    """The footer's keys in order, for "live", "replay" or "compare"."""
-    shown = [key for key in keys_of(mode) if key.footer and key.mode in ("any", mode)]
-    return sorted(shown, key=lambda key: key.footer)
+    changed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
+    def keys_of(self, mode: str) -> list[Key]:
+        """The keys of the dashboard ("live" and "replay") or of the comparison ("compare")."""
+        return [self._mine(key) for key in (COMPARE_KEYS if mode == "compare" else KEYS)]
 
-def groups(mode: str = "live") -> dict[str, list[Key]]:
-    """All keys of the registry for `mode`, under the heads that the help shows."""
-    heads: dict[str, list[Key]] = {}
-    for key in keys_of(mode):
-        heads.setdefault(key.group, []).append(key)
-    return heads
+    def footer(self, mode: str) -> list[Key]:
+        """The footer's keys in order, for "live", "replay" or "compare"."""
+        shown = [key for key in self.keys_of(mode) if key.footer and key.mode in ("any", mode)]
+        return sorted(shown, key=lambda key: key.footer)
+
+    def groups(self, mode: str = "live") -> dict[str, list[Key]]:
+        """All keys of the registry for `mode`, under the heads that the help shows."""
+        heads: dict[str, list[Key]] = {}
+        for key in self.keys_of(mode):
+            heads.setdefault(key.group, []).append(key)
+        return heads
+
+    def pages(self) -> list[tuple[str, str, str]]:
+        """Of each tab: its key as shown, its page, its label."""
+        tabs = [key for key in self.keys_of("live") if key.action.startswith("page")]
+        return [(key.shown, key.action.split("'")[1], key.label) for key in tabs]
+
+    def shown(self, name: str) -> str:
+        """The key of the action `name` of the dashboard or the comparison, as a person reads it."""
+        return next(self._mine(key).shown for key in (*KEYS, *COMPARE_KEYS) if key.name == name)
+
+    def _mine(self, key: Key) -> Key:
+        if key.name not in self.changed:
+            return key
+        keys, shown = self.changed[key.name]
+        return replace(key, keys=keys, shown=shown)

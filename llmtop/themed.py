@@ -8,6 +8,7 @@ from typing import TypeVar
 from textual.app import App
 
 from llmtop.cost import counting_driver
+from llmtop.keys import Keymap
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.palette import THEME_NAMES, THEMES
 
@@ -17,10 +18,12 @@ Result = TypeVar("Result")
 class ThemedApp(App[Result]):
     TITLE = "llmtop"
 
-    def __init__(self) -> None:
+    def __init__(self, keymap: Keymap) -> None:
         # NO_COLOR asks for no colour at all; Textual would else turn colours into greys.
         plain = True if os.environ.get("NO_COLOR") else None
         super().__init__(driver_class=counting_driver(), ansi_color=plain)
+        self.keymap = keymap
+        self.set_keymap({name: keys for name, (keys, _) in keymap.changed.items()})
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = THEME_NAMES[-1] if plain else THEME_NAMES[0]

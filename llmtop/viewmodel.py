@@ -8,6 +8,7 @@ from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
 from llmtop.filter import FilterError, Predicate, parse_filter
+from llmtop.keys import Keymap
 from profiler.conditions import Condition
 from profiler.events import Finding
 from profiler.explain.explainer import Explainer
@@ -25,6 +26,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 class ViewModel:
     """The viewer's choices; keys change them, widgets read them."""
 
+    keymap: Keymap = field(default_factory=Keymap)
     page: str = "overview"
     sort: str = "age"
     descending: bool = True

@@ -9,6 +9,8 @@ from textual.binding import Binding, BindingType
 
 from llmtop.app import LlmtopApp
 from llmtop.compare.choice import Choice
+from llmtop.keyfile import load_keymap
+from llmtop.keys import Keymap
 from llmtop.screens.compare import CompareScreen
 from llmtop.sources.replay import ReplaySource
 from llmtop.themed import ThemedApp
@@ -25,12 +27,12 @@ class CompareApp(ThemedApp[Regression | int]):
         Binding("ctrl+c", "leave(130)", "interrupt", show=False, priority=True)
     ]
 
-    def __init__(self, choice: Choice) -> None:
-        super().__init__()
+    def __init__(self, choice: Choice, keymap: Keymap | None = None) -> None:
+        super().__init__(keymap or Keymap())
         self._choice = choice
 
     def on_mount(self) -> None:
-        self.push_screen(CompareScreen(self._choice))
+        self.push_screen(CompareScreen(self._choice, self.keymap))
 
     def action_leave(self, code: int) -> None:
         self.exit(code)
@@ -40,13 +42,14 @@ class CompareApp(ThemedApp[Regression | int]):
 
 
 def run_compare(comparison: Comparison) -> int:
-    """The exit code, once the viewer has left. Raises: SessionFileError."""
+    """The exit code, once the viewer has left. Raises: SessionFileError, LlmtopError."""
     choice = Choice(comparison)
+    keymap = load_keymap()
     while True:
-        ended = CompareApp(choice).run()
+        ended = CompareApp(choice, keymap).run()
         if not isinstance(ended, Regression):
             return ended or 0
-        app = opened(choice, ended)
+        app = opened(choice, ended, keymap)
         try:
             code = app.run()
         finally:
@@ -55,7 +58,7 @@ def run_compare(comparison: Comparison) -> int:
             return code
 
 
-def opened(choice: Choice, pair: Regression) -> LlmtopApp:
+def opened(choice: Choice, pair: Regression, keymap: Keymap | None = None) -> LlmtopApp:
     """The replay of the chosen side, held where the request ended, on the request's own page.
 
     Raises: SessionFileError.
@@ -65,7 +68,7 @@ def opened(choice: Choice, pair: Regression) -> LlmtopApp:
     source = ReplaySource(Path(side.path))
     source.toggle()
     source.seek(pair.t_done_a_ns if first else pair.t_done_b_ns)
-    app = LlmtopApp(source)
+    app = LlmtopApp(source, keymap=keymap)
     app.model.selected = pair.request_a if first else pair.request_b
     app.model.open_request()
     return app

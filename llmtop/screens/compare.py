@@ -11,7 +11,7 @@ from textual.containers import Container
 from textual.screen import Screen
 
 from llmtop.compare.choice import Choice
-from llmtop.keys import COMPARE_KEYS
+from llmtop.keys import COMPARE_KEYS, Keymap
 from llmtop.screens.help import HelpScreen
 from llmtop.viewmodel import Connection, View, ViewModel
 from llmtop.widgets.comparecurves import CompareCurves
@@ -45,13 +45,13 @@ class CompareScreen(Screen[None]):
     """
     AUTO_FOCUS = ""
     BINDINGS = [  # noqa: RUF012
-        Binding(key.keys, key.action, key.label, show=False) for key in COMPARE_KEYS
+        Binding(key.keys, key.action, key.label, show=False, id=key.name) for key in COMPARE_KEYS
     ]
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, keymap: Keymap) -> None:
         super().__init__()
         self._choice = choice
-        self._shown = View(SessionState(), ViewModel(), "COMPARE", Connection("connected"))
+        self._shown = View(SessionState(), ViewModel(keymap), "COMPARE", Connection("connected"))
 
     def compose(self) -> ComposeResult:
         choice = self._choice
@@ -116,7 +116,7 @@ class CompareScreen(Screen[None]):
             self.app.exit(chosen)
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen("compare"))
+        self.app.push_screen(HelpScreen(self._shown.model.keymap, "compare"))
 
     @on(PressStrip.Pressed)
     async def _pressed(self, event: PressStrip.Pressed) -> None:

@@ -48,7 +48,9 @@ class TooSmall(Painted):
     """Says so, instead of drawing what cannot be read."""
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
-        return [((f"needs {MIN_WIDTH}x{MIN_HEIGHT}, has {width}x{height}; q quits", "warn"),)]
+        leave = view.model.keymap.shown("quit")
+        text = f"needs {MIN_WIDTH}x{MIN_HEIGHT}, has {width}x{height}; {leave} quits"
+        return [((text, "warn"),)]
 
 
 class Dashboard(TimeKeys):
@@ -69,7 +71,7 @@ class Dashboard(TimeKeys):
     Dashboard.tiny > TooSmall { display: block; }
     """
     BINDINGS = [  # noqa: RUF012
-        Binding(key.keys, key.action, key.label, show=False) for key in KEYS
+        Binding(key.keys, key.action, key.label, show=False, id=key.name) for key in KEYS
     ]
 
     def __init__(
@@ -182,7 +184,7 @@ class Dashboard(TimeKeys):
         elif isinstance(self.focused, Panel):
             self._page.maximise(self.focused)
         else:
-            self.notify("Tab chooses a panel first")
+            self.notify(f"{self._model.keymap.shown('next-panel')} chooses a panel first")
         self.call_after_refresh(self.repaint)
 
     # Moving
@@ -294,7 +296,9 @@ class Dashboard(TimeKeys):
         return ""
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen("live" if self._replay is None else "replay"))
+        self.app.push_screen(
+            HelpScreen(self._model.keymap, "live" if self._replay is None else "replay")
+        )
 
     # Mouse
 

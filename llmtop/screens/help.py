@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from llmtop.keys import Keymap
 from llmtop.widgets.helptext import help_rows
 from llmtop.widgets.scrolled import Scrolled
 
@@ -21,7 +22,9 @@ class HelpScreen(ModalScreen[None]):
         padding: 0 1; border: round $primary; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark", "dismiss", "close"),
+        Binding("escape", "dismiss", "close"),
+        Binding("q", "dismiss", id="quit"),
+        Binding("question_mark", "dismiss", id="help"),
         Binding("j,down", "scroll_lines(1)", show=False),
         Binding("k,up", "scroll_lines(-1)", show=False),
         Binding("pagedown,space", "scroll_lines(10)", show=False),
@@ -30,8 +33,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("end", "scroll_lines(1000)", show=False),
     ]
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, keymap: Keymap, mode: str) -> None:
         super().__init__()
+        self._keymap = keymap
         self._mode = mode
 
     def compose(self) -> ComposeResult:
@@ -50,7 +54,7 @@ class HelpScreen(ModalScreen[None]):
 
     def _lay_out(self) -> None:
         text = self._text
-        rows = help_rows(self._mode, text.size.width)
+        rows = help_rows(self._keymap, self._mode, text.size.width)
         text.show(rows)
         more = "j k scroll, " if len(rows) > text.size.height else ""
         text.border_subtitle = f"{more}Esc closes"

@@ -35,7 +35,9 @@ class CompareWorst(Panel):
     def note(self, view: View) -> str:
         side = self._choice.side
         other = "A" if side == "B" else "B"
-        return f"Enter opens it in {side}, x: {other}" if self._choice.worst else ""
+        keymap = view.model.keymap
+        text = f"{keymap.shown('open')} opens it in {side}, {keymap.shown('a-or-b')}: {other}"
+        return text if self._choice.worst else ""
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         worst = self._choice.worst

@@ -51,7 +51,7 @@ def open_hint(view: View) -> str:
     """What Enter does on the findings."""
     finding = worst_open(view)
     known = finding is not None and leads_on(view, finding)
-    return "Enter: its request" if known else "no request to open"
+    return f"{view.model.keymap.shown('open')}: its request" if known else "no request to open"
 
 
 def leads_on(view: View, finding: Finding) -> bool:

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Final
 
 from llmtop.columns import FIELDS
-from llmtop.keys import Key, groups
+from llmtop.keys import Key, Keymap
 from llmtop.widgets.rows import EMPTY, Row, fit_row
 
 COLUMN_WIDTH: Final = 56
@@ -17,13 +17,13 @@ _NOTES: Final = (
 )
 
 
-def help_rows(mode: str, width: int) -> list[Row]:
+def help_rows(keymap: Keymap, mode: str, width: int) -> list[Row]:
     """All keys that work in `mode` ("live", "replay" or "compare"), the fields of the dashboard's
     filter, the signs used.
 
     In as many columns as fit `width`.
     """
-    sections = [_key_section(head, keys, mode) for head, keys in groups(mode).items()]
+    sections = [_key_section(head, keys, mode) for head, keys in keymap.groups(mode).items()]
     if mode != "compare":
         fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
         sections.append([_head("Filter fields"), *fields, EMPTY])
@@ -41,7 +41,7 @@ def _head(text: str) -> Row:
 
 
 def _line(left: str, right: str, role: str) -> Row:
-    return (("  ", "text"), (left.ljust(_KEY_WIDTH), role), (right, "text"))
+    return (("  ", "text"), (f"{left:<{_KEY_WIDTH - 1}} ", role), (right, "text"))
 
 
 def _columns(sections: list[list[Row]], count: int, width: int) -> list[Row]:

@@ -140,5 +140,8 @@ def _level_words(level: str) -> str:
 
 def _nothing(view: View) -> str:
     if journal(view.state, 1):
-        return "no line matches; v shows other levels, Esc clears the filter"
+        key = view.model.keymap.shown
+        return (
+            f"no line matches; {key('level')} shows other levels, {key('back')} clears the filter"
+        )
     return "nothing happened yet"

@@ -24,7 +24,7 @@ class RequestFacts(Panel):
         return (("Request ", "dim"), (name, "title"))
 
     def note(self, view: View) -> str:
-        return "Esc back, ↑ ↓ another request, ← → another token"
+        return f"{view.model.keymap.shown('back')} back, ↑ ↓ another request, ← → another token"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         request = view.request

@@ -143,10 +143,11 @@ class RequestTable(Panel):
 
     @staticmethod
     def _nothing(view: View) -> Row:
+        key = view.model.keymap.shown
         if view.model.filter_text:
-            return ((" nothing matches the filter; Esc clears it", "dim"),)
-        hint = "" if view.mode == "REPLAY" else "; l starts a built-in load, p asks one question"
-        return ((f" no request yet{hint}", "dim"),)
+            return ((f" nothing matches the filter; {key('back')} clears it", "dim"),)
+        hint = f"; {key('load')} starts a built-in load, {key('prompt')} asks one question"
+        return ((f" no request yet{'' if view.mode == 'REPLAY' else hint}", "dim"),)
 
     def on_click(self, event: events.Click) -> None:
         picked = self.request_at(event.y)

@@ -36,7 +36,7 @@ class StepMembers(Panel):
         return (("In it", "title"), (count, "value"))
 
     def note(self, view: View) -> str:
-        return "↑ ↓ choose, Enter: the request"
+        return f"↑ ↓ choose, {view.model.keymap.shown('open')}: the request"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         step = chosen_step(view)

@@ -28,7 +28,8 @@ class StepShares(Panel):
         return (("Step ", "title"), (number, "value"))
 
     def note(self, view: View) -> str:
-        return "the newest" if view.model.step is None else "Esc: the newest"
+        back = view.model.keymap.shown("back")
+        return "the newest" if view.model.step is None else f"{back}: the newest"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         step = chosen_step(view)

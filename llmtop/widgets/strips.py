@@ -5,7 +5,6 @@ from __future__ import annotations
 from textual import events
 from textual.message import Message
 
-from llmtop.keys import PAGES, footer_keys
 from llmtop.viewmodel import View
 from llmtop.widgets.attainment import attained
 from llmtop.widgets.painted import Painted
@@ -39,7 +38,7 @@ class Tabs(PressStrip):
         spans: list[Span] = []
         self._zones = []
         at = 0
-        for digit, page, label in PAGES:
+        for digit, page, label in view.model.keymap.pages():
             text = f" {digit} {label} "
             role = "tab" if page == view.model.page else "dim"
             self._zones.append((at, at + len(text), f"page('{page}')"))
@@ -67,7 +66,7 @@ class Footer(PressStrip):
         spans: list[Span] = []
         self._zones = []
         at = 0
-        for key in footer_keys(view.mode.lower()):
+        for key in view.model.keymap.footer(view.mode.lower()):
             item: Row = ((f" {key.shown}", "key"), (f" {key.label} ", "dim"))
             if at + width_of(item) > width:
                 break

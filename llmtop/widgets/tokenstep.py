@@ -36,7 +36,7 @@ class TokenStep(Panel):
 
     def note(self, view: View) -> str:
         chosen = "" if view.model.token is not None else "the slowest; "
-        return f"{chosen}Enter: its step"
+        return f"{chosen}{view.model.keymap.shown('open')}: its step"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         request, state = view.request, view.state

@@ -7,7 +7,7 @@ import pytest
 
 from llmtop.app import LlmtopApp
 from llmtop.columns import FIELDS
-from llmtop.keys import KEYS
+from llmtop.keys import KEYS, Keymap
 from llmtop.widgets.helptext import help_rows
 from llmtop.widgets.rows import plain, width_of
 
@@ -17,7 +17,7 @@ TextOf = Callable[[Any], str]
 @pytest.mark.parametrize("mode", ["live", "replay"])
 @pytest.mark.parametrize("width", [56, 76, 116, 180])
 def test_every_key_of_the_mode_is_explained_at_every_width(mode: str, width: int) -> None:
-    rows = help_rows(mode, width)
+    rows = help_rows(Keymap(), mode, width)
     text = "\n".join(plain(row) for row in rows)
     for key in KEYS:
         assert (key.help in text) == (key.mode in ("any", mode)), key

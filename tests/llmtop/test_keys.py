@@ -1,7 +1,7 @@
 """The registry of keys is what the program does, no more and no less."""
 
 from llmtop.app import LlmtopApp
-from llmtop.keys import KEYS, PAGES, footer_keys, groups
+from llmtop.keys import COMPARE_KEYS, KEYS, Keymap
 from llmtop.screens.dashboard import Dashboard
 
 
@@ -18,15 +18,23 @@ def test_no_key_is_taken_twice_in_a_mode() -> None:
         assert len(taken) == len(set(taken))
 
 
+def test_a_name_is_one_action_and_the_same_keys_on_both_screens() -> None:
+    for registry in (KEYS, COMPARE_KEYS):
+        assert len({key.name for key in registry}) == len(registry)
+    keys = {key.name: key.keys for key in KEYS}
+    assert all(key.keys == keys.get(key.name, key.keys) for key in COMPARE_KEYS)
+
+
 def test_the_help_knows_every_key() -> None:
-    assert sorted(k.shown for ks in groups().values() for k in ks) == sorted(k.shown for k in KEYS)
+    grouped = [k.shown for ks in Keymap().groups().values() for k in ks]
+    assert sorted(grouped) == sorted(k.shown for k in KEYS)
 
 
 def test_tabs_are_numbered_from_one_on() -> None:
-    assert [digit for digit, _, _ in PAGES] == ["1", "2", "3", "4", "5", "6"]
+    assert [digit for digit, _, _ in Keymap().pages()] == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_the_footer_differs_between_live_and_replay() -> None:
-    live, replay = ({k.label for k in footer_keys(mode)} for mode in ("live", "replay"))
+    live, replay = ({k.label for k in Keymap().footer(mode)} for mode in ("live", "replay"))
     assert "load" in live - replay
     assert "faster" in replay - live

@@ -165,7 +165,7 @@ def test_bookmarks_wait_for_a_file(source: Any, tmp_path: Path, told: list[AnyEv
     rewind.show(source.state)
     rewind.nudge(-5 * S)
     marked_ns = rewind.show(source.state).t_ns
-    assert "r keeps it" in rewind.bookmark()
+    assert "recording keeps it" in rewind.bookmark()
     path[0] = recorded(tmp_path / "s.db", told)
     rewind.show(source.state)
     reader = SessionReader(path[0])
