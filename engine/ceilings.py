@@ -36,15 +36,19 @@ class Ceilings(msgspec.Struct, frozen=True):
     how_matmul: str
 
 
-def find_ceilings(config: EngineConfig, cache_dir: Path, progress: Progress) -> Ceilings:
-    """Those of the configured device, out of the cache or measured now, which takes a second or
-    two. Raises: EngineError; RuntimeError when the device cannot be measured."""
+def find_ceilings(config: EngineConfig, cache_dir: Path, progress: Progress) -> Ceilings | None:
+    """Those of the configured device, out of the cache; a GPU's are measured if need be (1 to 2 s).
+
+    A CPU has other things to do at a start: on a shared one a first reading was 22 GB/s and the
+    next 52. So None until somebody has it measured when it is quiet. Raises: EngineError;
+    RuntimeError when the device cannot be measured.
+    """
     from engine.measuring import Subject  # torch
 
     subject = Subject.of(config)
     store = CeilingStore(cache_dir)
     found = store.read(subject.device_name, subject.dtype_name)
-    if found is None:
+    if found is None and subject.device.type == "cuda":
         found = subject.measure(progress)
         with suppress(OSError):  # measured again at the next start
             store.write(found)

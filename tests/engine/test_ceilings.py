@@ -78,28 +78,45 @@ def test_a_file_that_others_may_have_written_is_not_believed(tmp_path: Path) -> 
     assert store.read("a card", "bfloat16") is None
 
 
-def test_a_device_is_measured_once_and_again_when_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A device that counts how often it was measured."""
+    counted: list[int] = []
+
+    def measure(self: Subject, progress: object) -> Ceilings:
+        counted.append(1)
+        return KNOWN
+
+    subject = Subject(torch.device("cuda"), torch.bfloat16)
+    monkeypatch.setattr(Subject, "of", lambda config: subject)
+    monkeypatch.setattr(Subject, "device_name", "a card")
+    monkeypatch.setattr(Subject, "measure", measure)
+    return counted
+
+
+def test_a_gpu_is_measured_once_and_again_when_asked(tmp_path: Path, gpu: list[int]) -> None:
+    assert find_ceilings(CONFIG, tmp_path, lambda *words: None) == KNOWN
+    assert find_ceilings(CONFIG, tmp_path, lambda *words: None) == KNOWN
+    assert len(gpu) == 1
+    assert measure_ceilings(CONFIG, tmp_path, lambda *words: None) == KNOWN
+    assert len(gpu) == 2
+
+
+def test_a_cpu_is_measured_only_when_asked(tmp_path: Path) -> None:
+    assert find_ceilings(CONFIG, tmp_path, lambda *words: None) is None
     told: list[tuple[str, int, int, str]] = []
-    first = find_ceilings(CONFIG, tmp_path, lambda *words: told.append(words))
+    first = measure_ceilings(CONFIG, tmp_path, lambda *words: told.append(words))
     assert [(name, done, total) for name, done, total, _ in told] == [
         ("measure", 0, 2), ("measure", 1, 2), ("measure", 2, 2)
     ]  # fmt: skip
     assert first.read_bytes_per_s > 0 < first.matmul_flops_per_s
     assert first.device.endswith("(1 threads)") and first.dtype == "float32"
-    told.clear()
-    assert find_ceilings(CONFIG, tmp_path, lambda *words: told.append(words)) == first
-    assert told == []
-    again = msgspec.structs.replace(first, read_bytes_per_s=1.0)
-    monkeypatch.setattr(Subject, "measure", lambda self, progress: again)
-    assert measure_ceilings(CONFIG, tmp_path, lambda *words: None) == again
-    assert find_ceilings(CONFIG, tmp_path, lambda *words: None) == again
+    assert find_ceilings(CONFIG, tmp_path, lambda *words: None) == first
 
 
-def test_a_cache_that_cannot_be_written_stops_no_start(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_stops_no_start(tmp_path: Path, gpu: list[int]) -> None:
     (tmp_path / "ceilings").touch()
-    assert find_ceilings(CONFIG, tmp_path, lambda *words: None).read_bytes_per_s > 0
+    assert find_ceilings(CONFIG, tmp_path, lambda *words: None) == KNOWN
     with pytest.raises(OSError):
         measure_ceilings(CONFIG, tmp_path, lambda *words: None)
 
@@ -120,7 +137,7 @@ def test_a_session_says_what_its_device_can_do(core_bench: Callable[..., Any]) -
 
 
 def test_a_device_that_cannot_be_measured_serves_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: list[int]
 ) -> None:
     def fail(self: Subject, progress: object) -> Ceilings:
         raise RuntimeError("out of memory\nand much more")
