@@ -1,7 +1,7 @@
 """Forward passes of decode steps as CUDA graphs: the host launches one thing, not hundreds.
 
-A decoding layer takes the device 147 us and the host 272 us to launch (H200, Qwen2.5-7B's shape, one
-sequence), so that a step without a graph waits for the host.
+On an H200 a decoding layer of Qwen2.5-7B's shape takes the device 147 us and the host 272 us to
+launch, for one sequence: a step without a graph waits for the host (11.7 ms, with one 4.9).
 """
 
 from __future__ import annotations

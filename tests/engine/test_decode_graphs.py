@@ -1,4 +1,4 @@
-"""Which numbers of sequences have a graph; what the graphs compute is held by the kernels' tests."""
+"""Which numbers of sequences have a graph. What graphs compute, the kernels' tests hold."""
 
 from __future__ import annotations
 
