@@ -138,7 +138,8 @@ class Narrator:
         self._tell_pages(begin_ns)
         host_ns, device_ns = end_ns - begin_ns - result.busy_ns, result.device_ns
         work = self._work.count(plan.rows)
-        self._tell_step(scheduler, plan, outcome.rows, host_ns, device_ns, begin_ns, end_ns, work)
+        times = (host_ns, device_ns, begin_ns, end_ns)
+        self._tell_step(scheduler, plan, outcome.rows, *times, work, result.graph)
         for sequence in outcome.firsts:
             self._emit(RequestFirstToken(end_ns, sequence.number))
         for sequence, reason in outcome.finished:
@@ -171,6 +172,7 @@ class Narrator:
         begin_ns: int,
         end_ns: int,
         work: StepWork = _NO_WORK,
+        graph: str = "",
     ) -> None:
         self._step += 1
         pool = self._pool
@@ -187,7 +189,7 @@ class Narrator:
                 pool.num_used,
                 pool.num_cached,
                 pool.num_free,
-                "",
+                graph,
                 plan.waits_for,
                 *work,
             )

@@ -53,7 +53,7 @@ class StepResult(NamedTuple):
     `tokens` and `logprobs` have one entry per sampling row, in plan order. `prompt_logprobs` maps a
     request to those of the prompt tokens that follow the ones computed in this step. `busy_ns` is
     the time the host was kept by the computation; `device_ns` what the device spent, None where it
-    is not measured (on the CPU the host is the device).
+    is not measured (on the CPU the host is the device). `graph` is as in `Step`.
     """
 
     tokens: list[int]
@@ -61,6 +61,7 @@ class StepResult(NamedTuple):
     prompt_logprobs: dict[int, list[TokenLogprobs]]
     busy_ns: int
     device_ns: int | None
+    graph: str = ""
 
 
 class Outcome:

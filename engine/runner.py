@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.attention import create_backend
+from engine.batch import Batch
 from engine.config import EngineConfig
+from engine.decode_graphs import DecodeGraphs
 from engine.devices import choose_device, device_name, process_bytes
 from engine.logprobs import LogprobTensors, logprobs_of
 from engine.memory_plan import MemoryPlanner
@@ -41,6 +43,7 @@ class Launched(NamedTuple):
     begin: torch.cuda.Event | None
     end: torch.cuda.Event | None
     busy_ns: int
+    graph: str
 
 
 class ModelRunner:
@@ -63,10 +66,11 @@ class ModelRunner:
         self.num_pages, self.page_bytes, self.max_model_len = pages
         self._weights_bytes = planner.weights_bytes
         self._vocab_size = shape.vocab_size
+        uses_graphs = self._on_cuda and not config.enforce_eager
+        # With graphs one page more, which is never handed out: their padded rows write there.
+        num_pages = self.num_pages + uses_graphs
         self._pools = [
-            backend.allocate_pool(
-                self.num_pages, shape.num_kv_heads, config.block_size, shape.head_dim
-            )
+            backend.allocate_pool(num_pages, shape.num_kv_heads, config.block_size, shape.head_dim)
             for _ in range(shape.num_layers)
         ]
         backend.prepare(self._pools)
@@ -80,6 +84,19 @@ class ModelRunner:
             scheduler.max_num_seqs, dtype=torch.int64, pin_memory=self._on_cuda
         )
         self._device_name = device_name(self.device)
+        self._graphs: DecodeGraphs | None = None
+        self._graph_bytes = 0
+        if uses_graphs:
+            spare_slot = self.num_pages * config.block_size
+            graphs = DecodeGraphs(
+                self.device,
+                scheduler.max_num_seqs,
+                self.max_model_len,
+                config.block_size,
+                spare_slot,
+            )
+            self._graph_bytes = graphs.capture(self._decoder.forward, self._pools, progress)
+            self._graphs = graphs
 
     @property
     def _on_cuda(self) -> bool:
@@ -96,7 +113,7 @@ class ModelRunner:
         step = SamplingStep.of(sampling, self._vocab_size, self.device)
         begin_ns = time.monotonic_ns()
         begin = self._mark()
-        logits = self._decoder.forward(batch, self._pools)
+        logits, graph = self._forward(plan, batch)
         sampled = logits[: len(sampling)]
         tokens = sample(sampled, step)
         logprobs = self._logprobs(sampled, tokens, sampling)
@@ -105,7 +122,13 @@ class ModelRunner:
             tokens = self._tokens_host[: len(tokens)].copy_(tokens, non_blocking=True)
         end = self._mark()
         busy_ns = 0 if self._on_cuda else time.monotonic_ns() - begin_ns
-        return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns)
+        return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns, graph)
+
+    def _forward(self, plan: Plan, batch: Batch) -> tuple[Tensor, str]:
+        """The logits, and "hit" if a graph gave them."""
+        if self._graphs is not None and plan.num_decode == len(plan.rows):
+            return self._graphs.run(batch), "hit"
+        return self._decoder.forward(batch, self._pools), ""
 
     def collect(self, launched: Launched) -> StepResult:
         """Waits for a step and gives what came of it."""
@@ -121,6 +144,7 @@ class ModelRunner:
             _prompt_entries(launched),
             busy_ns,
             device_ns,
+            launched.graph,
         )
 
     def memory(self) -> RunnerMemory:
@@ -138,7 +162,7 @@ class ModelRunner:
             self._weights_bytes,
             kv_bytes,
             self._activation_bytes,
-            0,
+            self._graph_bytes,
             total_bytes,
         )
 

@@ -22,7 +22,7 @@ from engine.models.progress import silent
 from engine.models.weights import load_decoder
 from engine.request import EngineRequest
 from engine.runner import ModelRunner
-from profiler.events import RequestPreempted, RequestScheduled
+from profiler.events import RequestPreempted, RequestScheduled, Step
 
 BASE = {
     "hidden_size": 48,
@@ -155,7 +155,11 @@ def test_a_decoder_with_large_heads_on_the_gpu(
 
 
 def answers_of(
-    monkeypatch: pytest.MonkeyPatch, folder: ModelFolder, backend: Any, prompts: list[list[int]]
+    monkeypatch: pytest.MonkeyPatch,
+    folder: ModelFolder,
+    backend: Any,
+    prompts: list[list[int]],
+    enforce_eager: bool = False,
 ) -> list[list[int]]:
     """Greedy tokens of the engine on this backend: chunked prompts, cached prefixes, preemption."""
     config = EngineConfig(
@@ -163,6 +167,7 @@ def answers_of(
         device=backend.device.type,
         block_size=BLOCK_SIZE,
         num_gpu_blocks_override=5,
+        enforce_eager=enforce_eager,
         scheduler=SchedulerConfig(max_num_batched_tokens=9, max_num_seqs=4),
     )
     monkeypatch.setattr("engine.runner.create_backend", lambda *_: backend)
@@ -184,6 +189,8 @@ def answers_of(
         core.check()
     assert any(isinstance(event, RequestPreempted) for event in events)
     assert any(e.cached_tokens for e in events if isinstance(e, RequestScheduled))
+    hits = [event.graph == "hit" for event in events if isinstance(event, Step)]
+    assert any(hits) == (backend.device.type == "cuda" and not enforce_eager)
     return answers
 
 
@@ -195,6 +202,8 @@ def test_the_engine_gives_the_same_tokens_on_both_backends(
     want = answers_of(monkeypatch, folder, CpuBackend(torch.float32, 1), prompts)
     got = answers_of(monkeypatch, folder, TritonBackend(device, torch.float32), prompts)
     assert got == want
+    eager = TritonBackend(device, torch.float32)
+    assert answers_of(monkeypatch, folder, eager, prompts, enforce_eager=True) == want
 
 
 def test_a_pass_is_planned_from_the_host_alone(batch_of: Any) -> None:
