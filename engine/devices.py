@@ -28,6 +28,11 @@ def choose_device(config: EngineConfig) -> torch.device:
     return torch.device("cuda" if has_cuda and config.device != "cpu" else "cpu")
 
 
+def thread_count(wanted: int | None) -> int:
+    """How many threads a CPU engine runs: those asked for, or one a core that we may use."""
+    return wanted or len(os.sched_getaffinity(0))
+
+
 def device_name(device: torch.device) -> str:
     """What a person would call it: "NVIDIA H200", or the processor and its threads."""
     if device.type == "cuda":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -12,7 +11,7 @@ import torch
 
 from engine.ceilings import PHASE, Ceilings
 from engine.config import EngineConfig
-from engine.devices import choose_device, device_name
+from engine.devices import choose_device, device_name, thread_count
 from engine.models.progress import Progress
 
 # Far beyond the caches of a data-centre GPU (50 MiB) and of most processors.
@@ -37,7 +36,7 @@ class Subject(NamedTuple):
         """As `ModelRunner` chooses; sets the number of threads as it does. Raises: EngineError."""
         device = choose_device(config)
         if device.type != "cuda":
-            torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
+            torch.set_num_threads(thread_count(config.num_threads))
         if config.dtype != "auto":
             return cls(device, getattr(torch, config.dtype))
         if device.type == "cuda":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -21,6 +20,7 @@ from engine.cpu.populate import populate_pools
 from engine.cpu.rope import rotate_and_write
 from engine.cpu.rows import BF16, FP16, FP32
 from engine.cpu.team import Team
+from engine.devices import thread_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ class CpuBackend:
 
     def __init__(self, dtype: torch.dtype | None = None, num_threads: int | None = None) -> None:
         keep_freed_memory()
-        num_threads = num_threads or len(os.sched_getaffinity(0))
+        num_threads = thread_count(num_threads)
         torch.set_num_threads(num_threads)
         self.device = torch.device("cpu")
         self.dtype = dtype or fastest_dtype()

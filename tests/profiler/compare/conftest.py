@@ -9,23 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from profiler.bus import Bus
 from profiler.events import AnyEvent
-from profiler.follower import Follower
-from profiler.session.tape import Tape
 
 Record = Callable[..., Path]
-
-
-def write(path: Path, events: list[AnyEvent]) -> Path:
-    bus = Bus()
-    tape = Tape(path, bus, Follower(bus))
-    for i, event in enumerate(events, 1):
-        bus.publish(event)
-        if i % 40 == 0:
-            tape.flush()
-    tape.finish()
-    return path
 
 
 def stretched(event: AnyEvent, factor: float) -> AnyEvent:
@@ -38,14 +24,18 @@ def stretched(event: AnyEvent, factor: float) -> AnyEvent:
 
 
 @pytest.fixture(scope="session")
-def recording(workload: Any, tmp_path_factory: pytest.TempPathFactory) -> Record:
+def recording(
+    workload: Any,
+    record: Callable[[Path, list[AnyEvent]], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Record:
     """A file of `num_steps` steps, all times `stretch` times as long; other options are the
     workload's own."""
 
     def make(num_steps: int = 900, stretch: float = 1.0, **options: Any) -> Path:
         settings = {"concurrency": 10, "num_pages": 4096, "output_tokens": (8, 64), **options}
         events = [stretched(e, stretch) for e in workload(**settings).events(num_steps)]
-        return write(tmp_path_factory.mktemp("session") / "session.db", events)
+        return record(tmp_path_factory.mktemp("session") / "session.db", events)
 
     return make
 
