@@ -27,6 +27,7 @@ from servers import ROOT, machine, print_machine, write_json
 sys.path.insert(0, str(ROOT))
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
 from engine.core import EngineCore
+from engine.last_tokens import LastTokens
 from engine.loading import Loaded
 from engine.models.config import ModelConfig
 from engine.models.folder import ModelFolder
@@ -68,15 +69,17 @@ class Spans:
 
 
 class MadeUpRunner:
-    """Stages every plan as the real runner does, and says token 7 to all."""
+    """Stages every plan as the real runner does on a GPU, and says token 7 to all."""
 
     page_bytes = 1
+    runs_ahead = True
     max_model_len = MAX_MODEL_LEN
 
     def __init__(self, num_pages: int, max_num_seqs: int, max_num_tokens: int) -> None:
         self.num_pages = num_pages
         cpu = torch.device("cpu")
-        stager = Stager(cpu, BLOCK_SIZE, max_num_seqs, max_num_tokens, MAX_MODEL_LEN)
+        last_tokens = LastTokens(max_num_seqs, cpu)
+        stager = Stager(cpu, BLOCK_SIZE, max_num_seqs, max_num_tokens, MAX_MODEL_LEN, last_tokens)
         self.stage = stager.stage
 
     def launch(self, plan: Plan) -> Plan:

@@ -8,13 +8,18 @@ import msgspec
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True):
-    """How requests share the steps. `max_num_batched_tokens` bounds the tokens of one step."""
+    """How requests share the steps. `max_num_batched_tokens` bounds the tokens of one step.
+
+    `async_scheduling`: a step is planned and launched before the tokens of the step before are
+    known; None where the device computes beside the host, that is on CUDA.
+    """
 
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 2048
     enable_chunked_prefill: bool = True
     long_prefill_token_threshold: int = 0
     scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    async_scheduling: bool | None = None
     max_num_queued_reqs: int = 1024
     max_num_queued_tokens: int | None = None
 

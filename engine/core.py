@@ -13,7 +13,7 @@ from engine.kv.cache import PagedKVCache
 from engine.loading import Loader, load_model
 from engine.models.progress import Progress
 from engine.narrator import Narrator
-from engine.plan import Outcome, Plan, PlanRow, StepResult
+from engine.plan import Flight, Outcome, Plan, PlanRow, StepResult, StepTimes
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -52,11 +52,15 @@ class EngineCore:
         self._narrator = Narrator(config, loaded, self._kv, emit, clock)
         self._clock = clock
         self._seeds = random.Random(config.seed)
+        self._flight: Flight | None = None
+        self._was_idle = True
+        self._last_end_ns = 0
         self._narrator.tell_memory(clock())
 
     @property
     def has_work(self) -> bool:
-        return self._scheduler.has_work
+        """Whether a request waits or runs, or a step is under way."""
+        return self._scheduler.has_work or self._flight is not None
 
     @property
     def max_model_len(self) -> int:
@@ -100,44 +104,89 @@ class EngineCore:
     def step(self) -> list[TokenOutput]:
         """What one step gave, an entry per request that got tokens or ended; [] with no work.
 
-        A step that fails ends its requests with "error: ..."; the others go on.
+        If the runner runs ahead, the next step is launched before this one is waited for. A step
+        that fails ends its requests with "error: ..."; the others go on.
         """
-        begin_ns = self._clock()
-        plan = self._scheduler.plan()
-        if plan is None:
+        flight = self._flight or self._take_off()
+        if flight is None:
             return []
-        self._narrator.planned(plan, begin_ns)
-        try:
-            result = self._runner.collect(self._runner.launch(plan))
-        except Exception as error:
-            return self._fail(plan, begin_ns, error)
-        outcome = self._commit(plan, result)
-        end_ns = self._clock()
-        for row in plan.rows:
-            if row.samples:
-                row.sequence.t_last_ns = end_ns
-        self._narrator.stepped(self._scheduler, plan, outcome, result, begin_ns, end_ns)
-        return outcome.outputs
+        ahead = self._runner.runs_ahead and self._scheduler.can_plan_ahead()
+        following = self._take_off() if ahead else None
+        outputs = self._land(flight)
+        self._flight = following
+        self._was_idle = not self.has_work
+        return outputs
 
     def check(self) -> None:
         """Compares all books with each other. Raises: InvariantError."""
         self._scheduler.check()
+
+    def _take_off(self) -> Flight | None:
+        """Plans and launches a step; None if there is nothing to compute."""
+        begin_ns = self._clock()
+        plan = self._scheduler.plan()
+        if plan is None:
+            return None
+        self._narrator.planned(plan, begin_ns)
+        follows = not self._was_idle
+        try:
+            return Flight(plan, begin_ns, follows, self._runner.launch(plan))
+        except Exception as error:
+            return Flight(plan, begin_ns, follows, None, error)
+
+    def _land(self, flight: Flight) -> list[TokenOutput]:
+        """Waits for a step, commits and tells what it gave."""
+        begin_ns = max(flight.begin_ns, self._last_end_ns)
+        try:
+            if flight.error is not None:
+                raise flight.error
+            result = self._runner.collect(flight.handle)
+        except Exception as error:
+            return self._fail(flight.plan, begin_ns, error)
+        outcome = self._commit(flight.plan, result)
+        end_ns = self._last_end_ns = self._clock()
+        for row in flight.plan.rows:
+            if row.samples:
+                row.sequence.t_last_ns = end_ns
+        times = StepTimes(
+            begin_ns,
+            end_ns,
+            end_ns - begin_ns - result.busy_ns,
+            result.device_ns,
+            result.device_gap_ns if flight.follows else None,
+        )
+        self._narrator.stepped(self._scheduler, flight.plan, outcome, times, result.graph)
+        return outcome.outputs
 
     def _commit(self, plan: Plan, result: StepResult) -> Outcome:
         outcome = Outcome()
         tokens = iter(result.tokens)
         logprobs = iter(result.logprobs or ())
         for row in plan.rows:
-            sequence = row.sequence
-            self._scheduler.commit(row)
-            if sequence.params.prompt_logprobs is not None:
-                _keep_prompt_logprobs(sequence, result.prompt_logprobs.get(sequence.number, ()))
-            num_new = 0
+            token, chosen = None, None
             if row.samples:
-                chosen = next(logprobs, None)
-                num_new = self._append(outcome, sequence, next(tokens), chosen)
-            outcome.rows.append(StepRow(sequence.number, _prefill_tokens(row), num_new))
+                token, chosen = next(tokens), next(logprobs, None)
+            if row.sequence.table is not None:
+                more = result.prompt_logprobs.get(row.sequence.number, ())
+                self._commit_row(outcome, row, token, chosen, more)
         return outcome
+
+    def _commit_row(
+        self,
+        outcome: Outcome,
+        row: PlanRow,
+        token: int | None,
+        logprobs: TokenLogprobs | None,
+        prompt_logprobs: Iterable[TokenLogprobs],
+    ) -> None:
+        sequence = row.sequence
+        self._scheduler.commit(row)
+        if sequence.params.prompt_logprobs is not None:
+            _keep_prompt_logprobs(sequence, prompt_logprobs)
+        num_new = 0
+        if token is not None:
+            num_new = self._append(outcome, sequence, token, logprobs)
+        outcome.rows.append(StepRow(sequence.number, _prefill_tokens(row), num_new))
 
     def _append(
         self, outcome: Outcome, sequence: Sequence, token: int, logprobs: TokenLogprobs | None
@@ -156,11 +205,12 @@ class EngineCore:
 
     def _fail(self, plan: Plan, begin_ns: int, error: Exception) -> list[TokenOutput]:
         reason = f"error: {type(error).__name__}: {error}".splitlines()[0]
-        rows = [StepRow(row.sequence.number, 0, 0) for row in plan.rows]
-        for row in plan.rows:
-            self._scheduler.remove(row.sequence)
-        sequences = [row.sequence for row in plan.rows]
-        self._narrator.failed(self._scheduler, plan, rows, sequences, reason, begin_ns)
+        sequences = [row.sequence for row in plan.rows if row.sequence.table is not None]
+        for sequence in sequences:
+            self._scheduler.remove(sequence)
+        end_ns = self._last_end_ns = self._clock()
+        times = StepTimes(begin_ns, end_ns, end_ns - begin_ns)
+        self._narrator.failed(self._scheduler, plan, sequences, reason, times)
         return [TokenOutput(s.number, [], finish_reason=reason) for s in sequences]
 
 

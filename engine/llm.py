@@ -135,6 +135,9 @@ class LLMEngine:
             if (update.finish_reason or "").startswith("error"):
                 failure = update.finish_reason
                 self.abort_request(output.request_id)
+        if not self._outputs and self._core.has_work:
+            # A step that ran ahead for requests that have ended: its time is not the next one's.
+            self._core.step()
         if failure is not None:
             raise EngineError(f"a step of the engine failed: {failure}")
         return list(changed.values())

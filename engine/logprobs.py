@@ -18,6 +18,10 @@ class LogprobTensors(NamedTuple):
     top: Tensor  # (N, K) fp32, best first
     top_ids: Tensor  # (N, K)
 
+    def on_host(self) -> LogprobTensors:
+        """Copies on the host, filled once the device's stream has come this far."""
+        return LogprobTensors(*(tensor.to("cpu", non_blocking=True) for tensor in self))
+
     def entries(self, num_top: list[int]) -> list[TokenLogprobs]:
         """The numbers on the host, with the first `num_top[i]` of the likeliest for token i."""
         columns = zip(

@@ -14,7 +14,7 @@ from engine.config import EngineConfig, SamplingParams
 from engine.kv.cache import PagedKVCache
 from engine.loading import Loaded
 from engine.models.work import model_shape
-from engine.plan import Outcome, Plan, StepResult
+from engine.plan import Outcome, Plan, StepTimes
 from engine.request import EngineRequest
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -127,62 +127,52 @@ class Narrator:
             self._emit(RequestPreempted(t_ns, victim.number, "pages", lost_tokens))
 
     def stepped(
-        self,
-        scheduler: Scheduler,
-        plan: Plan,
-        outcome: Outcome,
-        result: StepResult,
-        begin_ns: int,
-        end_ns: int,
+        self, scheduler: Scheduler, plan: Plan, outcome: Outcome, times: StepTimes, graph: str
     ) -> None:
-        self._tell_pages(begin_ns)
-        host_ns, device_ns = end_ns - begin_ns - result.busy_ns, result.device_ns
-        work = self._work.count(plan.rows)
-        times = (host_ns, device_ns, begin_ns, end_ns)
-        self._tell_step(scheduler, plan, outcome.rows, *times, work, result.graph)
+        self._tell_pages(times.begin_ns)
+        self._tell_step(scheduler, plan, outcome.rows, times, self._work.count(plan.rows), graph)
         for sequence in outcome.firsts:
-            self._emit(RequestFirstToken(end_ns, sequence.number))
+            self._emit(RequestFirstToken(times.end_ns, sequence.number))
         for sequence, reason in outcome.finished:
-            self._emit(RequestFinished(end_ns, sequence.number, reason, sequence.num_output))
-        self._tell_periodic(end_ns)
+            number, num_output = sequence.number, sequence.num_output
+            self._emit(RequestFinished(times.end_ns, number, reason, num_output))
+        self._tell_periodic(times.end_ns)
 
     def failed(
         self,
         scheduler: Scheduler,
         plan: Plan,
-        rows: list[StepRow],
         sequences: list[Sequence],
         reason: str,
-        begin_ns: int,
+        times: StepTimes,
     ) -> None:
-        end_ns = self._clock()
-        self._tell_pages(begin_ns)
-        self._tell_step(scheduler, plan, rows, end_ns - begin_ns, None, begin_ns, end_ns)
-        self._emit(Log(end_ns, "error", "engine", f"a step failed, {reason}"))
+        """Tells of a step that ended the requests of `sequences` and computed nothing."""
+        self._tell_pages(times.begin_ns)
+        rows = [StepRow(sequence.number, 0, 0) for sequence in sequences]
+        self._tell_step(scheduler, plan, rows, times, _NO_WORK, "")
+        self._emit(Log(times.end_ns, "error", "engine", f"a step failed, {reason}"))
         for sequence in sequences:
-            self._emit(RequestAborted(end_ns, sequence.number, reason, sequence.num_output))
+            number, num_output = sequence.number, sequence.num_output
+            self._emit(RequestAborted(times.end_ns, number, reason, num_output))
 
     def _tell_step(
         self,
         scheduler: Scheduler,
         plan: Plan,
         rows: list[StepRow],
-        host_ns: int,
-        device_ns: int | None,
-        begin_ns: int,
-        end_ns: int,
-        work: StepWork = _NO_WORK,
-        graph: str = "",
+        times: StepTimes,
+        work: StepWork,
+        graph: str,
     ) -> None:
         self._step += 1
         pool = self._pool
         self._emit(
             Step(
-                begin_ns,
-                end_ns,
+                times.begin_ns,
+                times.end_ns,
                 self._step,
-                host_ns,
-                device_ns,
+                times.host_ns,
+                times.device_ns,
                 tuple(rows),
                 scheduler.num_waiting,
                 scheduler.num_running,
@@ -192,6 +182,7 @@ class Narrator:
                 graph,
                 plan.waits_for,
                 *work,
+                times.device_gap_ns,
             )
         )
 

@@ -17,6 +17,11 @@ class PlanRow(NamedTuple):
     num_tokens: int
     samples: bool
 
+    @property
+    def num_output(self) -> int:
+        """How many tokens of output the sequence has before the one that this row samples."""
+        return self.start + self.num_tokens - self.sequence.num_prompt
+
 
 class Admission(NamedTuple):
     """A sequence that got its pages in this step; `cached_tokens` of its context are computed."""
@@ -47,13 +52,27 @@ class Plan(NamedTuple):
     waits_for: str = ""
 
 
+class Flight(NamedTuple):
+    """A plan under way: `handle` is the runner's, None if launching it raised `error`.
+
+    `follows` another: the device had work when this one was planned.
+    """
+
+    plan: Plan
+    begin_ns: int
+    follows: bool
+    handle: Any
+    error: Exception | None = None
+
+
 class StepResult(NamedTuple):
     """What a launched plan gave.
 
     `tokens` and `logprobs` have one entry per sampling row, in plan order. `prompt_logprobs` maps a
     request to those of the prompt tokens that follow the ones computed in this step. `busy_ns` is
-    the time the host was kept by the computation; `device_ns` what the device spent, None where it
-    is not measured (on the CPU the host is the device). `graph` is as in `Step`.
+    the time the host was kept by the computation; `device_ns` what the device spent and
+    `device_gap_ns` how long it rested before, None where they are not measured (on the CPU the host
+    is the device). `graph` is as in `Step`.
     """
 
     tokens: list[int]
@@ -62,6 +81,17 @@ class StepResult(NamedTuple):
     busy_ns: int
     device_ns: int | None
     graph: str = ""
+    device_gap_ns: int | None = None
+
+
+class StepTimes(NamedTuple):
+    """Of one step, as in `Step`."""
+
+    begin_ns: int
+    end_ns: int
+    host_ns: int
+    device_ns: int | None = None
+    device_gap_ns: int | None = None
 
 
 class Outcome:
@@ -91,7 +121,12 @@ class RunnerMemory(NamedTuple):
 
 
 class Runner(Protocol):
-    """Turns plans into tokens. `launch` may return before the work is done; `collect` waits."""
+    """Turns plans into tokens. `launch` may return before the work is done; `collect` waits.
+
+    With `runs_ahead` a plan may be launched before the one before it is collected.
+    """
+
+    runs_ahead: bool
 
     num_pages: int
     page_bytes: int

@@ -13,15 +13,15 @@ from engine.batch import Batch
 from engine.config import EngineConfig
 from engine.decode_graphs import DecodeGraphs
 from engine.devices import choose_device, device_name, process_bytes
+from engine.last_tokens import LastTokens
 from engine.logprobs import LogprobTensors, logprobs_of
 from engine.memory_plan import MemoryPlanner
 from engine.models.folder import ModelFolder
 from engine.models.progress import Progress
 from engine.models.weights import load_decoder
-from engine.plan import Plan, RunnerMemory, StepResult
+from engine.plan import Plan, PlanRow, RunnerMemory, StepResult
 from engine.request import TokenLogprobs
 from engine.sampling import SamplingStep, sample
-from engine.sequence import Sequence
 from engine.staging import Stager, num_prompt_logprobs
 from engine.warmup import WarmUp
 
@@ -77,12 +77,18 @@ class ModelRunner:
         self._backend = backend
         # Without chunked prefill a whole prompt is one step.
         longest = max(scheduler.max_num_batched_tokens, self.max_model_len)
+        self._last_tokens = LastTokens(scheduler.max_num_seqs, self.device)
         self._stager = Stager(
-            self.device, config.block_size, scheduler.max_num_seqs, longest, self.max_model_len
+            self.device,
+            config.block_size,
+            scheduler.max_num_seqs,
+            longest,
+            self.max_model_len,
+            self._last_tokens,
         )
-        self._tokens_host = torch.empty(
-            scheduler.max_num_seqs, dtype=torch.int64, pin_memory=self._on_cuda
-        )
+        asked = scheduler.async_scheduling
+        self.runs_ahead = self._on_cuda if asked is None else asked
+        self._last_end: torch.cuda.Event | None = None
         self._device_name = device_name(self.device)
         self._graphs: DecodeGraphs | None = None
         self._graph_bytes = 0
@@ -108,8 +114,8 @@ class ModelRunner:
             return self._launch(plan)
 
     def _launch(self, plan: Plan) -> Launched:
-        batch = self._stager.stage(plan)
-        sampling = [row.sequence for row in plan.rows if row.samples]
+        batch, seats = self._stager.stage(plan)
+        sampling = [row for row in plan.rows if row.samples]
         step = SamplingStep.of(sampling, self._vocab_size, self.device)
         begin_ns = time.monotonic_ns()
         begin = self._mark()
@@ -118,8 +124,10 @@ class ModelRunner:
         tokens = sample(sampled, step)
         logprobs = self._logprobs(sampled, tokens, sampling)
         prompt_logprobs = self._prompt_logprobs(logits[len(sampling) :], plan)
-        if self._on_cuda:
-            tokens = self._tokens_host[: len(tokens)].copy_(tokens, non_blocking=True)
+        if self.runs_ahead:
+            self._last_tokens.keep(seats, tokens)
+        # Before `end` is recorded: a copy after it would wait for the step that follows.
+        tokens = tokens.to("cpu", non_blocking=True)
         end = self._mark()
         busy_ns = 0 if self._on_cuda else time.monotonic_ns() - begin_ns
         return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns, graph)
@@ -132,12 +140,16 @@ class ModelRunner:
 
     def collect(self, launched: Launched) -> StepResult:
         """Waits for a step and gives what came of it."""
-        begin, end, busy_ns, device_ns = launched.begin, launched.end, launched.busy_ns, None
+        begin, end, busy_ns = launched.begin, launched.end, launched.busy_ns
+        device_ns = gap_ns = None
         if begin is not None and end is not None:
             begin_ns = time.monotonic_ns()
             end.synchronize()
             busy_ns = time.monotonic_ns() - begin_ns
             device_ns = int(begin.elapsed_time(end) * 1e6)
+            if self._last_end is not None:
+                gap_ns = int(self._last_end.elapsed_time(begin) * 1e6)
+            self._last_end = end
         return StepResult(
             launched.tokens.tolist(),
             _sampled_entries(launched),
@@ -145,6 +157,7 @@ class ModelRunner:
             busy_ns,
             device_ns,
             launched.graph,
+            gap_ns,
         )
 
     def memory(self) -> RunnerMemory:
@@ -174,14 +187,15 @@ class ModelRunner:
         return event
 
     def _logprobs(
-        self, logits: Tensor, tokens: Tensor, sequences: list[Sequence]
+        self, logits: Tensor, tokens: Tensor, sampling: list[PlanRow]
     ) -> LogprobTensors | None:
-        wanted = [i for i, s in enumerate(sequences) if s.params.logprobs is not None]
+        params = [row.sequence.params for row in sampling]
+        wanted = [i for i, p in enumerate(params) if p.logprobs is not None]
         if not wanted:
             return None
         rows = torch.tensor(wanted, device=self.device)
-        num_top = max(sequences[i].params.logprobs or 0 for i in wanted)
-        return logprobs_of(logits[rows], tokens[rows], num_top)
+        num_top = max(params[i].logprobs or 0 for i in wanted)
+        return logprobs_of(logits[rows], tokens[rows], num_top).on_host()
 
     def _prompt_logprobs(self, logits: Tensor, plan: Plan) -> LogprobTensors | None:
         if not len(logits):
@@ -194,7 +208,8 @@ class ModelRunner:
                 first = row.start + 1
                 followers += sequence.token_ids[first : first + num_prompt_logprobs(row)]
                 num_top = max(num_top, sequence.params.prompt_logprobs or 0)
-        return logprobs_of(logits, torch.tensor(followers, device=self.device), num_top)
+        followed = torch.tensor(followers, device=self.device)
+        return logprobs_of(logits, followed, num_top).on_host()
 
 
 def _sampled_entries(launched: Launched) -> list[TokenLogprobs | None] | None:

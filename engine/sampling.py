@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from engine.logit_edits import LogitEdits
+from engine.plan import PlanRow
 from engine.random_numbers import uniform
-from engine.sequence import Sequence
 
 # Thresholds are looked for among this many largest logits of a row before the row is sorted: a
 # sort of 32 x 49,152 takes 165 ms on two cores, the 256 largest 8 ms.
@@ -42,34 +42,32 @@ class SamplingStep(NamedTuple):
     draws: Draws | None
 
     @classmethod
-    def of(
-        cls, sequences: SequenceOf[Sequence], vocab_size: int, device: torch.device
-    ) -> SamplingStep:
-        """The sampling of these sequences' next tokens, in this order."""
-        drawing = [i for i, sequence in enumerate(sequences) if sequence.draws]
+    def of(cls, rows: SequenceOf[PlanRow], vocab_size: int, device: torch.device) -> SamplingStep:
+        """The sampling of the next tokens of these rows, in this order."""
+        drawing = [i for i, row in enumerate(rows) if row.sequence.draws]
         return cls(
-            LogitEdits.of(sequences),
-            _draws(sequences, drawing, vocab_size, device) if drawing else None,
+            LogitEdits.of([row.sequence for row in rows]),
+            _draws(rows, drawing, vocab_size, device) if drawing else None,
         )
 
 
 def _draws(
-    sequences: SequenceOf[Sequence], rows: list[int], vocab_size: int, device: torch.device
+    rows: SequenceOf[PlanRow], places: list[int], vocab_size: int, device: torch.device
 ) -> Draws:
-    drawing = [sequences[row] for row in rows]
-    params = [sequence.params for sequence in drawing]
+    drawing = [rows[place] for place in places]
+    params = [row.sequence.params for row in drawing]
     top_k = [min(p.top_k or vocab_size, vocab_size) for p in params]
 
     def column(values: list[float], dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
 
     return Draws(
-        torch.tensor(rows).to(device, non_blocking=True),
+        torch.tensor(places).to(device, non_blocking=True),
         column([1.0 / p.temperature for p in params]),
         torch.tensor(top_k).to(device, non_blocking=True),
         column([p.top_p for p in params]),
         column([p.min_p for p in params]),
-        column([uniform(s.seed, s.num_output) for s in drawing], torch.float64),
+        column([uniform(row.sequence.seed, row.num_output) for row in drawing], torch.float64),
         any(p.top_p < 1.0 for p in params) or any(k < vocab_size for k in top_k),
         any(p.min_p > 0.0 for p in params),
     )

@@ -29,6 +29,8 @@ class Scheduler:
     out of pages; then the sequence with the largest key gives its pages up and waits, to be
     computed again. The key is (priority, arrival), or (0, arrival) under "fcfs": the smallest key
     is never preempted, so it always finishes, so all do.
+
+    A step may be planned while the one before is under way, if `can_plan_ahead`.
     """
 
     def __init__(self, config: SchedulerConfig, kv: PagedKVCache, max_model_len: int) -> None:
@@ -91,6 +93,16 @@ class Scheduler:
             self._leave(sequence)
         del self._sequences[sequence.number]
 
+    def can_plan_ahead(self) -> bool:
+        """Whether the next plan depends on no token that is still being sampled.
+
+        It does where someone might be preempted, whose tokens must then be known, and where logits
+        are edited by the tokens before.
+        """
+        if self._kv.pool.num_available < len(self._running):
+            return False
+        return not any(s.num_pending and s.edits_logits for s in self._running)
+
     def plan(self) -> Plan | None:
         """The next step, with the pages that it needs taken; None if there is nothing to do."""
         preempted: list[Preemption] = []
@@ -105,16 +117,23 @@ class Scheduler:
             budget, waits_for = self._admit(rows, budget, admitted)
         if not rows:
             return None
+        for row in rows:
+            row.sequence.num_computed += row.num_tokens
+            row.sequence.num_pending += row.samples
         num_tokens = self._token_budget - budget
         return Plan(rows, num_decode, num_tokens, admitted, preempted, waits_for)
 
     def commit(self, row: PlanRow) -> None:
-        """The row's tokens are computed: their full pages can be shared from now on."""
-        sequence = row.sequence
-        sequence.num_computed = row.start + row.num_tokens
-        table = sequence.table
-        if table is not None and sequence.num_computed // self._kv.block_size > table.num_settled:
-            self._kv.settle(table, sequence.num_computed)
+        """The row's tokens are computed: their full pages can be shared from now on.
+
+        A sequence that has left since the row was planned is left alone.
+        """
+        table, num_computed = row.sequence.table, row.start + row.num_tokens
+        if table is None:
+            return
+        row.sequence.num_pending -= row.samples
+        if num_computed // self._kv.block_size > table.num_settled:
+            self._kv.settle(table, num_computed)
 
     def check(self) -> None:
         """Raises: InvariantError."""
@@ -129,7 +148,7 @@ class Scheduler:
         for sequence in self._running:
             room = len(sequence.pages) * self._kv.block_size
             require(sequence.num_computed <= room, "more tokens computed than pages hold")
-            require(sequence.num_computed < len(sequence.token_ids), "nothing left to compute")
+            require(sequence.num_computed < sequence.num_tokens, "nothing left to compute")
 
     def _plan_decode(self, preempted: list[Preemption]) -> list[PlanRow]:
         rows: list[PlanRow] = []
@@ -137,7 +156,7 @@ class Scheduler:
         for sequence in list(self._running):
             start = sequence.num_computed
             table = sequence.table
-            if table is None or len(sequence.token_ids) - start != 1:
+            if table is None or sequence.num_tokens - start != 1 or sequence.ends_pending:
                 continue
             if start == len(table.pages) * block_size and not self._extend(sequence, preempted):
                 continue
@@ -167,14 +186,14 @@ class Scheduler:
         self._free_seats.append(sequence.seat)
         sequence.table = None
         sequence.seat = -1
-        sequence.num_computed = 0
+        sequence.num_computed = sequence.num_pending = 0
         sequence.prompt_logprobs = None
 
     def _plan_prefill(self, rows: list[PlanRow], budget: int) -> int:
         for sequence in self._running:
             if budget == 0:
                 break
-            if len(sequence.token_ids) - sequence.num_computed > 1:
+            if sequence.num_tokens - sequence.num_computed > 1:
                 budget -= self._add_chunk(sequence, rows, budget)
         return budget
 
@@ -241,7 +260,9 @@ class Scheduler:
             return False
         prompt = sequence.request.prompt_token_ids
         return any(
-            twin.num_computed < shared and twin.request.prompt_token_ids == prompt
+            twin.table is not None
+            and twin.table.num_settled * self._kv.block_size < shared
+            and twin.request.prompt_token_ids == prompt
             for twin in self._running
         )
 

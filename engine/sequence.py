@@ -14,10 +14,11 @@ MIN_TEMPERATURE = 1e-5
 class Sequence:
     """The tokens of a request, how many of them are computed, and what it holds.
 
-    `token_ids` is the prompt and, after it, the output. `max_tokens` bounds the output. `draws` is
-    false for greedy sampling. `key` orders requests, smaller first. While running it has a `table`,
-    a `seat` (its row in the runner's tables) and an `admission` number that no other stay on any
-    seat has.
+    `token_ids` is the prompt and, after it, the output. `num_pending` tokens more are being sampled
+    by a step under way. `num_computed` counts what planned steps compute, whether they are done or
+    not. `max_tokens` bounds the output. `draws` is false for greedy sampling. `key` orders
+    requests, smaller first. While running it has a `table`, a `seat` (its row in the runner's
+    tables) and an `admission` number that no other stay on any seat has.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Sequence:
         "key",
         "max_tokens",
         "num_computed",
+        "num_pending",
         "num_prompt",
         "number",
         "params",
@@ -78,6 +80,7 @@ class Sequence:
         self.seat = -1
         self.admission = -1
         self.num_computed = 0
+        self.num_pending = 0
         self.cached_tokens = 0
         self.first_cached_tokens: int | None = None
         self.prompt_logprobs: list[TokenLogprobs | None] | None = None
@@ -86,6 +89,16 @@ class Sequence:
     @property
     def num_output(self) -> int:
         return len(self.token_ids) - self.num_prompt
+
+    @property
+    def num_tokens(self) -> int:
+        """Of prompt and output, with those that are being sampled."""
+        return len(self.token_ids) + self.num_pending
+
+    @property
+    def ends_pending(self) -> bool:
+        """Whether the token that is being sampled is its last, whatever it is."""
+        return self.num_pending > 0 and self.num_output + self.num_pending >= self.max_tokens
 
     @property
     def wants_prompt_logprobs(self) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, islice
-from typing import Any, Final
+from itertools import accumulate, cycle, islice
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from engine.batch import Batch
+from engine.last_tokens import LastTokens
 from engine.plan import Plan, PlanRow
 from engine.sequence import Sequence
 
@@ -25,7 +26,7 @@ class UploadBuffer:
     """One run of host bytes that the arrays of a step lie in, and goes to the device in one copy.
 
     Pinned, with a twin on the device, for CUDA; on the CPU the arrays are the tensors. Valid until
-    the next `begin`, so the step before must be done with it by then.
+    the next `begin`, so the step that was staged in it must be done by then.
     """
 
     def __init__(self, num_bytes: int, device: torch.device) -> None:
@@ -76,8 +77,18 @@ class BlockTables:
             self.num_touched_pages = max(self.num_touched_pages, max(new) + 1)
 
 
+class Staged(NamedTuple):
+    """A plan on the device: its batch, and the seat of each sampling row, (S,) int64."""
+
+    batch: Batch
+    seats: torch.Tensor
+
+
 class Stager:
-    """Builds the Batch of a plan in reused buffers; it is valid until the next `stage`."""
+    """Builds the Batch of a plan in reused buffers; it is valid until the next `stage` but one.
+
+    Tokens that the host does not know yet are taken from `last_tokens`.
+    """
 
     def __init__(
         self,
@@ -86,24 +97,30 @@ class Stager:
         max_num_seqs: int,
         max_num_tokens: int,
         max_model_len: int,
+        last_tokens: LastTokens,
     ) -> None:
         pages_per_seat = -(-max_model_len // block_size)
         self.tables = BlockTables(max_num_seqs, pages_per_seat)
         self._block_size = block_size
-        per_seq = 4 * pages_per_seat + 8 + 8 + 4
+        self._last_tokens = last_tokens
+        per_seq = 4 * pages_per_seat + 4 * 8 + 4
         num_bytes = max_num_seqs * per_seq + 4 * 8 * max_num_tokens + 16 * ALIGNMENT
-        self._buffer = UploadBuffer(num_bytes, device)
+        # Two: one step may be under way while the next is staged.
+        self._buffers = cycle([UploadBuffer(num_bytes, device) for _ in range(2)])
 
-    def stage(self, plan: Plan) -> Batch:
+    def stage(self, plan: Plan) -> Staged:
         """The plan's tokens, and logits wanted of: each sampling row's last token, in plan order,
         then every token whose successor's prompt log-probability is asked for."""
-        rows, array = plan.rows, self._buffer.array
+        rows, buffer = plan.rows, next(self._buffers)
+        array = buffer.array
         query_lens = tuple([row.num_tokens for row in rows])
         context_lens = tuple([row.start + row.num_tokens for row in rows])
         width = -(-max(context_lens) // self._block_size)
         offsets = [0, *accumulate(query_lens)]
         wanted = _logit_rows(rows, offsets)
-        self._buffer.begin()
+        pending = _pending(plan)
+        sampling = [row.sequence.seat for row in rows if row.samples]
+        buffer.begin()
         ids, token_ids = array(plan.num_tokens, np.int64)
         places, positions = array(plan.num_tokens, np.int64)
         targets, slots = array(plan.num_tokens, np.int64)
@@ -111,14 +128,21 @@ class Stager:
         lens, context_lens_device = array(len(rows), np.int32)
         tables, block_tables = array(len(rows) * width, np.int32)
         logits, logit_rows = array(len(wanted), np.int64)
+        hidden, hidden_places = array(len(pending), np.int64)
+        hidden_from, hidden_seats = array(len(pending), np.int64)
+        seats, sampling_seats = array(len(sampling), np.int64)
         starts[:], lens[:], logits[:] = offsets, context_lens, wanted
+        hidden[:], seats[:] = pending, sampling
+        hidden_from[:] = [rows[place].sequence.seat for place in pending]
         self._fill_tables(rows, tables.reshape(len(rows), width))
         self._fill_decode(rows[: plan.num_decode], ids, places, targets)
         for row, start in islice(zip(rows, offsets, strict=False), plan.num_decode, None):
             chunk = slice(start, start + row.num_tokens)
             self._fill_chunk(row, ids[chunk], places[chunk], targets[chunk])
-        self._buffer.upload()
-        return Batch(
+        buffer.upload()
+        if pending:
+            self._last_tokens.fill(token_ids, hidden_places, hidden_seats)
+        batch = Batch(
             token_ids=token_ids,
             positions=positions,
             slots=slots,
@@ -129,6 +153,7 @@ class Stager:
             query_lens=query_lens,
             context_lens=context_lens,
         )
+        return Staged(batch, sampling_seats)
 
     def _fill_tables(self, rows: list[PlanRow], tables: NDArray[Any]) -> None:
         for row in rows:
@@ -144,7 +169,7 @@ class Stager:
         targets: NDArray[Any],
     ) -> None:
         size, count = self._block_size, len(rows)
-        ids[:count] = [row.sequence.token_ids[row.start] for row in rows]
+        ids[:count] = [_token(row) for row in rows]
         places[:count] = [row.start for row in rows]
         targets[:count] = [
             row.sequence.pages[row.start // size] * size + row.start % size for row in rows
@@ -158,6 +183,18 @@ class Stager:
         places[:] = range(row.start, end)
         table = self.tables.array[row.sequence.seat]
         targets[:] = table[places // size] * size + places % size
+
+
+def _token(row: PlanRow) -> int:
+    """The token of a decoding row; any where it is not known."""
+    tokens = row.sequence.token_ids
+    return tokens[row.start] if row.start < len(tokens) else 0
+
+
+def _pending(plan: Plan) -> list[int]:
+    """Places on the token axis of the tokens that are not known; only decoding rows have them."""
+    decoding = islice(plan.rows, plan.num_decode)
+    return [place for place, row in enumerate(decoding) if row.start >= len(row.sequence.token_ids)]
 
 
 def _logit_rows(rows: list[PlanRow], starts: list[int]) -> list[int]:

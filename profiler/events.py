@@ -144,8 +144,11 @@ class StepRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Step(Event, frozen=True, gc=False):
     """One engine step, from `t_ns` (planning began) to `end_ns` (its tokens are known).
 
-    `host_ns` is the part in which the host planned, launched and committed; `device_ns` the time
-    the device computed, None where it is not measured. Pages: `used` are referenced by a request,
+    A step that was launched while the one before was under way begins where that one ends.
+    `host_ns` is the part of its time in which the host worked (on this step or on the next) instead
+    of waiting; `device_ns` the time the device computed, `device_gap_ns` the time it rested between
+    the step before and this one, None after a time without work; both None where they are not
+    measured. Pages: `used` are referenced by a request,
     `cached` hold a reusable prefix nobody references, `free` hold nothing; they sum to all pages.
     Waiting and running count requests after the step. `graph` is "hit", "miss" or "" (no graphs).
     `waits_for` is what kept the first request of the queue out of this step: "seats" (all of
@@ -175,6 +178,7 @@ class Step(Event, frozen=True, gc=False):
     sampled_rows: int = 0
     context_tokens: int = 0
     attended_pairs: int = 0
+    device_gap_ns: int | None = None
 
 
 class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):

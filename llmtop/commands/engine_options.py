@@ -27,6 +27,7 @@ SCHEDULER_OPTIONS: Final = (
     "enable_chunked_prefill",
     "long_prefill_token_threshold",
     "scheduling_policy",
+    "async_scheduling",
     "max_num_queued_reqs",
     "max_num_queued_tokens",
 )
@@ -126,6 +127,11 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
         type=click.Choice(["fcfs", "priority"]),
         default="fcfs",
         show_default=True,
+    ),
+    click.option(
+        "--async-scheduling/--no-async-scheduling",
+        default=None,
+        help="Launch a step before the tokens of the one before are known.  [default: on a GPU]",
     ),
     _count(
         "--max-num-queued-reqs",

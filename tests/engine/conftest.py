@@ -17,6 +17,7 @@ from engine.models.folder import ModelFolder
 from engine.models.progress import silent
 from engine.plan import Plan, RunnerMemory, StepResult
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
+from engine.sequence import Sequence as EngineSequence
 from profiler.events import AnyEvent
 
 VOCAB = 1000
@@ -37,39 +38,57 @@ class FakeRunner:
 
     page_bytes = 1
 
-    def __init__(self, num_pages: int, block_size: int, max_model_len: int) -> None:
+    def __init__(
+        self, num_pages: int, block_size: int, max_model_len: int, runs_ahead: bool
+    ) -> None:
         self.num_pages = num_pages
         self.block_size = block_size
         self.max_model_len = max_model_len
+        self.runs_ahead = runs_ahead
         self.cells = [[-1] * block_size for _ in range(num_pages)]
+        self.last: dict[int, int] = {}
         self.plans: list[Plan] = []
+        self.num_under_way = 0
         self.fail_next = False
+        self.fail_launch = False
 
-    def launch(self, plan: Plan) -> Plan:
+    def launch(self, plan: Plan) -> StepResult:
+        """Computes at once, as a device does that takes steps in turn."""
+        if self.fail_launch:
+            self.fail_launch = False
+            raise RuntimeError("no room on the device")
         self.plans.append(plan)
-        return plan
-
-    def collect(self, handle: Plan) -> StepResult:
-        if self.fail_next:
-            self.fail_next = False
-            raise RuntimeError("the device caught fire\nhere is how")
-        tokens: list[int] = []
+        self.num_under_way += 1
+        assert self.num_under_way <= 1 + self.runs_ahead
         prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
-        for row in handle.rows:
+        for row in plan.rows:
             sequence = row.sequence
             for i in range(row.start, row.start + row.num_tokens):
                 page = sequence.pages[i // self.block_size]
-                self.cells[page][i % self.block_size] = sequence.token_ids[i]
+                self.cells[page][i % self.block_size] = self.token(sequence, i)
             if sequence.wants_prompt_logprobs:
                 end = min(row.start + row.num_tokens + 1, sequence.num_prompt)
                 prompt_logprobs[sequence.number] = [
                     TokenLogprobs(sequence.token_ids[i], -1.0, 1) for i in range(row.start + 1, end)
                 ]
-        for row in handle.rows:
+        tokens: list[int] = []
+        for row in plan.rows:
             if row.samples:
                 tokens.append(next_token(self.read(row.sequence.pages, row.start + row.num_tokens)))
+                self.last[row.sequence.seat] = tokens[-1]
         logprobs = [TokenLogprobs(t, -0.5, 1) for t in tokens]
         return StepResult(tokens, logprobs, prompt_logprobs, 0, None)
+
+    def token(self, sequence: EngineSequence, index: int) -> int:
+        known = index < len(sequence.token_ids)
+        return sequence.token_ids[index] if known else self.last[sequence.seat]
+
+    def collect(self, handle: StepResult) -> StepResult:
+        self.num_under_way -= 1
+        if self.fail_next:
+            self.fail_next = False
+            raise RuntimeError("the device caught fire\nhere is how")
+        return handle
 
     def read(self, pages: list[int], count: int) -> list[int]:
         return [self.cells[pages[i // self.block_size]][i % self.block_size] for i in range(count)]
@@ -88,7 +107,8 @@ class CoreBench:
         max_model_len: int,
         ceilings: Ceilings | None,
     ) -> None:
-        self.runner = FakeRunner(num_pages, config.block_size, max_model_len)
+        runs_ahead = bool(config.scheduler.async_scheduling)
+        self.runner = FakeRunner(num_pages, config.block_size, max_model_len, runs_ahead)
         self.events: list[AnyEvent] = []
         self.outputs: dict[int, list[int]] = {}
         self.reasons: dict[int, str] = {}

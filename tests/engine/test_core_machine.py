@@ -39,8 +39,9 @@ def test_no_history_breaks_the_books(core_bench, expected):
             prefix=st.booleans(),
             chunked=st.booleans(),
             queue=st.integers(2, 8),
+            ahead=st.booleans(),
         )
-        def start(self, num_pages, budget, seats, policy, prefix, chunked, queue):
+        def start(self, num_pages, budget, seats, policy, prefix, chunked, queue, ahead):
             self.bench = core_bench(
                 num_pages=num_pages,
                 max_model_len=MAX_LEN,
@@ -50,6 +51,7 @@ def test_no_history_breaks_the_books(core_bench, expected):
                 scheduling_policy=policy,
                 enable_chunked_prefill=chunked,
                 max_num_queued_reqs=queue,
+                async_scheduling=ahead,
             )
             self.prompts: dict[int, list[int]] = {}
             self.dropped: set[int] = set()

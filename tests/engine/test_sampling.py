@@ -10,6 +10,7 @@ import torch
 
 from engine.config import SamplingParams
 from engine.logprobs import logprobs_of
+from engine.plan import PlanRow
 from engine.random_numbers import uniform
 from engine.request import EngineRequest
 from engine.sampling import SamplingStep, argmax, sample
@@ -28,7 +29,8 @@ def sequence(number: int = 1, prompt: tuple[int, ...] = (1, 2), output: tuple[in
 
 
 def run(logits: torch.Tensor, *sequences: Sequence) -> list[int]:
-    step = SamplingStep.of(sequences, logits.shape[-1], CPU)
+    rows = [PlanRow(s, len(s.token_ids) - 1, 1, True) for s in sequences]
+    step = SamplingStep.of(rows, logits.shape[-1], CPU)
     before = logits.clone()
     tokens = sample(logits, step).tolist()
     assert torch.equal(logits, before)

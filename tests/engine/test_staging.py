@@ -10,6 +10,7 @@ import torch
 
 from engine.config import SamplingParams, SchedulerConfig
 from engine.kv.cache import PagedKVCache
+from engine.last_tokens import LastTokens
 from engine.plan import Plan
 from engine.request import EngineRequest
 from engine.scheduler import Scheduler
@@ -19,7 +20,7 @@ BLOCK, MAX_LEN = 4, 64
 
 
 def check_batch(plan: Plan, stager: Stager) -> None:
-    batch = stager.stage(plan)
+    batch = stager.stage(plan).batch
     tokens, positions, slots, wanted, prompts = [], [], [], [], []
     for row in plan.rows:
         sequence = row.sequence
@@ -52,7 +53,8 @@ def test_every_batch_of_a_busy_run_is_the_plans(budget):
     """Seats are taken over, tables grow, sequences are preempted and come back."""
     config = SchedulerConfig(max_num_batched_tokens=budget, max_num_seqs=4)
     scheduler = Scheduler(config, PagedKVCache(20, BLOCK), MAX_LEN)
-    stager = Stager(torch.device("cpu"), BLOCK, 4, MAX_LEN, MAX_LEN)
+    cpu = torch.device("cpu")
+    stager = Stager(cpu, BLOCK, 4, MAX_LEN, MAX_LEN, LastTokens(4, cpu))
     rand = random.Random(budget)
     for number in range(1, 13):
         prompt = tuple(rand.randrange(100) for _ in range(rand.randrange(1, 20)))
@@ -71,3 +73,19 @@ def test_every_batch_of_a_busy_run_is_the_plans(budget):
         scheduler.check()
     assert num_preempted
     assert 0 < stager.tables.num_touched_pages <= 20
+
+
+def test_a_token_that_the_host_does_not_know_is_the_seats_last():
+    scheduler = Scheduler(SchedulerConfig(max_num_seqs=4), PagedKVCache(20, BLOCK), MAX_LEN)
+    cpu = torch.device("cpu")
+    last_tokens = LastTokens(4, cpu)
+    stager = Stager(cpu, BLOCK, 4, MAX_LEN, MAX_LEN, last_tokens)
+    for number in (1, 2):
+        scheduler.add(EngineRequest(number, "", (7,) * number, SamplingParams()), 9, 0)
+    first = stager.stage(scheduler.plan())
+    last_tokens.keep(first.seats, torch.tensor([41, 42]))
+    scheduler.add(EngineRequest(3, "", (5, 6), SamplingParams()), 9, 0)
+    second = stager.stage(scheduler.plan())
+    assert second.batch.token_ids.tolist() == [41, 42, 5, 6]
+    assert second.batch.context_lens == (2, 3, 2)
+    assert first.batch.token_ids.tolist() == [7, 7, 7], "the step under way keeps its batch"
