@@ -92,11 +92,13 @@ def step_facts(steps: Sequence[Step]) -> dict[str, Any]:
     if not intervals:
         return {}
     chosen = [step for step, alone in zip(steps, decode, strict=True) if alone]
+    gaps = [step.device_gap_ns / 1e3 for step in chosen if step.device_gap_ns is not None]
     devices = [step.device_ns / 1e6 for step in chosen if step.device_ns is not None]
     return {
         "interval_ms": median(intervals),
         "device_ms": median(devices) if devices else None,
         "host_ms": median(step.host_ns / 1e6 for step in chosen),
+        "gap_us": median(gaps) if gaps else None,
         "num_steps": len(steps),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 from rows import Row
 
 OURS = "llmtop"
+OWN_FACTS = ("interval_ms", "device_ms", "host_ms", "gap_us")
 Sample = dict[str, Any]
 
 
@@ -16,7 +17,8 @@ def summarise(row: Row, engine: str, samples: Sequence[Sample]) -> dict[str, Any
     """Medians over the rounds of one engine. What was not measured is None.
 
     `step_ms` is what the call takes beyond its prefill, for each token after the first;
-    `interval_ms`, `device_ms` and `host_ms` come from our own step events.
+    `interval_ms`, `device_ms`, `host_ms` and `gap_us` (the device at rest before a step) come from
+    our own step events.
     """
     facts = {"section": row.section, "row": row.label, "engine": engine, "rounds": len(samples)}
     if row.section == "stall":
@@ -29,7 +31,7 @@ def summarise(row: Row, engine: str, samples: Sequence[Sample]) -> dict[str, Any
     if prefill_s is not None:
         num_steps = row.order.output_lens[0] - 1  # type: ignore[union-attr]
         facts["step_ms"] = (median(seconds) - prefill_s) / num_steps * 1e3 if num_steps else None
-    facts |= {name: _median(samples, name) for name in ("interval_ms", "device_ms", "host_ms")}
+    facts |= {name: _median(samples, name) for name in OWN_FACTS}
     return facts | {"tokens": sorted({sample["tokens"] for sample in samples})}
 
 

@@ -35,6 +35,7 @@ _CALL: tuple[Column, ...] = (
     ("interval ms", number("interval_ms", 3)),
     ("device ms", number("device_ms", 3)),
     ("host ms", number("host_ms", 3)),
+    ("gap us", number("gap_us", 1)),
 )
 _TTFT: tuple[Column, ...] = (
     ("ms", number("seconds", 2, 1e3)),

@@ -146,6 +146,7 @@ def test_step_facts_leave_out_what_is_not_decode_alone() -> None:
     steps = [step(50, 8, 40), step(60, 0, 5), step(66, 0, 6), step(73, 0, 7), step(99, 8, 20)]
     facts = step_facts(steps)
     assert (facts["interval_ms"], facts["device_ms"], facts["host_ms"]) == (6.5, 6, 1)
+    assert facts["gap_us"] is None
     assert step_facts(steps[:2]) == {}
 
 
