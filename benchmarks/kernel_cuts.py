@@ -14,7 +14,8 @@ from engine.kernels.paged_decode import (
     choose_splits,
     paged_decode,
 )
-from engine.kernels.paged_prefill import PrefillTiles, map_tiles, paged_prefill
+from engine.kernels.paged_prefill import PrefillTiles, paged_prefill
+from engine.kernels.tile_map import count_tiles, map_tiles
 
 # Tile, warps, stages.
 DECODE_CUTS = [(32, 4, 5), (64, 4, 3), (64, 4, 5), (64, 8, 5), (128, 4, 3), (128, 8, 5)]
@@ -76,7 +77,7 @@ def prefill_cuts(bench: Bench, shape: Shape) -> Iterator[Row]:
 def _prefill(bench: Bench, shape: Shape, new: int, prefix: int, tiles: PrefillTiles) -> Row:
     batch, num_pages = bench.batch([new], [prefix + new])
     group = shape.num_heads // shape.num_kv_heads
-    mapped = map_tiles(batch.query_lens, batch.context_lens, group, tiles.rows)
+    num_tiles = count_tiles(batch.query_lens, group, tiles.rows)
     q = bench.random(new, shape.num_heads, shape.head_dim)
     call = partial(
         paged_prefill,
@@ -85,7 +86,7 @@ def _prefill(bench: Bench, shape: Shape, new: int, prefix: int, tiles: PrefillTi
         batch.block_tables,
         batch.query_starts,
         batch.context_lens_device,
-        torch.tensor(mapped, dtype=torch.int32, device=bench.device),
+        map_tiles(batch.query_starts, num_tiles, group, tiles.rows),
         torch.empty_like(q).flatten(1),
         tiles=tiles,
         scale=shape.head_dim**-0.5,

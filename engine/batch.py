@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that a batch may hold whose lengths differ each time it is run, as in a graph."""
+
+    num_decode: int  # the sequences with one token are among so many first ones
+    num_prefill: int  # sequences with more than one token
+    context: int  # tokens of one sequence
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """T tokens of S sequences, each sequence's tokens side by side, tensors on the model's device.
 
@@ -27,6 +36,7 @@ class Batch:
     logit_rows: Tensor  # (R,) int64, the tokens whose logits are wanted
     query_lens: tuple[int, ...]  # the same facts on the host, for planning without a sync
     context_lens: tuple[int, ...]
+    bounds: Bounds | None = None  # then the lengths on the host are not known, and are ()
 
     @property
     def num_tokens(self) -> int:
@@ -34,4 +44,4 @@ class Batch:
 
     @property
     def num_sequences(self) -> int:
-        return len(self.query_lens)
+        return int(self.context_lens_device.shape[0])

@@ -11,7 +11,6 @@ from torch import Tensor
 from engine.attention import create_backend
 from engine.batch import Batch
 from engine.config import EngineConfig
-from engine.decode_graphs import DecodeGraphs
 from engine.devices import choose_device, device_name, process_bytes
 from engine.last_tokens import LastTokens
 from engine.logprobs import LogprobTensors, logprobs_of
@@ -23,6 +22,7 @@ from engine.plan import Plan, PlanRow, RunnerMemory, StepResult
 from engine.request import TokenLogprobs
 from engine.sampling import SamplingStep, sample
 from engine.staging import Stager, num_prompt_logprobs
+from engine.step_graphs import StepGraphs
 from engine.warmup import WarmUp
 
 DTYPES: Final = {
@@ -90,11 +90,11 @@ class ModelRunner:
         self.runs_ahead = self._on_cuda if asked is None else asked
         self._last_end: torch.cuda.Event | None = None
         self._device_name = device_name(self.device)
-        self._graphs: DecodeGraphs | None = None
+        self._graphs: StepGraphs | None = None
         self._graph_bytes = 0
         if uses_graphs:
             spare_slot = self.num_pages * config.block_size
-            graphs = DecodeGraphs(
+            graphs = StepGraphs(
                 self.device,
                 scheduler.max_num_seqs,
                 self.max_model_len,
@@ -119,7 +119,7 @@ class ModelRunner:
         step = SamplingStep.of(sampling, self._vocab_size, self.device)
         begin_ns = time.monotonic_ns()
         begin = self._mark()
-        logits, graph = self._forward(plan, batch)
+        logits, graph = self._forward(batch)
         sampled = logits[: len(sampling)]
         tokens = sample(sampled, step)
         logprobs = self._logprobs(sampled, tokens, sampling)
@@ -132,11 +132,14 @@ class ModelRunner:
         busy_ns = 0 if self._on_cuda else time.monotonic_ns() - begin_ns
         return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns, graph)
 
-    def _forward(self, plan: Plan, batch: Batch) -> tuple[Tensor, str]:
-        """The logits, and "hit" if a graph gave them."""
-        if self._graphs is not None and plan.num_decode == len(plan.rows):
-            return self._graphs.run(batch), "hit"
-        return self._decoder.forward(batch, self._pools), ""
+    def _forward(self, batch: Batch) -> tuple[Tensor, str]:
+        """The logits, and "hit" or "miss": whether a graph gave them; "" without graphs."""
+        if self._graphs is None:
+            return self._decoder.forward(batch, self._pools), ""
+        logits = self._graphs.run(batch)
+        if logits is not None:
+            return logits, "hit"
+        return self._decoder.forward(batch, self._pools), "miss"
 
     def collect(self, launched: Launched) -> StepResult:
         """Waits for a step and gives what came of it."""

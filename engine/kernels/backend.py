@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine.attention import LayerPool
+from engine.batch import Bounds
 from engine.kernels import norm, paged_decode, paged_prefill
+from engine.kernels.blocks import ceil_div
 from engine.kernels.linears import NormProduct, ResidualProduct
 from engine.kernels.rope_write import rope_write
+from engine.kernels.tile_map import count_tiles, map_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,13 +100,8 @@ class TritonBackend:
 
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> AttentionPlan:
         """Split counts and prefill tiles, from the lengths on the host: the device is not asked."""
-        decode_contexts = [
-            context if new == 1 else 0
-            for new, context in zip(batch.query_lens, batch.context_lens, strict=True)
-        ]
-        while decode_contexts and decode_contexts[-1] == 0:
-            decode_contexts.pop()
-        decode_tables, workspace, num_decode = None, None, len(decode_contexts)
+        bounds = batch.bounds or _bounds(batch)
+        decode_tables, workspace, num_decode = None, None, bounds.num_decode
         if num_decode:
             decode_tables = (
                 batch.block_tables[:num_decode],
@@ -112,32 +110,31 @@ class TritonBackend:
             )
             num_splits = paged_decode.choose_splits(
                 num_decode * num_kv_heads,
-                max(decode_contexts),
+                bounds.context,
                 self._num_sms,
                 paged_decode.choose_tiles(self.dtype),
             )
             workspace = paged_decode.allocate_workspace(
                 num_decode, num_heads, num_splits, head_dim, self.device
             )
-        tile_map, tiles = self._prefill_tiles(batch, num_heads // num_kv_heads, num_kv_heads)
+        tile_map, tiles = None, None
+        if bounds.num_prefill:
+            tile_map, tiles = self._prefill_tiles(batch, num_heads // num_kv_heads, num_kv_heads)
         return AttentionPlan(batch, decode_tables, workspace, tile_map, tiles)
 
     def _prefill_tiles(
         self, batch: Batch, group: int, num_kv_heads: int
-    ) -> tuple[Tensor, paged_prefill.PrefillTiles] | tuple[None, None]:
-        if max(batch.query_lens, default=0) <= 1:
-            return None, None
+    ) -> tuple[Tensor, paged_prefill.PrefillTiles]:
+        query_lens = batch.query_lens if batch.bounds is None else (batch.num_tokens,)
         tiles = paged_prefill.choose_tiles(
-            batch.query_lens, group, num_kv_heads, self._num_sms, self.dtype
+            query_lens, group, num_kv_heads, self._num_sms, self.dtype
         )
-        mapped = paged_prefill.map_tiles(batch.query_lens, batch.context_lens, group, tiles.rows)
-        return self._to_device(mapped), tiles
-
-    def _to_device(self, rows: list[tuple[int, int]]) -> Tensor:
-        host = torch.tensor(rows, dtype=torch.int32)
-        if self.device.type != "cuda":
-            return host.to(self.device)
-        return host.pin_memory().to(self.device, non_blocking=True)
+        if batch.bounds is None:
+            num_tiles = count_tiles(query_lens, group, tiles.rows)
+        else:
+            # Full tiles for all tokens, and one that is not full for each sequence.
+            num_tiles = ceil_div(batch.num_tokens * group, tiles.rows) + batch.bounds.num_prefill
+        return map_tiles(batch.query_starts, num_tiles, group, tiles.rows), tiles
 
     def rope_and_write(
         self,
@@ -207,3 +204,13 @@ class TritonBackend:
         tile_map = torch.zeros((1, 2), dtype=torch.int32, device=self.device)
         for tiles in paged_prefill.cuts_of(self.dtype):
             paged_prefill.paged_prefill(q, pool, *tables, tile_map, out, tiles=tiles, scale=1.0)
+
+
+def _bounds(batch: Batch) -> Bounds:
+    """Of a batch with lengths on the host; the context is the longest of those that decode."""
+    num_decode = context = num_prefill = 0
+    for place, (new, held) in enumerate(zip(batch.query_lens, batch.context_lens, strict=True), 1):
+        if new == 1:
+            num_decode, context = place, max(context, held)
+        num_prefill += new > 1
+    return Bounds(num_decode, num_prefill, context)

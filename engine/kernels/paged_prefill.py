@@ -71,23 +71,6 @@ def choose_tiles(
     return short if num_tiles * num_kv_heads < num_sms else long
 
 
-def map_tiles(
-    query_lens: Sequence[int], context_lens: Sequence[int], group: int, rows: int
-) -> list[tuple[int, int]]:
-    """(sequence, first row) of every tile of the sequences that bring more than one token.
-
-    Those with the most keys to walk come first, so that the last ones to run are short.
-    """
-    tiles = []
-    for sequence, (new, context) in enumerate(zip(query_lens, context_lens, strict=True)):
-        if new > 1:
-            for first in range(0, new * group, rows):
-                last_token = min((first + rows - 1) // group, new - 1)
-                tiles.append((context - new + last_token, sequence, first))
-    tiles.sort(key=lambda tile: -tile[0])
-    return [(sequence, first) for _, sequence, first in tiles]
-
-
 @triton.jit
 def _attend_keys(
     m_i,
@@ -158,6 +141,8 @@ def _prefill_kernel(
     kv_head = tl.program_id(1)
     num_heads = tl.num_programs(1) * GROUP
     sequence = tl.load(tile_map + 2 * tile)
+    if sequence < 0:
+        return
     first_row = tl.load(tile_map + 2 * tile + 1)
     chunk_start = tl.load(query_starts + sequence)
     num_new = tl.load(query_starts + sequence + 1) - chunk_start
@@ -259,7 +244,7 @@ def paged_prefill(
     """Writes causal attention of each mapped sequence into its rows of `out`; returns `out`.
 
     q (T, H, D), may be strided in T and H; out (T, H * D) contiguous; rows of sequences that
-    `tile_map` (num_tiles, 2) int32 of `map_tiles` leaves out stay. The chunk's own K and V must be
+    the `tile_map` (num_tiles, 2) int32 of `map_tiles` leaves out stay. The chunk's own K, V must be
     in the pool. Never waits for the device and allocates nothing. Raises: ValueError or TypeError.
     """
     check_attention(q, pool, out)

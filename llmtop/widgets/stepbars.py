@@ -94,6 +94,9 @@ def step_facts(step: Step, batch: Batch) -> Row:
         (("host ", "dim"), (ns_as_ms(step.host_ns), "value"), (" ms", "dim")),
         (("device ", "dim"), (device, "value"), (" ms" if step.device_ns else "", "dim")),
     ]
+    if step.device_gap_ns is not None:
+        gap = f"{step.device_gap_ns / 1000:.0f}"
+        parts.append((("idle before ", "dim"), (gap, "value"), (" us", "dim")))
     if step.graph:
         parts.append((("graph ", "dim"), (step.graph, "value")))
     return joined(parts)

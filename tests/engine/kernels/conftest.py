@@ -27,6 +27,7 @@ NUMBERS = [
     "test_kernels_rope_write.py",
     "test_kernels_silu_mul.py",
     "test_kernels_stream_read.py",
+    "test_kernels_tile_map.py",
 ]
 OTHERS = ["test_gpu_correctness.py", "test_kernels_compile.py", "test_kernels_reference.py"]
 

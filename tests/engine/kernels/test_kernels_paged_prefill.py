@@ -11,10 +11,10 @@ from engine.kernels.paged_prefill import (
     PrefillTiles,
     choose_tiles,
     cuts_of,
-    map_tiles,
     paged_prefill,
     reference,
 )
+from engine.kernels.tile_map import count_tiles, map_tiles
 
 SMALL = PrefillTiles(rows=16, keys=16, num_warps=4, num_stages=2)
 WIDE = PrefillTiles(rows=64, keys=64, num_warps=4, num_stages=3)
@@ -22,9 +22,9 @@ WIDE = PrefillTiles(rows=64, keys=64, num_warps=4, num_stages=3)
 
 def prefill(case: Any, tiles: PrefillTiles, window: int | None = None) -> torch.Tensor:
     group = case.q.shape[1] // case.pool.k.shape[1]
-    batch = case.batch
-    mapped = map_tiles(batch.query_lens, batch.context_lens, group, tiles.rows)
-    tile_map = torch.tensor(mapped, dtype=torch.int32, device=case.q.device)
+    # Two more than it takes: a graph has room for more.
+    num_tiles = count_tiles(case.batch.query_lens, group, tiles.rows) + 2
+    tile_map = map_tiles(case.batch.query_starts, num_tiles, group, tiles.rows)
     out = case.poisoned_output()
     scale = case.q.shape[2] ** -0.5
     return paged_prefill(
@@ -87,20 +87,6 @@ def test_a_window_hides_what_lies_before_it_entirely(paged: Any) -> None:
         case.pool.k[page] = 1e4
         case.pool.v[page] = 1e4
     assert torch.equal(prefill(case, SMALL, window), want)
-
-
-def test_every_row_is_mapped_once_and_the_longest_walk_first() -> None:
-    query_lens, context_lens = [1, 5, 300, 2], [9, 400, 300, 2]
-    for group, rows in ((1, 16), (7, 64), (3, 128)):
-        tiles = map_tiles(query_lens, context_lens, group, rows)
-        assert len(set(tiles)) == len(tiles)
-        counts = [sum(sequence == s for sequence, _ in tiles) for s in range(4)]
-        assert counts == [0] + [-(-n * group // rows) for n in query_lens[1:]]
-        walks = []
-        for sequence, first in tiles:
-            last = min((first + rows - 1) // group, query_lens[sequence] - 1)
-            walks.append(context_lens[sequence] - query_lens[sequence] + last)
-        assert walks == sorted(walks, reverse=True)
 
 
 def test_tiles_are_short_while_long_ones_would_idle_the_device() -> None:
