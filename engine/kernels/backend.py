@@ -201,8 +201,9 @@ class TritonBackend:
                 1, q.shape[1], num_splits, q.shape[2], self.device
             )
             paged_decode.paged_decode(q, pool, *tables, out, scale=1.0, workspace=workspace)
-        tile_map = torch.zeros((1, 2), dtype=torch.int32, device=self.device)
+        group = q.shape[1] // pool.k.shape[1]
         for tiles in paged_prefill.cuts_of(self.dtype):
+            tile_map = map_tiles(tables[1], 1, group, tiles.rows)
             paged_prefill.paged_prefill(q, pool, *tables, tile_map, out, tiles=tiles, scale=1.0)
 
 
