@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from engine.attention import Hidden
 from engine.kernels.norm import add_rms_norm, rms_norm
 from engine.kernels.silu_mul import silu_mul
+from engine.kernels.stream_linear import add_stream_linear, stream_linear, streams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,10 @@ class NormProduct:
             normed = rms_norm(residual, self.norm_weight, self.eps)
         else:
             normed, _ = add_rms_norm(hidden.pending, residual, self.norm_weight, self.eps)
-        product = F.linear(normed, self.weight, self.bias)
+        if streams(normed, self.weight):
+            product = stream_linear(normed, self.weight, self.bias)
+        else:
+            product = F.linear(normed, self.weight, self.bias)
         return (silu_mul(product) if self.gated else product), Hidden(residual)
 
 
@@ -43,6 +47,9 @@ class ResidualProduct:
     bias: Tensor | None
 
     def __call__(self, x: Tensor, hidden: Hidden) -> Hidden:
+        if streams(x, self.weight):
+            add_stream_linear(x, self.weight, self.bias, hidden.residual)
+            return hidden
         if self.bias is not None:
             return Hidden(hidden.residual, F.linear(x, self.weight, self.bias))
         hidden.residual.addmm_(x, self.weight.t())

@@ -22,6 +22,7 @@ from engine.kernels.checks import (
     expect_dtype_in,
     expect_shape,
 )
+from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +54,10 @@ def _rms_norm_kernel(
     N: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_R: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
+    begin_next(OVERLAPS)
+    wait_for_previous(OVERLAPS)
     rows = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     offs_n = tl.arange(0, BLOCK_N)
     mask = (rows < num_rows)[:, None] & (offs_n < N)[None, :]
@@ -74,7 +78,10 @@ def _add_rms_norm_kernel(
     stride_residual,
     N: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
+    begin_next(OVERLAPS)
+    wait_for_previous(OVERLAPS)
     row = tl.program_id(0).to(tl.int64)
     offs_n = tl.arange(0, BLOCK_N)
     mask = (offs_n < N)[None, :]
@@ -118,6 +125,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         BLOCK_N=block_n,
         BLOCK_R=block_r,
         num_warps=_num_warps(block_n * block_r),
+        **overlap(x.device),
     )
     return out
 
@@ -147,6 +155,7 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
         N=width,
         BLOCK_N=block_n,
         num_warps=_num_warps(block_n),
+        **overlap(x.device),
     )
     return x, residual
 

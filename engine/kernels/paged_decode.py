@@ -16,6 +16,7 @@ import triton.language as tl
 
 from engine.kernels.blocks import ceil_div, power_of_two
 from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
+from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.paged import (
     NO_SCORE,
     NO_WINDOW,
@@ -121,7 +122,10 @@ def _decode_kernel(
     TILE: tl.constexpr,
     MIN_SPLIT: tl.constexpr,
     IS_SPLIT: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
+    begin_next(OVERLAPS)
+    wait_for_previous(OVERLAPS)
     kv_head = tl.program_id(0)
     sequence = tl.program_id(1)
     split = tl.program_id(2)
@@ -202,7 +206,10 @@ def _merge_kernel(
     MIN_SPLIT: tl.constexpr,
     ALL_SPLITS: tl.constexpr,
     BLOCK_S: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
+    begin_next(OVERLAPS)
+    wait_for_previous(OVERLAPS)
     head = tl.program_id(0)
     sequence = tl.program_id(1)
     num_heads = tl.num_programs(0)
@@ -289,6 +296,7 @@ def paged_decode(
         **cut,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
+        **overlap(q.device),
     )
     if workspace is not None and num_splits > 1:
         _merge(workspace, query_starts, context_lens, out, window, cut)
@@ -320,6 +328,7 @@ def _merge(
         BLOCK_S=16,
         **cut,
         num_warps=4,
+        **overlap(out.device),
     )
 
 

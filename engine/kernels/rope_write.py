@@ -23,6 +23,7 @@ from engine.kernels.checks import (
     expect_dtype_in,
     expect_shape,
 )
+from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.paged import check_pool
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def _rope_write_kernel(
     PAGE: tl.constexpr,
     BLOCK_H: tl.constexpr,
     BLOCK_HALF: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
+    begin_next(OVERLAPS)
+    wait_for_previous(OVERLAPS)
     token = tl.program_id(0).to(tl.int64)
     chunk = tl.program_id(1)
     offs = tl.arange(0, BLOCK_HALF)
@@ -151,6 +155,7 @@ def rope_write(
         BLOCK_H=block_h,
         BLOCK_HALF=block_half,
         num_warps=max(1, min(4, block_h * block_half // 256)),
+        **overlap(q.device),
     )
     return q_out
 

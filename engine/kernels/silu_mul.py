@@ -14,6 +14,7 @@ import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
 from engine.kernels.checks import FLOATS, expect_dense_rows, expect_dims, expect_dtype_in
+from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,11 @@ BLOCK = 1024
 
 
 @triton.jit
-def _silu_mul_kernel(gate_up, out, stride_token, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+def _silu_mul_kernel(
+    gate_up, out, stride_token, WIDTH: tl.constexpr, BLOCK: tl.constexpr, OVERLAPS: tl.constexpr
+):
+    begin_next(OVERLAPS)
+    wait_for_previous(OVERLAPS)
     token = tl.program_id(0).to(tl.int64)
     offs = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = offs < WIDTH
@@ -48,7 +53,13 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     out = torch.empty((num_tokens, both // 2), dtype=gate_up.dtype, device=gate_up.device)
     if num_tokens:
         _silu_mul_kernel[(num_tokens, ceil_div(both // 2, BLOCK))](
-            gate_up, out, gate_up.stride(0), WIDTH=both // 2, BLOCK=BLOCK, num_warps=4
+            gate_up,
+            out,
+            gate_up.stride(0),
+            WIDTH=both // 2,
+            BLOCK=BLOCK,
+            num_warps=4,
+            **overlap(out.device),
         )
     return out
 

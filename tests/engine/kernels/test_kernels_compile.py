@@ -22,6 +22,7 @@ from engine.kernels.paged_decode import allocate_workspace, paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, choose_tiles, paged_prefill
 from engine.kernels.rope_write import rope_write
 from engine.kernels.silu_mul import silu_mul
+from engine.kernels.stream_linear import stream_linear
 from engine.kernels.stream_read import BLOCK, NUM_BLOCKS, stream_read
 
 SHARED_LIMIT = 227 * 1024  # bytes of shared memory a Hopper block may ask for
@@ -166,6 +167,22 @@ def test_silu_mul(dtype: torch.dtype, compiled: list[Any]) -> None:
     silu_mul(torch.empty(5, 2 * 1536, dtype=dtype))
     expect_good_code(compiled, 1, dtype)
     assert "ld.global.v4" in compiled[0].asm["ptx"]
+
+
+@pytest.mark.parametrize("num_rows", [1, 16])
+def test_stream_linear(num_rows: int, compiled: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    early = {"OVERLAPS": True, "launch_pdl": True}
+    monkeypatch.setattr("engine.kernels.stream_linear.overlap", lambda device: early)
+    for num_outputs in (3584, 4608, 37888):
+        stream_linear(
+            torch.empty(num_rows, 3584, dtype=BF16), torch.empty(num_outputs, 3584, dtype=BF16)
+        )
+    kernels = list({id(kernel): kernel for kernel in compiled}.values())
+    expect_good_code(kernels, 1 if num_rows == 1 else 3, BF16)
+    for kernel in kernels:
+        assert kernel.asm["ptx"].count("griddepcontrol") == 2
+        assert "prefetch.global.L2" in kernel.asm["ptx"]
+        assert "cp.async.cg.shared.global" in kernel.asm["ptx"]
 
 
 def test_stream_read(compiled: list[Any]) -> None:

@@ -1,0 +1,84 @@
+"""Products of few rows against their reference: odd widths, strides, biases, sums in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from engine.kernels.stream_linear import (
+    MAX_ROWS,
+    add_stream_linear,
+    choose_tiles,
+    reference,
+    stream_linear,
+    streams,
+)
+
+
+def made(device: Any, *shape: int, dtype: torch.dtype = torch.float16) -> torch.Tensor:
+    return torch.randn(shape, device=device).to(dtype)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 7, 16])
+@pytest.mark.parametrize(("num_outputs", "num_inputs"), [(40, 256), (33, 576), (70, 1024)])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_product_equals_reference(
+    expect_close: Any,
+    device: Any,
+    num_rows: int,
+    num_outputs: int,
+    num_inputs: int,
+    has_bias: bool,
+) -> None:
+    x = made(device, num_rows, num_inputs + 8)[:, :num_inputs]
+    weight = made(device, num_outputs, num_inputs)
+    bias = made(device, num_outputs) if has_bias else None
+    expect_close(stream_linear(x, weight, bias), reference(x, weight, bias), torch.float16)
+    wide = torch.full((num_rows, num_outputs + 3), torch.nan, dtype=torch.float16, device=device)
+    residual = wide[:, :num_outputs].copy_(made(device, num_rows, num_outputs))
+    want = reference(x, weight, bias, residual)
+    add_stream_linear(x, weight, bias, residual)
+    expect_close(residual, want, torch.float16)
+    assert wide[:, num_outputs:].isnan().all()
+
+
+@pytest.mark.parametrize("num_outputs", [3584, 4608, 16384])
+def test_every_cut_equals_reference(expect_close: Any, device: Any, num_outputs: int) -> None:
+    """The cuts of large weights, on the first of their rows."""
+    x, weight = made(device, 3, 64), made(device, num_outputs, 64)
+    expect_close(stream_linear(x, weight), reference(x, weight), torch.float16)
+
+
+def test_rows_do_not_depend_on_their_company(device: Any) -> None:
+    x, weight = made(device, 16, 512), made(device, 48, 512)
+    together = stream_linear(x, weight)
+    assert torch.equal(stream_linear(x[3:5], weight), together[3:5])
+
+
+def test_only_few_rows_of_16_bits_stream(device: Any) -> None:
+    weight = made(device, 8, 64)
+    assert streams(made(device, 1, 64), weight) and streams(made(device, MAX_ROWS, 64), weight)
+    assert not streams(made(device, MAX_ROWS + 1, 64), weight)
+    assert not streams(made(device, 0, 64), weight)
+    assert not streams(made(device, 1, 64).float(), weight.float())
+
+
+def test_cuts_fit_a_multiprocessor() -> None:
+    for num_rows in (1, MAX_ROWS):
+        for num_outputs in (1, 4096, 10**6):
+            tiles = choose_tiles(num_rows, num_outputs)
+            rows = 1 if num_rows == 1 else MAX_ROWS
+            in_flight = 2 * tiles.num_stages * tiles.inputs * (tiles.outputs + rows)
+            assert in_flight <= 227 * 1024
+
+
+def test_wrong_arguments_are_named(device: Any) -> None:
+    weight = made(device, 8, 64)
+    with pytest.raises(ValueError, match="1 to 16 rows, not 17"):
+        stream_linear(made(device, 17, 64), weight)
+    with pytest.raises(TypeError, match="weight must be"):
+        stream_linear(made(device, 1, 64).float(), weight)
+    with pytest.raises(ValueError, match="bias must have shape"):
+        stream_linear(made(device, 1, 64), weight, made(device, 9))
