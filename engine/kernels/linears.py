@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from engine.attention import Hidden
 from engine.kernels.norm import add_rms_norm, rms_norm
 from engine.kernels.silu_mul import silu_mul
-from engine.kernels.stream_linear import add_stream_linear, stream_linear, streams
+from engine.kernels.stream_linear import Norm, add_stream_linear, norms, stream_linear, streams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +27,24 @@ class NormProduct:
     gated: bool
 
     def __call__(self, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        residual = hidden.residual
-        if hidden.pending is None:
-            normed = rms_norm(residual, self.norm_weight, self.eps)
-        else:
-            normed, _ = add_rms_norm(hidden.pending, residual, self.norm_weight, self.eps)
+        residual, norm = hidden.residual, Norm(self.norm_weight, self.eps)
+        gated = self.gated and self.bias is None
+        if hidden.pending is None and streams(residual, self.weight) and norms(residual):
+            product = stream_linear(residual, self.weight, self.bias, norm=norm, gated=gated)
+            return self._gate(product, gated), Hidden(residual)
+        normed = self._norm(hidden)
         if streams(normed, self.weight):
-            product = stream_linear(normed, self.weight, self.bias)
-        else:
-            product = F.linear(normed, self.weight, self.bias)
-        return (silu_mul(product) if self.gated else product), Hidden(residual)
+            product = stream_linear(normed, self.weight, self.bias, gated=gated)
+            return self._gate(product, gated), Hidden(residual)
+        return self._gate(F.linear(normed, self.weight, self.bias), False), Hidden(residual)
+
+    def _norm(self, hidden: Hidden) -> Tensor:
+        if hidden.pending is None:
+            return rms_norm(hidden.residual, self.norm_weight, self.eps)
+        return add_rms_norm(hidden.pending, hidden.residual, self.norm_weight, self.eps)[0]
+
+    def _gate(self, product: Tensor, is_gated: bool) -> Tensor:
+        return silu_mul(product) if self.gated and not is_gated else product
 
 
 @dataclass(frozen=True, slots=True)

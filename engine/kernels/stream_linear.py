@@ -1,8 +1,8 @@
-"""x @ weight.T for few rows: a weight goes through the device once, and that is all it takes.
+"""Products of few rows: a weight goes through the device once, and that is all it takes.
 
-While the kernel before it ends, each program asks for the beginning of its weights, so that the
-memory is not at rest between two products. The next kernel may start when the loop is through: its
-programs would crowd where there is room first, and the slowest multiprocessor decides.
+The norm before a product, and the gate or the sum after it, ride along. A kernel lets the next one
+start only when its loop is through: the next one's programs would crowd where there is room first,
+and the slowest multiprocessor decides.
 """
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
@@ -14,7 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.kernels.blocks import ceil_div
+from engine.kernels.blocks import ceil_div, power_of_two
 from engine.kernels.checks import (
     expect_contiguous,
     expect_dense_rows,
@@ -22,25 +22,26 @@ from engine.kernels.checks import (
     expect_dtype,
     expect_shape,
 )
+from engine.kernels.norm import reference as norm_reference
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
+from engine.kernels.silu_mul import reference as silu_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_ROWS: Final = 16
+# Up to here by multiplications and additions: the tensor cores work on no fewer than 16 rows.
+FEW_ROWS: Final = 4
 HALVES: Final = (torch.bfloat16, torch.float16)
-# A line of memory, 128 bytes, in elements of 16 bits.
-LINE: tl.constexpr = tl.constexpr(64)
 
 
 class StreamTiles(NamedTuple):
-    """Outputs and inputs per tile, warps, pipeline stages, inputs asked for ahead."""
+    """Rows of the weight and inputs per tile, warps, pipeline stages."""
 
     outputs: int
     inputs: int
     num_warps: int
     num_stages: int
-    ahead: int
 
 
 def choose_tiles(num_rows: int, num_outputs: int) -> StreamTiles:
@@ -49,13 +50,20 @@ def choose_tiles(num_rows: int, num_outputs: int) -> StreamTiles:
     By measurement on an H200, 7B shapes: one row 3.39 ms for all products of a step (cuBLAS 3.88),
     16 rows 3.65 ms (4.00).
     """
-    if num_rows == 1:
-        return StreamTiles(outputs=8, inputs=256, num_warps=4, num_stages=6, ahead=1024)
+    if num_rows <= FEW_ROWS:
+        return StreamTiles(outputs=8, inputs=256, num_warps=4, num_stages=6)
     if num_outputs < 4096:
-        return StreamTiles(outputs=32, inputs=256, num_warps=4, num_stages=6, ahead=1024)
+        return StreamTiles(outputs=32, inputs=256, num_warps=4, num_stages=6)
     if num_outputs < 16384:
-        return StreamTiles(outputs=64, inputs=128, num_warps=4, num_stages=5, ahead=1024)
-    return StreamTiles(outputs=32, inputs=256, num_warps=4, num_stages=4, ahead=1024)
+        return StreamTiles(outputs=64, inputs=128, num_warps=4, num_stages=5)
+    return StreamTiles(outputs=32, inputs=256, num_warps=4, num_stages=4)
+
+
+class Norm(NamedTuple):
+    """The root-mean-square norm of the rows before a product: (K,) and its epsilon."""
+
+    weight: Tensor
+    eps: float
 
 
 def streams(x: Tensor, weight: Tensor) -> bool:
@@ -63,38 +71,117 @@ def streams(x: Tensor, weight: Tensor) -> bool:
     return 0 < x.shape[0] <= MAX_ROWS and weight.dtype in HALVES
 
 
+def norms(x: Tensor) -> bool:
+    """Whether `stream_linear` can take a norm along: it costs more than it saves for many rows."""
+    return int(x.shape[0]) <= FEW_ROWS
+
+
 @triton.jit
-def _ask_for(weight_rows, num_inputs, AHEAD: tl.constexpr):
-    """Starts to bring the first AHEAD inputs of rows of a weight into the L2 cache."""
-    lines = tl.arange(0, AHEAD // LINE) * LINE
-    # Rows shorter than AHEAD ask for their last line again.
-    pointers = weight_rows + tl.minimum(lines, num_inputs - 1)[None, :]
-    tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.u32 $0, 0;",
-        "=r,l",
-        [pointers.to(tl.int64)],
-        dtype=tl.int32,
-        is_pure=False,
-        pack=1,
-    )
+def _weight_rows(weight, num_outputs, num_inputs, GATED: tl.constexpr, OUTPUTS: tl.constexpr):
+    """Pointers (OUTPUTS,) to the program's rows of the weight; gates and ups take turns."""
+    first = tl.program_id(0) * OUTPUTS
+    rows = first + tl.arange(0, OUTPUTS)
+    if GATED:
+        rows = rows // 2 + rows % 2 * num_outputs
+        rows = tl.minimum(rows, 2 * num_outputs - 1)
+    else:
+        rows = tl.minimum(rows, num_outputs - 1)
+    return weight + rows.to(tl.int64) * num_inputs
 
 
 @triton.jit
 def _finish(
-    acc, bias, out, offs_m, offs_n, num_rows, there, stride_out, HAS_BIAS, ADDS: tl.constexpr
+    sums,
+    bias,
+    out,
+    num_rows,
+    num_outputs,
+    stride_out,
+    HAS_BIAS: tl.constexpr,
+    GATED: tl.constexpr,
+    ADDS: tl.constexpr,
+    ROWS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
 ):
-    """Writes sums (ROWS, OUTPUTS), with the bias, and added to what is there if ADDS."""
-    if HAS_BIAS:
-        acc += tl.load(bias + offs_n, mask=there, other=0.0).to(tl.float32)[None, :]
+    """Writes sums (ROWS, OUTPUTS): silu(gate) * up, with the bias, or added to what is there."""
+    if GATED:
+        gate, up = tl.split(tl.reshape(sums, (ROWS, OUTPUTS // 2, 2)))
+        # Rounded as a product that is written would be.
+        gate = gate.to(out.dtype.element_ty).to(tl.float32)
+        up = up.to(out.dtype.element_ty).to(tl.float32)
+        sums = gate * tl.sigmoid(gate) * up
+        offs_n = tl.program_id(0) * (OUTPUTS // 2) + tl.arange(0, OUTPUTS // 2)
+    else:
+        offs_n = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    offs_m = tl.arange(0, ROWS)
+    there = offs_n < num_outputs
     pointers = out + offs_m[:, None] * stride_out + offs_n[None, :]
     mask = (offs_m < num_rows)[:, None] & there[None, :]
+    if HAS_BIAS:
+        sums += tl.load(bias + offs_n, mask=there, other=0.0).to(tl.float32)[None, :]
     if ADDS:
-        acc += tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
-    tl.store(pointers, acc.to(out.dtype.element_ty), mask=mask)
+        sums += tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
+    tl.store(pointers, sums.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=["num_rows", "eps"])
+def _few_rows_kernel(
+    x,
+    norm_weight,
+    weight,
+    bias,
+    out,
+    num_rows,
+    num_outputs,
+    num_inputs,
+    stride_x,
+    stride_out,
+    eps,
+    NORMS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    GATED: tl.constexpr,
+    ADDS: tl.constexpr,
+    WHOLE: tl.constexpr,
+    ROWS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    STAGES: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    """One to four rows. WHOLE: the inputs are a multiple of INPUTS."""
+    weight_rows = _weight_rows(weight, num_outputs, num_inputs, GATED, OUTPUTS)[None, :, None]
+    offs_m = tl.arange(0, ROWS)
+    x_rows = (x + offs_m * stride_x)[:, None, None]
+    x_mask = (offs_m < num_rows)[:, None, None]
+    offs_k = tl.arange(0, INPUTS)[None, None, :]
+    wait_for_previous(OVERLAPS)
+    acc = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
+    squares = tl.zeros((ROWS, 1, INPUTS), tl.float32)
+    for begin in tl.range(0, num_inputs, INPUTS, num_stages=STAGES):
+        inputs = begin + offs_k
+        if WHOLE:
+            w = tl.load(weight_rows + inputs, eviction_policy="evict_first")
+            rows = tl.load(x_rows + inputs, mask=x_mask, other=0.0).to(tl.float32)
+        else:
+            inside = inputs < num_inputs
+            w = tl.load(weight_rows + inputs, mask=inside, other=0.0)
+            rows = tl.load(x_rows + inputs, mask=x_mask & inside, other=0.0).to(tl.float32)
+        if NORMS:
+            squares += rows * rows
+            scale = tl.load(norm_weight + inputs, mask=inputs < num_inputs, other=0.0)
+            rows *= scale.to(tl.float32)
+        acc += w.to(tl.float32) * rows
+    begin_next(OVERLAPS)
+    sums = tl.sum(acc, 2)
+    if NORMS:
+        sums *= tl.rsqrt(tl.sum(squares, 2) / num_inputs + eps)
+    _finish(
+        sums, bias, out, num_rows, num_outputs, stride_out, HAS_BIAS, GATED, ADDS, ROWS, OUTPUTS
+    )
 
 
 @triton.jit(do_not_specialize=["num_rows"])
-def _stream_kernel(
+def _rows_kernel(
     x,
     weight,
     bias,
@@ -105,30 +192,25 @@ def _stream_kernel(
     stride_x,
     stride_out,
     HAS_BIAS: tl.constexpr,
+    GATED: tl.constexpr,
     ADDS: tl.constexpr,
     WHOLE: tl.constexpr,
     ROWS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
     STAGES: tl.constexpr,
-    AHEAD: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     """Up to ROWS rows on the tensor cores. WHOLE: the inputs are a multiple of INPUTS."""
-    offs_n = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    offs_k = tl.arange(0, INPUTS)
+    weight_rows = _weight_rows(weight, num_outputs, num_inputs, GATED, OUTPUTS)[:, None]
     offs_m = tl.arange(0, ROWS)
-    there = offs_n < num_outputs
-    last = tl.minimum(offs_n, num_outputs - 1).to(tl.int64)
-    weight_rows = weight + last[:, None] * num_inputs
-    x_rows = x + offs_m[:, None] * stride_x
+    x_rows = (x + offs_m * stride_x)[:, None]
     x_mask = (offs_m < num_rows)[:, None]
-    if OVERLAPS:
-        _ask_for(weight_rows, num_inputs, AHEAD)
+    offs_k = tl.arange(0, INPUTS)[None, :]
     wait_for_previous(OVERLAPS)
     acc = tl.zeros((ROWS, OUTPUTS), tl.float32)
     for begin in tl.range(0, num_inputs, INPUTS, num_stages=STAGES):
-        inputs = (begin + offs_k)[None, :]
+        inputs = begin + offs_k
         if WHOLE:
             w = tl.load(weight_rows + inputs, eviction_policy="evict_first")
             rows = tl.load(x_rows + inputs, mask=x_mask, other=0.0)
@@ -138,58 +220,25 @@ def _stream_kernel(
             rows = tl.load(x_rows + inputs, mask=x_mask & inside, other=0.0)
         acc = tl.dot(rows, tl.trans(w), acc)
     begin_next(OVERLAPS)
-    _finish(acc, bias, out, offs_m, offs_n, num_rows, there, stride_out, HAS_BIAS, ADDS)
+    _finish(acc, bias, out, num_rows, num_outputs, stride_out, HAS_BIAS, GATED, ADDS, ROWS, OUTPUTS)
 
 
-@triton.jit
-def _stream_row_kernel(
-    x,
-    weight,
-    bias,
-    out,
-    num_outputs,
-    num_inputs,
-    HAS_BIAS: tl.constexpr,
-    ADDS: tl.constexpr,
-    WHOLE: tl.constexpr,
-    OUTPUTS: tl.constexpr,
-    INPUTS: tl.constexpr,
-    STAGES: tl.constexpr,
-    AHEAD: tl.constexpr,
-    OVERLAPS: tl.constexpr,
-):
-    """One row without the tensor cores, which would work on 15 rows of zeros."""
-    offs_n = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    offs_k = tl.arange(0, INPUTS)
-    there = offs_n < num_outputs
-    last = tl.minimum(offs_n, num_outputs - 1).to(tl.int64)
-    weight_rows = weight + last[:, None] * num_inputs
-    if OVERLAPS:
-        _ask_for(weight_rows, num_inputs, AHEAD)
-    wait_for_previous(OVERLAPS)
-    acc = tl.zeros((OUTPUTS, INPUTS), tl.float32)
-    for begin in tl.range(0, num_inputs, INPUTS, num_stages=STAGES):
-        inputs = begin + offs_k
-        if WHOLE:
-            w = tl.load(weight_rows + inputs[None, :], eviction_policy="evict_first")
-            row = tl.load(x + inputs)
-        else:
-            inside = inputs < num_inputs
-            w = tl.load(weight_rows + inputs[None, :], mask=inside[None, :], other=0.0)
-            row = tl.load(x + inputs, mask=inside, other=0.0)
-        acc += w.to(tl.float32) * row.to(tl.float32)[None, :]
-    begin_next(OVERLAPS)
-    sums = tl.sum(acc, 1)[None, :]
-    _finish(sums, bias, out, tl.arange(0, 1), offs_n, 1, there, 0, HAS_BIAS, ADDS)
-
-
-def stream_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def stream_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    norm: Norm | None = None,
+    gated: bool = False,
+) -> Tensor:
     """x @ weight.T + bias, (T, N), of x (T, K), T at most 16, and weight (N, K), in their dtype.
 
-    Sums are fp32. Raises: ValueError or TypeError.
+    With `norm` (T at most 4) x is normalized first; `gated` gives silu(gate) * up, (T, N / 2), of
+    the product [gate | up], which then has no bias. Sums are fp32. Raises: ValueError or TypeError.
     """
-    out = torch.empty((x.shape[0], weight.shape[0]), dtype=x.dtype, device=x.device)
-    _launch(x, weight, bias, out, adds=False)
+    num_outputs = weight.shape[0] // 2 if gated else weight.shape[0]
+    out = torch.empty((x.shape[0], num_outputs), dtype=x.dtype, device=x.device)
+    _launch(x, norm, weight, bias, out, gated=gated, adds=False)
     return out
 
 
@@ -198,58 +247,84 @@ def add_stream_linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: 
 
     Raises: ValueError or TypeError.
     """
-    _launch(x, weight, bias, residual, adds=True)
+    _launch(x, None, weight, bias, residual, gated=False, adds=True)
 
 
-def _launch(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, adds: bool) -> None:
-    _check(x, weight, bias, out)
+def _launch(
+    x: Tensor,
+    norm: Norm | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    *,
+    gated: bool,
+    adds: bool,
+) -> None:
+    _check(x, norm, weight, bias, out, gated)
     num_rows, num_inputs = x.shape
-    num_outputs = weight.shape[0]
-    tiles = choose_tiles(num_rows, num_outputs)
-    grid = (ceil_div(num_outputs, tiles.outputs),)
+    tiles = choose_tiles(num_rows, weight.shape[0])
+    grid = (ceil_div(weight.shape[0], tiles.outputs),)
     addends = weight if bias is None else bias
+    sizes = (num_rows, out.shape[1], num_inputs, x.stride(0), out.stride(0))
     cut = {
         "HAS_BIAS": bias is not None,
+        "GATED": gated,
         "ADDS": adds,
         "WHOLE": num_inputs % tiles.inputs == 0,
         "OUTPUTS": tiles.outputs,
         "INPUTS": tiles.inputs,
         "STAGES": tiles.num_stages,
-        "AHEAD": tiles.ahead,
         "num_warps": tiles.num_warps,
         **overlap(x.device),
     }
-    if num_rows == 1:
-        _stream_row_kernel[grid](x, weight, addends, out, num_outputs, num_inputs, **cut)
+    if num_rows <= FEW_ROWS:
+        scales, eps = (weight, 0.0) if norm is None else norm
+        cut |= {"NORMS": norm is not None, "ROWS": power_of_two(num_rows)}
+        _few_rows_kernel[grid](x, scales, weight, addends, out, *sizes, eps, **cut)
     else:
-        sizes = (num_rows, num_outputs, num_inputs, x.stride(0), out.stride(0))
-        _stream_kernel[grid](x, weight, addends, out, *sizes, ROWS=MAX_ROWS, **cut)
+        _rows_kernel[grid](x, weight, addends, out, *sizes, ROWS=MAX_ROWS, **cut)
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+def _check(
+    x: Tensor, norm: Norm | None, weight: Tensor, bias: Tensor | None, out: Tensor, gated: bool
+) -> None:
     expect_dims("x", x, "T K")
     expect_dims("weight", weight, "N K")
-    if not 0 < x.shape[0] <= MAX_ROWS:
-        raise ValueError(f"x must have 1 to {MAX_ROWS} rows, not {x.shape[0]}")
+    most = MAX_ROWS if norm is None else FEW_ROWS
+    if not 0 < x.shape[0] <= most:
+        raise ValueError(f"x must have 1 to {most} rows, not {x.shape[0]}")
     num_outputs, num_inputs = weight.shape
+    if gated and (num_outputs % 2 or bias is not None):
+        raise ValueError("a gated product has an even width and no bias")
     expect_shape("x", x, (x.shape[0], num_inputs))
     expect_dense_rows("x", x)
     expect_contiguous("weight", weight)
     expect_dtype("weight", weight, x.dtype)
-    expect_shape("out", out, (x.shape[0], num_outputs))
+    expect_shape("out", out, (x.shape[0], num_outputs // 2 if gated else num_outputs))
     expect_dense_rows("out", out)
     expect_dtype("out", out, x.dtype)
-    if bias is not None:
-        expect_shape("bias", bias, (num_outputs,))
-        expect_dtype("bias", bias, x.dtype)
+    for name, vector, size in (
+        ("bias", bias, num_outputs),
+        ("norm.weight", norm and norm.weight, num_inputs),
+    ):
+        if vector is not None:
+            expect_shape(name, vector, (size,))
+            expect_contiguous(name, vector)
 
 
 def reference(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    norm: Norm | None = None,
+    gated: bool = False,
+    residual: Tensor | None = None,
 ) -> Tensor:
     """The same in torch and fp32, unrounded."""
-    out = x.float() @ weight.float().t()
+    rows = x.float() if norm is None else norm_reference(x, *norm)
+    out = rows @ weight.float().t()
     for addend in (bias, residual):
         if addend is not None:
             out = out + addend.float()
-    return out
+    return silu_reference(out) if gated else out

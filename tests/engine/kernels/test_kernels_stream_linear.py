@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from engine.kernels.silu_mul import silu_mul
 from engine.kernels.stream_linear import (
     MAX_ROWS,
+    Norm,
     add_stream_linear,
     choose_tiles,
     reference,
@@ -38,10 +40,33 @@ def test_product_equals_reference(
     expect_close(stream_linear(x, weight, bias), reference(x, weight, bias), torch.float16)
     wide = torch.full((num_rows, num_outputs + 3), torch.nan, dtype=torch.float16, device=device)
     residual = wide[:, :num_outputs].copy_(made(device, num_rows, num_outputs))
-    want = reference(x, weight, bias, residual)
+    want = reference(x, weight, bias, residual=residual)
     add_stream_linear(x, weight, bias, residual)
     expect_close(residual, want, torch.float16)
     assert wide[:, num_outputs:].isnan().all()
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 4])
+@pytest.mark.parametrize("num_inputs", [256, 576])
+def test_a_norm_rides_along(expect_close: Any, device: Any, num_rows: int, num_inputs: int) -> None:
+    x, weight = made(device, num_rows, num_inputs) * 3, made(device, 24, num_inputs)
+    norm, bias = Norm(made(device, num_inputs), 1e-5), made(device, 24)
+    got = stream_linear(x, weight, bias, norm=norm)
+    expect_close(got, reference(x, weight, bias, norm=norm), torch.float16)
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 5, 16])
+@pytest.mark.parametrize("width", [4, 33])
+def test_a_gate_rides_along(expect_close: Any, device: Any, num_rows: int, width: int) -> None:
+    x, weight = made(device, num_rows, 64), made(device, 2 * width, 64) / 8
+    got = stream_linear(x, weight, gated=True)
+    assert got.shape == (num_rows, width)
+    # The products are rounded before the gate, as they are without it.
+    expect_close(got, silu_mul(stream_linear(x, weight)), torch.float16)
+    norm = Norm(made(device, 64), 1e-5)
+    if num_rows <= 4:
+        want = reference(x, weight, norm=norm, gated=True)
+        expect_close(stream_linear(x, weight, norm=norm, gated=True), want, torch.float16)
 
 
 @pytest.mark.parametrize("num_outputs", [3584, 4608, 16384])
@@ -54,7 +79,9 @@ def test_every_cut_equals_reference(expect_close: Any, device: Any, num_outputs:
 def test_rows_do_not_depend_on_their_company(device: Any) -> None:
     x, weight = made(device, 16, 512), made(device, 48, 512)
     together = stream_linear(x, weight)
-    assert torch.equal(stream_linear(x[3:5], weight), together[3:5])
+    assert torch.equal(stream_linear(x[3:9], weight), together[3:9])
+    few = stream_linear(x[:4], weight)
+    assert torch.equal(stream_linear(x[1:2], weight), few[1:2])
 
 
 def test_only_few_rows_of_16_bits_stream(device: Any) -> None:
@@ -66,10 +93,9 @@ def test_only_few_rows_of_16_bits_stream(device: Any) -> None:
 
 
 def test_cuts_fit_a_multiprocessor() -> None:
-    for num_rows in (1, MAX_ROWS):
+    for num_rows, rows in ((1, 1), (4, 4), (5, MAX_ROWS), (MAX_ROWS, MAX_ROWS)):
         for num_outputs in (1, 4096, 10**6):
             tiles = choose_tiles(num_rows, num_outputs)
-            rows = 1 if num_rows == 1 else MAX_ROWS
             in_flight = 2 * tiles.num_stages * tiles.inputs * (tiles.outputs + rows)
             assert in_flight <= 227 * 1024
 
@@ -82,3 +108,7 @@ def test_wrong_arguments_are_named(device: Any) -> None:
         stream_linear(made(device, 1, 64).float(), weight)
     with pytest.raises(ValueError, match="bias must have shape"):
         stream_linear(made(device, 1, 64), weight, made(device, 9))
+    with pytest.raises(ValueError, match="1 to 4 rows, not 5"):
+        stream_linear(made(device, 5, 64), weight, norm=Norm(made(device, 64), 1e-5))
+    with pytest.raises(ValueError, match="no bias"):
+        stream_linear(made(device, 1, 64), weight, made(device, 8), gated=True)
