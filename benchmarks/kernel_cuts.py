@@ -48,7 +48,9 @@ def _decode(bench: Bench, shape: Shape, size: int, context: int, tiles: DecodeTi
     batch, num_pages = bench.batch([1] * size, [context] * size)
     q = bench.random(size, shape.num_heads, shape.head_dim)
     splits = choose_splits(size * shape.num_kv_heads, context, bench.num_sms, tiles)
-    workspace = allocate_workspace(size, shape.num_heads, splits, shape.head_dim, q.device)
+    num_programs = size * shape.num_kv_heads * splits
+    group = shape.num_heads // shape.num_kv_heads
+    workspace = allocate_workspace(num_programs, group, shape.head_dim, q.device)
     calls = [
         partial(
             paged_decode,
@@ -59,6 +61,7 @@ def _decode(bench: Bench, shape: Shape, size: int, context: int, tiles: DecodeTi
             batch.context_lens_device,
             torch.empty_like(q).flatten(1),
             scale=shape.head_dim**-0.5,
+            num_splits=splits,
             workspace=workspace,
             tiles=tiles,
         )

@@ -1,7 +1,8 @@
 """The decoder's operations on a CUDA device: Triton kernels, and cuBLAS for the large products.
 
-A layer is 9 launches, 10 with split decode: norm, qkv, rope_write, attention (and its merge), o
-(which adds to the residual), norm, gate_up, silu_mul, down (which adds too). Q/K norms add two.
+A layer is 9 launches: norm, qkv, rope_write, attention, o (which adds to the residual), norm,
+gate_up, silu_mul, down (which adds too). Of 16 rows and fewer it is 8, the gate rides along; of one
+or two it is 6, both norms do too. Q/K norms add two.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ DEFAULT_SMS = 132
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
-    """How one pass cuts its attention; the layers run one after another and share the workspace.
+    """How one pass cuts its attention.
 
     Sequences with one token go to the decode kernel, all others to the prefill kernel, in whatever
     order they stand. `decode_tables` are the batch's up to the last sequence with one token, None
@@ -40,7 +41,7 @@ class AttentionPlan:
 
     batch: Batch
     decode_tables: tuple[Tensor, Tensor, Tensor] | None
-    workspace: paged_decode.DecodeWorkspace | None
+    num_splits: int
     tile_map: Tensor | None
     prefill_tiles: paged_prefill.PrefillTiles | None
 
@@ -56,6 +57,7 @@ class TritonBackend:
         self.dtype = dtype
         self._num_sms = DEFAULT_SMS
         self._compiled: set[torch.Size] = set()
+        self._workspaces: dict[tuple[int, int], paged_decode.DecodeWorkspace] = {}
         if device.type == "cuda":
             self._num_sms = torch.cuda.get_device_properties(device).multi_processor_count
 
@@ -101,7 +103,7 @@ class TritonBackend:
     def plan(self, batch: Batch, num_heads: int, num_kv_heads: int, head_dim: int) -> AttentionPlan:
         """Split counts and prefill tiles, from the lengths on the host: the device is not asked."""
         bounds = batch.bounds or _bounds(batch)
-        decode_tables, workspace, num_decode = None, None, bounds.num_decode
+        decode_tables, num_splits, num_decode = None, 1, bounds.num_decode
         if num_decode:
             decode_tables = (
                 batch.block_tables[:num_decode],
@@ -114,13 +116,10 @@ class TritonBackend:
                 self._num_sms,
                 paged_decode.choose_tiles(self.dtype),
             )
-            workspace = paged_decode.allocate_workspace(
-                num_decode, num_heads, num_splits, head_dim, self.device
-            )
         tile_map, tiles = None, None
         if bounds.num_prefill:
             tile_map, tiles = self._prefill_tiles(batch, num_heads // num_kv_heads, num_kv_heads)
-        return AttentionPlan(batch, decode_tables, workspace, tile_map, tiles)
+        return AttentionPlan(batch, decode_tables, num_splits, tile_map, tiles)
 
     def _prefill_tiles(
         self, batch: Batch, group: int, num_kv_heads: int
@@ -170,7 +169,8 @@ class TritonBackend:
                 out,
                 scale=scale,
                 window=window,
-                workspace=plan.workspace,
+                num_splits=plan.num_splits,
+                workspace=self._workspace(q, pool),
             )
         if plan.tile_map is not None and plan.prefill_tiles is not None:
             paged_prefill.paged_prefill(
@@ -187,6 +187,15 @@ class TritonBackend:
             )
         return out
 
+    def _workspace(self, q: Tensor, pool: LayerPool) -> paged_decode.DecodeWorkspace:
+        """One for all layers, which run one after another; graphs keep pointing to it."""
+        group, head_dim = q.shape[1] // pool.k.shape[1], q.shape[2]
+        if (group, head_dim) not in self._workspaces:
+            self._workspaces[group, head_dim] = paged_decode.allocate_workspace(
+                paged_decode.PROGRAMS_PER_SM * self._num_sms, group, head_dim, self.device
+            )
+        return self._workspaces[group, head_dim]
+
     def _compile(self, q: Tensor, pool: LayerPool) -> None:
         """Runs each cut of the attention kernels on a token of page 0, and drops what comes out.
 
@@ -196,11 +205,11 @@ class TritonBackend:
         lens = torch.ones(1, dtype=torch.int32, device=self.device)
         tables = (zeros, torch.tensor([0, 1], dtype=torch.int32, device=self.device), lens)
         out = torch.empty((1, q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
-        for num_splits in (1, 2):
-            workspace = paged_decode.allocate_workspace(
-                1, q.shape[1], num_splits, q.shape[2], self.device
+        workspace = self._workspace(q, pool)
+        for splits in (1, 2):
+            paged_decode.paged_decode(
+                q, pool, *tables, out, scale=1.0, num_splits=splits, workspace=workspace
             )
-            paged_decode.paged_decode(q, pool, *tables, out, scale=1.0, workspace=workspace)
         group = q.shape[1] // pool.k.shape[1]
         for tiles in paged_prefill.cuts_of(self.dtype):
             tile_map = map_tiles(tables[1], 1, group, tiles.rows)

@@ -1,7 +1,7 @@
 """Attention of one new token per sequence over its pages, the context split among programs.
 
-Source: Flash-Decoding (Dao et al., 2023): each split keeps its own softmax, a second kernel merges.
-The query heads that share a KV head ride in one tile, so that K and V are read once.
+Source: Flash-Decoding (Dao et al., 2023): each split keeps its own softmax; the last one to end
+merges them. The query heads that share a KV head ride in one tile, so that K and V are read once.
 """
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import ceil_div, power_of_two
-from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
+from engine.kernels.checks import expect_contiguous, expect_shape
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.paged import (
     NO_SCORE,
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     from engine.attention import LayerPool
 
-MAX_SPLITS = 128
+# One program merges all of a head's splits: beyond this many that takes longer than it saves.
+MAX_SPLITS = 64
+# How many splits' parts the merge has in flight: 64 registers a thread at 128 channels.
+MERGED_AT_ONCE = 8
 # Programs that fit one Hopper multiprocessor side by side: 72 of its 227 KiB each, at 128 channels
 # in bfloat16. A grid of just so many runs as one wave.
 PROGRAMS_PER_SM = 3
@@ -68,23 +71,31 @@ def choose_splits(num_rows: int, max_context: int, num_sms: int, tiles: DecodeTi
 
 
 class DecodeWorkspace(NamedTuple):
-    """Where splits leave their parts: (S, H, splits, D) fp32 and log2-sum-exp (S, H, splits)."""
+    """Where splits leave their parts; one launch after another may use it.
+
+    parts (P, M, D) fp32 and log2-sum-exp (P, M), a row per program; counters (P,) int32 tell how
+    many splits of a head are done, and are 0 between launches.
+    """
 
     parts: Tensor
     lse: Tensor
+    counters: Tensor
 
 
 def allocate_workspace(
-    num_sequences: int, num_heads: int, num_splits: int, head_dim: int, device: torch.device
-) -> DecodeWorkspace | None:
-    """Uninitialised; None when there is one split and so nothing to merge."""
-    if num_splits == 1:
-        return None
-    rows = (num_sequences, num_heads, num_splits)
+    num_programs: int, group: int, head_dim: int, device: torch.device
+) -> DecodeWorkspace:
+    """Room for the parts of so many programs, with `group` query heads a KV head."""
+    rows = (num_programs, _rows_of(group))
     return DecodeWorkspace(
         torch.empty(*rows, head_dim, dtype=torch.float32, device=device),
         torch.empty(rows, dtype=torch.float32, device=device),
+        torch.zeros(rows[0], dtype=torch.int32, device=device),
     )
+
+
+def _rows_of(group: int) -> int:
+    return max(8, power_of_two(group))
 
 
 @triton.jit
@@ -105,6 +116,7 @@ def _decode_kernel(
     out,
     parts,
     lse,
+    counters,
     scale_log2,
     window,
     stride_q_token,
@@ -119,9 +131,11 @@ def _decode_kernel(
     PAGE: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    PART_M: tl.constexpr,
     TILE: tl.constexpr,
     MIN_SPLIT: tl.constexpr,
     IS_SPLIT: tl.constexpr,
+    AT_ONCE: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     begin_next(OVERLAPS)
@@ -140,11 +154,14 @@ def _decode_kernel(
     begin = first_visible // TILE * TILE
     start = begin
     end = context
+    num_live = 1
     if IS_SPLIT:
         length = _split_length(context - begin, num_splits, MIN_SPLIT, TILE)
+        num_live = tl.cdiv(context - begin, length)
         start = begin + split * length
         end = tl.minimum(start + length, context)
-        if start >= end:
+        # A context of 0 tokens (a padded row) has no split that is live: the first writes its 0.
+        if (start >= end) & (split > 0):
             return
 
     offs_m = tl.arange(0, BLOCK_M)
@@ -178,68 +195,73 @@ def _decode_kernel(
         m_i = m_new
         acc = tl.dot(p.to(v.dtype), v, acc * alpha[:, None], input_precision="ieee")
 
-    # A context of 0 tokens (a padded row) has no tile: its output is zero.
+    # A context of 0 tokens has no tile either.
     l_safe = tl.where(l_i > 0.0, l_i, 1.0)
-    result = acc / l_safe[:, None]
+    out_row = out + row.to(tl.int64) * num_heads * HEAD_DIM + kv_head * GROUP * HEAD_DIM
+    if num_live <= 1:
+        out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + offs_d[None, :]
+        tl.store(out_ptrs, (acc / l_safe[:, None]).to(out.dtype.element_ty), mask=q_mask)
     if IS_SPLIT:
-        part = (sequence.to(tl.int64) * num_heads + heads) * num_splits + split
-        tl.store(parts + part[:, None] * HEAD_DIM + offs_d[None, :], result, mask=q_mask)
-        tl.store(lse + part, m_i + tl.log2(l_safe), mask=offs_m < GROUP)
-    else:
-        out_row = out + row.to(tl.int64) * num_heads * HEAD_DIM
-        out_ptrs = out_row + heads[:, None] * HEAD_DIM + offs_d[None, :]
-        tl.store(out_ptrs, result.to(out.dtype.element_ty), mask=q_mask)
+        if num_live > 1:
+            head = sequence * tl.num_programs(0) + kv_head
+            first = head * num_splits
+            part = (first + split) * PART_M + offs_m
+            tl.store(
+                parts + part[:, None] * HEAD_DIM + offs_d[None, :],
+                acc / l_safe[:, None],
+                mask=q_mask,
+            )
+            tl.store(lse + part, m_i + tl.log2(l_safe), mask=offs_m < GROUP)
+            # Every thread's part is there before this program counts as done.
+            tl.debug_barrier()
+            if tl.atomic_add(counters + head, 1, sem="acq_rel") == num_live - 1:
+                tl.store(counters + head, 0)
+                _merge(
+                    parts, lse, out_row, first, num_live, GROUP, HEAD_DIM, BLOCK_D, PART_M, AT_ONCE
+                )
 
 
-@triton.jit(do_not_specialize=["window", "num_splits"])
-def _merge_kernel(
+@triton.jit
+def _merge(
     parts,
     lse,
-    query_starts,
-    context_lens,
-    out,
-    window,
-    num_splits,
+    out_row,
+    first,
+    num_live,
+    GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    TILE: tl.constexpr,
-    MIN_SPLIT: tl.constexpr,
-    ALL_SPLITS: tl.constexpr,
-    BLOCK_S: tl.constexpr,
-    OVERLAPS: tl.constexpr,
+    PART_M: tl.constexpr,
+    AT_ONCE: tl.constexpr,
 ):
-    begin_next(OVERLAPS)
-    wait_for_previous(OVERLAPS)
-    head = tl.program_id(0)
-    sequence = tl.program_id(1)
-    num_heads = tl.num_programs(0)
+    """Weighs the parts `first`, ... of one KV head's splits by their sums, into `out_row`.
 
-    row = tl.load(query_starts + sequence)
-    if tl.load(query_starts + sequence + 1) - row != 1:
-        return
-    context = tl.load(context_lens + sequence)
-    begin = tl.maximum(context - window, 0) // TILE * TILE
-    length = _split_length(context - begin, num_splits, MIN_SPLIT, TILE)
-    num_live = tl.cdiv(context - begin, length)
-
-    first = (sequence.to(tl.int64) * num_heads + head) * num_splits
-    every = tl.arange(0, ALL_SPLITS)
-    lse_all = tl.load(lse + first + every, mask=every < num_live, other=-float("inf"))
-    top = tl.maximum(tl.max(lse_all, 0), NO_SCORE)
-    total = tl.sum(tl.exp2(lse_all - top), 0)
+    Other programs wrote them just now: they are read past the multiprocessor's own cache.
+    """
+    offs_m = tl.arange(0, PART_M)
     offs_d = tl.arange(0, BLOCK_D)
-    acc = tl.zeros((BLOCK_D,), tl.float32)
-    for start in range(0, num_live, BLOCK_S):
-        offs_s = start + tl.arange(0, BLOCK_S)
+    m_i = tl.full((PART_M,), NO_SCORE, tl.float32)
+    l_i = tl.zeros((PART_M,), tl.float32)
+    acc = tl.zeros((PART_M, BLOCK_D), tl.float32)
+    lanes = (offs_m < GROUP)[:, None] & (offs_d < HEAD_DIM)[None, :]
+    for start in range(0, num_live, AT_ONCE):
+        offs_s = start + tl.arange(0, AT_ONCE)
         live = offs_s < num_live
-        weight = tl.exp2(tl.load(lse + first + offs_s, mask=live, other=-float("inf")) - top)
-        mask = live[:, None] & (offs_d < HEAD_DIM)[None, :]
-        ptrs = parts + (first + offs_s)[:, None] * HEAD_DIM + offs_d[None, :]
-        acc += tl.sum(tl.load(ptrs, mask=mask, other=0.0) * weight[:, None], 0)
-    # A context of 0 tokens has no part: its output is zero.
-    result = acc / tl.where(total > 0.0, total, 1.0)
-    out_row = out + (row.to(tl.int64) * num_heads + head) * HEAD_DIM
-    tl.store(out_row + offs_d, result.to(out.dtype.element_ty), mask=offs_d < HEAD_DIM)
+        rows = (first + offs_s)[:, None] * PART_M + offs_m[None, :]
+        known = live[:, None] & (offs_m < GROUP)[None, :]
+        sums = tl.load(lse + rows, mask=known, other=-float("inf"), cache_modifier=".cg")
+        ptrs = parts + rows[:, :, None] * HEAD_DIM + offs_d[None, None, :]
+        mask = live[:, None, None] & lanes[None, :, :]
+        values = tl.load(ptrs, mask=mask, other=0.0, cache_modifier=".cg")
+        m_new = tl.maximum(m_i, tl.max(sums, 0))
+        weights = tl.exp2(sums - m_new[None, :])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(weights, 0)
+        acc = acc * alpha[:, None] + tl.sum(values * weights[:, :, None], 0)
+        m_i = m_new
+    result = acc / tl.where(l_i > 0.0, l_i, 1.0)[:, None]
+    out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + offs_d[None, :]
+    tl.store(out_ptrs, result.to(out_row.dtype.element_ty), mask=lanes)
 
 
 def paged_decode(
@@ -252,24 +274,24 @@ def paged_decode(
     *,
     scale: float,
     window: int | None = None,
+    num_splits: int = 1,
     workspace: DecodeWorkspace | None = None,
     tiles: DecodeTiles | None = None,
 ) -> Tensor:
     """Writes attention of each sequence that brings one token into its row of `out`; returns `out`.
 
     q (T, H, D), may be strided in T and H; out (T, H * D) contiguous, rows of other sequences stay.
-    `workspace` of `allocate_workspace` sets the number of splits, None is one. No context gives 0.
-    Never waits for the device and allocates nothing. Raises: ValueError or TypeError.
+    More than one split needs a workspace.
+    No context gives 0. Never waits for the device and allocates nothing. Raises: ValueError or
+    TypeError.
     """
     check_attention(q, pool, out)
     check_tables(block_tables, query_starts, context_lens)
     num_heads, head_dim = q.shape[1:]
     num_sequences, num_kv_heads = block_tables.shape[0], pool.k.shape[1]
-    num_splits = _num_splits(workspace, num_sequences, num_heads, head_dim)
-    parts, lse = workspace if workspace else (out, out)
-    tiles = tiles or choose_tiles(q.dtype)
     group = num_heads // num_kv_heads
-    cut = {"TILE": tiles.tile, "MIN_SPLIT": tiles.min_split}
+    _check_splits(workspace, num_splits, num_sequences * num_kv_heads, group, head_dim)
+    tiles = tiles or choose_tiles(q.dtype)
     _decode_kernel[(num_kv_heads, num_sequences, num_splits)](
         q,
         pool.k,
@@ -278,8 +300,7 @@ def paged_decode(
         query_starts,
         context_lens,
         out,
-        parts,
-        lse,
+        *(workspace or (out, out, out)),
         scale * math.log2(math.e),
         window or NO_WINDOW,
         q.stride(0),
@@ -292,61 +313,33 @@ def paged_decode(
         PAGE=pool.k.shape[2],
         BLOCK_M=max(16, power_of_two(group)),
         BLOCK_D=max(16, power_of_two(head_dim)),
+        PART_M=_rows_of(group),
+        TILE=tiles.tile,
+        MIN_SPLIT=tiles.min_split,
         IS_SPLIT=num_splits > 1,
-        **cut,
+        AT_ONCE=MERGED_AT_ONCE,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
         **overlap(q.device),
     )
-    if workspace is not None and num_splits > 1:
-        _merge(workspace, query_starts, context_lens, out, window, cut)
     return out
 
 
-def _merge(
-    workspace: DecodeWorkspace,
-    query_starts: Tensor,
-    context_lens: Tensor,
-    out: Tensor,
-    window: int | None,
-    cut: dict[str, int],
+def _check_splits(
+    workspace: DecodeWorkspace | None, num_splits: int, num_rows: int, group: int, head_dim: int
 ) -> None:
-    """Weighs the parts of each head's splits by their sums, into `out`."""
-    parts, lse = workspace
-    num_sequences, num_heads, num_splits, head_dim = parts.shape
-    _merge_kernel[(num_heads, num_sequences)](
-        parts,
-        lse,
-        query_starts,
-        context_lens,
-        out,
-        window or NO_WINDOW,
-        num_splits,
-        HEAD_DIM=head_dim,
-        BLOCK_D=power_of_two(head_dim),
-        ALL_SPLITS=MAX_SPLITS,
-        BLOCK_S=16,
-        **cut,
-        num_warps=4,
-        **overlap(out.device),
-    )
-
-
-def _num_splits(
-    workspace: DecodeWorkspace | None, num_sequences: int, num_heads: int, head_dim: int
-) -> int:
-    if workspace is None:
-        return 1
-    parts, lse = workspace
-    num_splits = int(parts.shape[2])
-    expect_shape("workspace.parts", parts, (num_sequences, num_heads, num_splits, head_dim))
-    expect_shape("workspace.lse", lse, (num_sequences, num_heads, num_splits))
-    for name, tensor in (("workspace.parts", parts), ("workspace.lse", lse)):
-        expect_contiguous(name, tensor)
-        expect_dtype(name, tensor, torch.float32)
+    if num_splits == 1:
+        return
     if num_splits > MAX_SPLITS:
         raise ValueError(f"there may be {MAX_SPLITS} splits, not {num_splits}")
-    return num_splits
+    if workspace is None or num_splits * num_rows > workspace.parts.shape[0]:
+        raise ValueError(f"no workspace for {num_splits} splits of {num_rows} heads")
+    rows = (workspace.parts.shape[0], _rows_of(group))
+    expect_shape("workspace.parts", workspace.parts, (*rows, head_dim))
+    expect_shape("workspace.lse", workspace.lse, rows)
+    expect_shape("workspace.counters", workspace.counters, rows[:1])
+    for name, tensor in workspace._asdict().items():
+        expect_contiguous(f"workspace.{name}", tensor)
 
 
 def reference(

@@ -92,12 +92,14 @@ def test_decode(heads: Any, dtype: torch.dtype, block_size: int, compiled: list[
     arguments = paged_arguments(heads, dtype, block_size)
     paged_decode(*arguments, scale=0.1)
     for num_splits in (7, 16):
-        workspace = allocate_workspace(2, heads[0], num_splits, heads[2], torch.device("cpu"))
-        paged_decode(*arguments, scale=0.1, workspace=workspace, window=5)
-    whole, split, merge, again, merge_again = compiled
+        group = heads[0] // heads[1]
+        workspace = allocate_workspace(2000, group, heads[2], torch.device("cpu"))
+        splits = {"num_splits": num_splits, "workspace": workspace}
+        paged_decode(*arguments, scale=0.1, window=5, **splits)
+    whole, split, again = compiled
     # The number of splits changes every step; it must not call the compiler.
-    assert again is split and merge_again is merge
-    expect_good_code([whole, split, merge], 3, dtype)
+    assert again is split
+    expect_good_code([whole, split], 2, dtype)
     if dtype is BF16:
         assert "cp.async.cg.shared.global" in split.asm["ptx"]
         assert "mma.sync" in split.asm["ptx"]

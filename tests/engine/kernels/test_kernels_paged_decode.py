@@ -26,23 +26,29 @@ def decode(
     case: Any, num_splits: int, window: int | None = None, tiles: DecodeTiles | None = None
 ) -> torch.Tensor:
     num_heads, head_dim = case.q.shape[1:]
+    num_kv_heads = case.pool.k.shape[1]
     workspace = allocate_workspace(
-        case.batch.num_sequences, num_heads, num_splits, head_dim, case.q.device
+        case.batch.num_sequences * num_kv_heads * num_splits,
+        num_heads // num_kv_heads,
+        head_dim,
+        case.q.device,
     )
-    if workspace is not None:
-        for part in workspace:
-            part.fill_(torch.nan)
+    workspace.parts.fill_(torch.nan)
+    workspace.lse.fill_(torch.nan)
     out = case.poisoned_output()
-    return paged_decode(
+    paged_decode(
         case.q,
         case.pool,
         *case.tables,
         out,
         scale=case.q.shape[2] ** -0.5,
         window=window,
+        num_splits=num_splits,
         workspace=workspace,
         tiles=tiles,
     )
+    assert not workspace.counters.any(), "the next launch counts from 0"
+    return out
 
 
 def expected(case: Any, window: int | None = None) -> torch.Tensor:
@@ -139,9 +145,11 @@ def test_wrong_arguments_are_named(paged: Any) -> None:
         paged_decode(case.q, half, *case.tables, out, scale=1.0)
     with pytest.raises(ValueError, match="do not share"):
         paged_decode(case.q[:, :3], case.pool, *case.tables, out[:, : 3 * 64], scale=1.0)
-    with pytest.raises(ValueError, match="128 splits"):
-        workspace = allocate_workspace(1, 4, 129, 64, case.q.device)
-        paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, workspace=workspace)
+    with pytest.raises(ValueError, match="64 splits, not 65"):
+        paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, num_splits=65)
+    with pytest.raises(ValueError, match="no workspace for 3 splits of 2 heads"):
+        small = allocate_workspace(5, 2, 64, case.q.device)
+        paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, num_splits=3, workspace=small)
 
 
 @pytest.mark.gpu
@@ -164,5 +172,5 @@ def test_decode_on_the_gpu(
     case = paged([1] * 17, contexts, heads=heads, block_size=block_size, dtype=dtype)
     for window in (None, 1, 100, 513):
         want = expected(case, window)
-        for num_splits in (1, 2, 7, 128):
+        for num_splits in (1, 2, 7, 64):
             expect_close(decode(case, num_splits, window=window), want, dtype)
