@@ -34,11 +34,16 @@ class LlmtopEngine:
         self.stepper = LlmtopStepper(self._llm._engine, self.vocab_size, settings.max_model_len)
 
     def facts(self) -> dict[str, Any]:
-        start = self._llm._engine._core.session_start()
+        core = self._llm._engine._core
+        start, memory = core.session_start(), core._runner.memory()
+        on_gpu = torch.cuda.is_available()
+        size = torch.cuda.get_device_properties(0).total_memory if on_gpu else None
         return {
             "device": start.device,
             "torch": torch.__version__,
             "num_pages": start.num_pages,
+            "graph_mib": round(memory.graph_bytes / 2**20),
+            "device_memory_share": round(memory.total_bytes / size, 4) if size else None,
         } | {name: start.config[name] for name in ("dtype", "block_size", "max_num_batched_tokens")}
 
     def generate(self, prompts: list[list[int]], output_lens: Sequence[int]) -> Call:
