@@ -19,7 +19,7 @@ WORDS: Final = {
     "measure": "measuring what the device can do, once",
     "load": "loading the weights",
     "warmup": "warming up",
-    "graphs": "capturing the graphs of decode steps",
+    "graphs": "capturing the graphs of small steps",
     "drain": "finishing the requests that run",
     "stopped": "stopped",
 }

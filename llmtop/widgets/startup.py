@@ -18,7 +18,7 @@ _MEANINGS: Final = {
     "measure": "measuring the device, once",
     "load": "loading the weights",
     "warmup": "warming up: first kernels",
-    "graphs": "capturing the graphs of decode steps",
+    "graphs": "capturing the graphs of small steps",
     "ready": "ready",
     "drain": "finishing what is under way",
     "stopped": "stopped",
