@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final
 
 from llmtop.format import nice_ceiling
@@ -53,6 +53,33 @@ def line(values: Values, width: int, height: int, top: float, role: str = "chart
             column = _LEFT_DOT if x % 2 == 0 else _RIGHT_DOT
             marks[height - 1 - (level - 1) // 4][x // 2] |= column[(level - 1) % 4]
     return [((_blank_as_space(0x2800 + m for m in row), role),) for row in marks]
+
+
+def marks(values: Values, width: int, height: int, top: float, role: str) -> list[Row]:
+    """Like `line`, but a dot a value, joined with nothing; values above `top` are left out."""
+    dots = [
+        0 if v is None or v > top else _dots(v, top, height) for v in _newest(values, 2 * width)
+    ]
+    cells = [[0] * width for _ in range(height)]
+    for x, level in enumerate(dots):
+        if level:
+            column = _LEFT_DOT if x % 2 == 0 else _RIGHT_DOT
+            cells[height - 1 - (level - 1) // 4][x // 2] |= column[(level - 1) % 4]
+    return [((_blank_as_space(0x2800 + c for c in row), role),) for row in cells]
+
+
+def laid_under(upper: Sequence[Row], lower: Sequence[Row]) -> list[Row]:
+    """The rows of `upper`, with those of `lower` where they are blank; one text a row in both."""
+    return [_merged(*above[0], *below[0]) for above, below in zip(upper, lower, strict=True)]
+
+
+def _merged(text: str, role: str, other: str, other_role: str) -> Row:
+    chosen = (
+        (theirs, other_role) if own == " " and theirs != " " else (own, role)
+        for own, theirs in zip(text, other, strict=True)
+    )
+    runs = groupby(chosen, key=lambda cell: cell[1])
+    return tuple(("".join(cell for cell, _ in run), of) for of, run in runs)
 
 
 def _blank_as_space(cells: object) -> str:
