@@ -61,7 +61,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--keys", nargs="*", default=[], help="keys to press, as Textual names them"
     )
-    parser.add_argument("--theme", help="llmtop-dark, llmtop-light or ansi-dark")
+    parser.add_argument("--theme", help="llmtop-dark, -light, -safe or ansi-dark")
     return parser.parse_args()
 
 

@@ -32,6 +32,22 @@ _LIGHT: Final = (
     "#1e7a4b",
     "#7d4388",
 )
+# Okabe and Ito's colours, the darker of them lifted to be read on a dark ground, and a lighter or
+# darker kin of each: who sees no red, no green or no blue still tells light from dark.
+_SAFE: Final = (
+    "#56b4e9",
+    "#e69f00",
+    "#f0e442",
+    "#cc79a7",
+    "#3f8fd0",
+    "#e56a0c",
+    "#00b383",
+    "#b9dcf2",
+    "#f7c866",
+    "#8f9bab",
+    "#e8b9d2",
+    "#a39a2d",
+)
 _ANSI: Final = (
     "cyan",
     "blue",
@@ -64,6 +80,7 @@ def _roles(colours: tuple[str, ...], ink: str, picked: str) -> dict[str, str]:
 
 DARK_OWNERS: Final = _roles(_DARK, "#0f1319", "on #2b3a52")
 LIGHT_OWNERS: Final = _roles(_LIGHT, "#ffffff", "on #d7e4f2")
+SAFE_OWNERS: Final = _roles(_SAFE, "#0f1319", "on #2b3a52")
 ANSI_OWNERS: Final = {
     **{OWN[i]: colour for i, colour in enumerate(_ANSI)},
     **{SHARED[i]: f"reverse bold {colour}" for i, colour in enumerate(_ANSI)},

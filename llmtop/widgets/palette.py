@@ -8,7 +8,7 @@ from typing import Final
 from rich.style import Style
 from textual.theme import Theme
 
-from llmtop.widgets.ownercolours import ANSI_OWNERS, DARK_OWNERS, LIGHT_OWNERS
+from llmtop.widgets.ownercolours import ANSI_OWNERS, DARK_OWNERS, LIGHT_OWNERS, SAFE_OWNERS
 
 DARK: Final = {
     **DARK_OWNERS,
@@ -89,6 +89,31 @@ LIGHT: Final = {
     "barvalue": "bold #10161e on #e1e8f0",
     "tab": "bold #ffffff on #1f5c92",
 }
+# For eyes that see no red, no green or no blue. Source: Okabe and Ito, "Color Universal Design".
+SAFE: Final = {
+    **DARK,
+    **SAFE_OWNERS,
+    "key": "bold #e69f00",
+    "good": "#56b4e9",
+    "warn": "#f0e442",
+    "bad": "bold #ff7626",
+    "decode": "#56b4e9",
+    "prefill": "#e69f00",
+    "preempt": "bold #ffffff",
+    "used": "#56b4e9",
+    "shared": "#f0e442",
+    "cached": "#cc79a7",
+    "chart": "#56b4e9",
+    "chart2": "#e69f00",
+    "weights": "#3f8fd0",
+    "kv": "#9fd8f7",
+    "act": "#e69f00",
+    "graph": "#cc79a7",
+    "host": "#f0e442",
+    "live": "bold #56b4e9",
+    "paused": "bold #0f1319 on #e69f00",
+    "replay": "bold #0f1319 on #56b4e9",
+}
 ANSI: Final = {
     **dict.fromkeys(DARK, ""),
     **ANSI_OWNERS,
@@ -124,13 +149,14 @@ ANSI: Final = {
     "barvalue": "bold",
     "tab": "reverse bold",
 }
-_PALETTES: Final = {"llmtop-dark": DARK, "llmtop-light": LIGHT}
+_PALETTES: Final = {"llmtop-dark": DARK, "llmtop-light": LIGHT, "llmtop-safe": SAFE}
 
 THEMES: Final = (
     Theme("llmtop-dark", primary="#9fc1e0", background="#11161d", surface="#18202a", dark=True),
     Theme("llmtop-light", primary="#1f5c92", background="#f6f8fa", surface="#e9eef4", dark=False),
+    Theme("llmtop-safe", primary="#9fc1e0", background="#11161d", surface="#18202a", dark=True),
 )
-THEME_NAMES: Final = ("llmtop-dark", "llmtop-light", "ansi-dark")
+THEME_NAMES: Final = ("llmtop-dark", "llmtop-light", "llmtop-safe", "ansi-dark")
 
 
 @lru_cache(maxsize=512)
