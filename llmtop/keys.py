@@ -75,9 +75,11 @@ KEYS: Final = (
     Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
     Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
     Key("e", "e", "export", "export", "the rows of this view into a file", "Program"),
+    Key("y", "y", "copy", "copy", "the selected request's id", "Program"),
     Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),
     Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
     Key("question_mark", "?", "help", "help", "this list", "Program", 2),
+    Key("ctrl+z", "^z", "app.suspend_process", "suspend", "to the shell; fg comes back", "Program"),
     Key("q", "q", "app.quit", "quit", "end the program (a served model stops too)", "Program", 1),
 )
 

@@ -14,6 +14,7 @@ from llmtop.compositor import DirectCompositor
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.paths import exports_dir
+from llmtop.sanitize import clean_line
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
 from llmtop.screens.kv import KvPage
@@ -294,6 +295,16 @@ class Dashboard(TimeKeys):
             return error.message
         self.notify(f"saved {path}", markup=False)
         return ""
+
+    def action_copy(self) -> None:
+        """By OSC 52, which a terminal passes on even over ssh."""
+        request = None if self._view is None else self._view.request
+        if request is None:
+            self.notify("no request is selected: choose one with j and k", severity="warning")
+            return
+        name = clean_line(request.name)
+        self.app.copy_to_clipboard(name)
+        self.notify(f"copied {name}", markup=False)
 
     def action_help(self) -> None:
         self.app.push_screen(

@@ -154,3 +154,15 @@ async def test_a_preemption_is_seen_in_the_table_and_the_waterfall(
         assert "✖ preempted 0.0 ms so far" in text
         lanes = [line.split()[1] for line in text.split("\n") if line.startswith("│ ")][3:]
         assert "preempted" in lanes
+
+
+async def test_the_selected_request_s_id_goes_to_the_clipboard(busy_source: Any) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "y")
+        assert app.clipboard == "", "nothing is selected yet"
+        await pilot.press("j", "y")
+        chosen = app.model.selected
+        assert chosen is not None
+        request = busy_source.state.requests.get(chosen)
+        assert app.clipboard == request.name
