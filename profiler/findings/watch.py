@@ -7,6 +7,7 @@ from typing import Final
 
 from profiler.conditions import Condition
 from profiler.events import AnyEvent, Finding
+from profiler.findings.ceilings import ComputeBound, MemoryBound
 from profiler.findings.clocks import ClockThrottle
 from profiler.findings.host import HostBound
 from profiler.findings.moment import Moment, Timeline
@@ -30,6 +31,8 @@ def cause_rules() -> list[Rule]:
         PrefixThrash(),
         QueueGrowth(),
         HostBound(),
+        MemoryBound(),
+        ComputeBound(),
         ClockThrottle(),
     ]
 

@@ -14,6 +14,7 @@ from profiler.events import (
     AnyEvent,
     Finding,
     GpuSample,
+    ModelShape,
     PageDelta,
     PageRun,
     RequestFinished,
@@ -39,8 +40,12 @@ BLOCK = 16
 class Scene:
     """Writes down what an engine would tell. `t_ns` is now; every method but `events` adds."""
 
-    def __init__(self, slo: str = "", measured: bool = True) -> None:
+    def __init__(
+        self, slo: str = "", measured: bool = True, ceilings: tuple[float, float] | None = None
+    ) -> None:
         self._measured = measured
+        self._read, self._matmul = ceilings or (None, None)
+        shape = ModelShape(1 << 29, 1 << 29, 0, 0, 1024, 0) if ceilings else None
         self.t_ns = 100 * S
         self.events: list[AnyEvent] = []
         self.used = self.cached = 0
@@ -52,7 +57,7 @@ class Scene:
         self.events.append(
             SessionStart(
                 self.t_ns, 1_770_000_000 * S, "0.1.0", "made-up", "cuda:0", 28, PAGES, BLOCK,
-                1 << 16, 1 << 30, 8192, 256, 2048, config,
+                1 << 16, 1 << 30, 8192, 256, 2048, config, self._read, self._matmul, shape,
             )
         )  # fmt: skip
 
@@ -128,6 +133,8 @@ class Scene:
                 self.t_ns, end_ns, self._step, MS,
                 device_ns if self._measured else None, tuple(rows), len(self.waiting),
                 len(self.running) - leaving, self.used, self.cached, free,
+                computed_tokens=sum(row.prefill_tokens + row.new_tokens for row in rows),
+                sampled_rows=sum(row.new_tokens for row in rows),
             )
         )  # fmt: skip
         self.t_ns = end_ns

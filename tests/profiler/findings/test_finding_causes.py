@@ -193,6 +193,28 @@ def test_host_bound_only_where_device_time_is_measured(
     assert rules(proved(session.events)) == expected
 
 
+@pytest.mark.parametrize(
+    ("ceilings", "ms", "expected"),
+    [
+        ((1e12, 1e15), 1.3, ["memory_bound"]),
+        ((1e13, 1e12), 1.3, ["compute_bound"]),
+        ((1e12, 1e15), 2.0, []),
+        (None, 1.3, []),
+    ],
+)
+def test_a_device_at_its_ceiling_is_named_with_which(
+    scene: Any, proved: Prove, ceilings: Any, ms: float, expected: list[str]
+) -> None:
+    """The least time for a step is 1.07 ms: 2^30 bytes, or twice 2^29 FLOPs."""
+    session = scene(ceilings=ceilings)
+    session.arrive()
+    for _ in range(int(12_000 / ms)):
+        session.step(ms)
+    findings = proved(session.events)
+    assert rules(findings) == expected
+    assert all("takes 83 % of the time" in f.text for f in findings if f.status == "open")
+
+
 def test_clocks_are_throttled_with_the_reason(scene: Any, proved: Prove) -> None:
     session = scene()
     for throttle, mhz in (("", 1980), ("thermal, application clocks", 1400), ("", 1980)):
