@@ -253,6 +253,8 @@ def _step_args(event: Step) -> Args:
     }
     if event.device_ns is not None:
         args["device_us"] = event.device_ns / 1000
+    if event.device_gap_ns is not None:
+        args["device_gap_us"] = event.device_gap_ns / 1000
     if event.graph:
         args["graph"] = event.graph
     return args
