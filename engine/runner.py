@@ -22,7 +22,7 @@ from engine.plan import Plan, PlanRow, RunnerMemory, StepResult
 from engine.request import TokenLogprobs
 from engine.sampling import SamplingStep, sample
 from engine.staging import Stager, num_prompt_logprobs
-from engine.step_graphs import StepGraphs
+from engine.step_graphs import StepGraphs, planned_bytes
 from engine.warmup import WarmUp
 
 DTYPES: Final = {
@@ -62,11 +62,15 @@ class ModelRunner:
         warm_up = WarmUp(self._decoder.forward, backend, shape, config.block_size)
         max_tokens = max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
         self._activation_bytes = warm_up.run(max_tokens, scheduler.max_num_seqs, max_len, progress)
-        pages = planner.after_loading(self._activation_bytes)
+        uses_graphs = self._on_cuda and not config.enforce_eager
+        graph_bytes = 0
+        if uses_graphs:
+            logits_bytes = scheduler.max_num_seqs * shape.vocab_size * backend.dtype.itemsize
+            graph_bytes = planned_bytes(scheduler.max_num_seqs, logits_bytes, warm_up.graph_bytes)
+        pages = planner.after_loading(self._activation_bytes + graph_bytes)
         self.num_pages, self.page_bytes, self.max_model_len = pages
         self._weights_bytes = planner.weights_bytes
         self._vocab_size = shape.vocab_size
-        uses_graphs = self._on_cuda and not config.enforce_eager
         # With graphs one page more, which is never handed out: their padded rows write there.
         num_pages = self.num_pages + uses_graphs
         self._pools = [

@@ -25,6 +25,8 @@ STEP: Final = 8
 MIXED_TOKENS: Final = (16, 32, 64, 128, 192, 256, 384, 512)
 MIXED_SEQUENCES: Final = (4, 64)
 MAX_PROMPTS: Final = 16
+# Of the driver's own memory for a graph of some 250 kernels; not measured yet.
+GRAPH_BYTES: Final = 2 * 2**20
 
 
 class GraphSize(NamedTuple):
@@ -53,6 +55,16 @@ def mixed_sizes(max_num_seqs: int) -> list[GraphSize]:
     rooms = {min(room, max_num_seqs) for room in (*MIXED_SEQUENCES, max_num_seqs)}
     sizes = {(tokens, min(tokens, room)) for tokens in MIXED_TOKENS for room in rooms}
     return [GraphSize(*size, False) for size in sorted(sizes)]
+
+
+def planned_bytes(
+    max_num_seqs: int, logits_bytes: int, pass_bytes: Callable[[int, int], int]
+) -> int:
+    """What the graphs will take of the device: the largest pass, `pass_bytes` of its tokens and
+    sequences, their common `logits_bytes`, and GRAPH_BYTES of the driver's for each."""
+    num_graphs = len(decode_sizes(max_num_seqs)) + len(mixed_sizes(max_num_seqs))
+    largest = pass_bytes(max(max_num_seqs, *MIXED_TOKENS), max_num_seqs)
+    return largest + logits_bytes + num_graphs * GRAPH_BYTES
 
 
 class Captured(NamedTuple):

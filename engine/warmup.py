@@ -43,24 +43,30 @@ class WarmUp:
         peak_bytes = 0
         for done, query_lens in enumerate(passes):
             progress("warmup", done, len(passes), "steps")
-            peak_bytes = max(peak_bytes, self._pass(query_lens))
+            sampling_bytes = SAMPLING_COPIES * 4 * len(query_lens) * self._vocab_size
+            peak_bytes = max(peak_bytes, self._pass(query_lens) + sampling_bytes)
         progress("warmup", len(passes), len(passes), "steps")
-        return peak_bytes
+        return peak_bytes if self._device.type == "cuda" else 0
+
+    def graph_bytes(self, num_tokens: int, num_seqs: int) -> int:
+        """Bytes that the memory of graphs takes, the largest of them being of this size."""
+        query_lens = [1] * (num_seqs - 1) + [max(1, num_tokens - num_seqs + 1)]
+        return self._pass(query_lens)
 
     def _pass(self, query_lens: list[int]) -> int:
+        """Bytes at the peak of one forward pass; 0 on the CPU."""
         on_cuda = self._device.type == "cuda"
         if on_cuda:
             torch.cuda.reset_peak_memory_stats(self._device)
             before = torch.cuda.memory_allocated(self._device)
         with torch.inference_mode():
-            self._forward(self._batch(query_lens), self._pools).argmax(-1)
+            self._forward(self._batch(query_lens), self._pools)
         if not on_cuda:
             return 0
         torch.cuda.synchronize(self._device)
-        sampling_bytes = SAMPLING_COPIES * 4 * len(query_lens) * self._vocab_size
         peak_bytes = torch.cuda.max_memory_allocated(self._device) - before
         torch.cuda.empty_cache()
-        return int(peak_bytes) + sampling_bytes
+        return int(peak_bytes)
 
     def _batch(self, query_lens: list[int]) -> Batch:
         """Sequences without a context; every page of theirs is page 0."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from engine.step_graphs import MIXED_TOKENS, STEP, decode_sizes, mixed_sizes
+from engine.step_graphs import (
+    GRAPH_BYTES,
+    MIXED_TOKENS,
+    STEP,
+    decode_sizes,
+    mixed_sizes,
+    planned_bytes,
+)
 
 
 @pytest.mark.parametrize("max_num_seqs", [1, 2, 3, 4, 5, 8, 9, 100, 256])
@@ -30,3 +37,16 @@ def test_the_first_graph_that_holds_a_step_with_prompts_is_the_smallest(max_num_
                 ]
                 assert fitting[0].num_tokens == min(size.num_tokens for size in fitting)
                 assert fitting[0].num_sequences <= min(size.num_sequences for size in fitting)
+
+
+def test_the_plan_has_room_for_the_largest_pass_its_logits_and_every_graph() -> None:
+    asked = []
+
+    def pass_bytes(num_tokens: int, num_seqs: int) -> int:
+        asked.append((num_tokens, num_seqs))
+        return 5000
+
+    num_graphs = len(decode_sizes(4)) + len(mixed_sizes(4))
+    assert planned_bytes(4, 700, pass_bytes) == 5700 + num_graphs * GRAPH_BYTES
+    planned_bytes(1024, 700, pass_bytes)
+    assert asked == [(MIXED_TOKENS[-1], 4), (1024, 1024)]
