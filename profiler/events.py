@@ -289,9 +289,9 @@ class Finding(Event, frozen=True, gc=False):
     ended; both events carry the same number, from 1 in a session, and the closed one tells the
     worst moment. It held from `since_ns` on.
 
-    `level` is warning, or alert for an objective that is missed. `evidence` holds the numbers of
-    `text`, and `sql` asks the session's file for one row with the same names. `request` and `step`
-    are where to look, 0 for nowhere.
+    `level` is info, warning, or alert for an objective that is missed. `evidence` holds the numbers
+    of `text`, and `sql` asks the session's file for one row with the same names. `request` and
+    `step` are where to look, 0 for nowhere.
     """
 
     finding: int

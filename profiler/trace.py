@@ -2,8 +2,8 @@
 
 Requests are asynchronous slices, one `id` each: the whole life and within it the phases, since many
 of them overlap. Engine steps are slices of a thread. Pages, requests and devices are counters; log
-lines, phases of the server and losses are instants. Times are microseconds since the session began,
-with the nanoseconds behind the point.
+lines, findings, phases of the server and losses are instants. Times are microseconds since the
+session began, with the nanoseconds behind the point.
 
 Source: the Trace Event Format document of the Chromium project, and Perfetto's notes on what it
 imports of it (slices of one thread must nest).
@@ -20,6 +20,7 @@ from profiler.events import (
     AnyEvent,
     Dropped,
     Event,
+    Finding,
     GpuSample,
     Log,
     Phase,
@@ -192,6 +193,13 @@ class Trace:
         args: Args = {"source": event.source, "text": event.text}
         yield from self._instant(event.t_ns, f"log: {event.level}", args)
 
+    def _finding(self, event: Finding) -> Iterator[TraceEvent]:
+        args: Args = {"text": event.text, **event.evidence}
+        for name in ("request", "step"):
+            if number := getattr(event, name):
+                args[name] = number
+        yield from self._instant(event.t_ns, f"finding {event.status}: {event.rule}", args)
+
     def _gpu(self, event: GpuSample) -> Iterator[TraceEvent]:
         for unit, values in _gpu_values(event).items():
             yield from self._counter(event.t_ns, f"GPU {event.device} {unit}", values)
@@ -231,6 +239,7 @@ _HANDLERS: Final[dict[type[Event], _Handler]] = {
     GpuSample: Trace._gpu,
     ProcessSample: Trace._process,
     Log: Trace._log,
+    Finding: Trace._finding,
     Dropped: lambda trace, event: trace._instant(event.t_ns, "events lost", {"count": event.count}),
 }
 

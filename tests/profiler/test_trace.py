@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from profiler.events import AnyEvent, GpuSample, Log, RequestQueued, RequestScheduled, Step, StepRow
+from profiler.events import (
+    AnyEvent,
+    Finding,
+    GpuSample,
+    Log,
+    RequestQueued,
+    RequestScheduled,
+    SessionStart,
+    Step,
+    StepRow,
+)
 from profiler.state import SessionState, time_of
 from profiler.trace import REQUEST, TraceEvent, trace_document, trace_events
 
@@ -188,3 +198,18 @@ def test_the_trace_comes_while_the_events_are_read(
     for _ in range(200):
         next(pieces)
     assert 0 < taken < 200
+
+
+def test_a_finding_stands_where_it_began_and_where_it_ended() -> None:
+    said = {"rule": "host_bound", "level": "warning", "since_ns": 5, "text": "waits", "step": 7}
+    events = [
+        SessionStart(0, 0, "", "m", "cpu", 1, 1, 1, 1, 1, 1, 1, 1, {}),
+        Finding(3000, 1, status="open", evidence={"idle_pct": 60.0}, **said),
+        Finding(9000, 1, status="closed", **said),
+    ]
+    told = [e for e in trace_events(events, 0, 10_000) if e.name.startswith("finding")]
+    assert [(e.name, e.ts) for e in told] == [
+        ("finding open: host_bound", 3.0),
+        ("finding closed: host_bound", 9.0),
+    ]
+    assert told[0].args == {"text": "waits", "idle_pct": 60.0, "step": 7}
