@@ -29,8 +29,8 @@ from engine.kernels.silu_mul import reference as silu_reference
 if TYPE_CHECKING:
     from torch import Tensor
 
+# What a tensor-core instruction takes at the least, and the kernel at the most.
 MAX_ROWS: Final = 16
-TENSOR_ROWS: Final = 16
 # Up to here by multiplications and additions: the tensor cores work on no fewer than 16 rows.
 FEW_ROWS: Final = 2
 HALVES: Final = (torch.bfloat16, torch.float16)
@@ -284,8 +284,7 @@ def _launch(
         cut |= {"NORMS": norm is not None, "ROWS": power_of_two(num_rows)}
         _few_rows_kernel[grid](x, scales, weight, addends, out, *sizes, eps, **cut)
     else:
-        cut["ROWS"] = max(TENSOR_ROWS, power_of_two(num_rows))
-        _rows_kernel[grid](x, weight, addends, out, *sizes, **cut)
+        _rows_kernel[grid](x, weight, addends, out, *sizes, ROWS=MAX_ROWS, **cut)
 
 
 def _check(

@@ -44,15 +44,14 @@ def line(values: Values, width: int, height: int, top: float, role: str = "chart
     if height < 1:
         return []
     dots = [_dots(v, top, height) for v in _newest(values, 2 * width)]
-    marks = [[0] * width for _ in range(height)]
+    cells = [[0] * width for _ in range(height)]
     for x, (before, now) in enumerate(pairwise([dots[0], *dots])):
         if now == 0:
             continue
         low, high = sorted((now, before or now))
         for level in range(low if low == now else low + 1, high + 1):
-            column = _LEFT_DOT if x % 2 == 0 else _RIGHT_DOT
-            marks[height - 1 - (level - 1) // 4][x // 2] |= column[(level - 1) % 4]
-    return [((_blank_as_space(0x2800 + m for m in row), role),) for row in marks]
+            _set_dot(cells, x, level)
+    return _rows_of(cells, role)
 
 
 def marks(values: Values, width: int, height: int, top: float, role: str) -> list[Row]:
@@ -63,9 +62,18 @@ def marks(values: Values, width: int, height: int, top: float, role: str) -> lis
     cells = [[0] * width for _ in range(height)]
     for x, level in enumerate(dots):
         if level:
-            column = _LEFT_DOT if x % 2 == 0 else _RIGHT_DOT
-            cells[height - 1 - (level - 1) // 4][x // 2] |= column[(level - 1) % 4]
-    return [((_blank_as_space(0x2800 + c for c in row), role),) for row in cells]
+            _set_dot(cells, x, level)
+    return _rows_of(cells, role)
+
+
+def _set_dot(cells: list[list[int]], x: int, level: int) -> None:
+    """Column `x`, two a cell; `level` counts dots from the bottom, from 1."""
+    column = _LEFT_DOT if x % 2 == 0 else _RIGHT_DOT
+    cells[len(cells) - 1 - (level - 1) // 4][x // 2] |= column[(level - 1) % 4]
+
+
+def _rows_of(cells: list[list[int]], role: str) -> list[Row]:
+    return [((_blank_as_space(0x2800 + dots for dots in row), role),) for row in cells]
 
 
 def laid_under(upper: Sequence[Row], lower: Sequence[Row]) -> list[Row]:

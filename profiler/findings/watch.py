@@ -7,7 +7,7 @@ from typing import Final
 
 from profiler.conditions import Condition
 from profiler.events import AnyEvent, Finding
-from profiler.findings.ceilings import ComputeBound, MemoryBound
+from profiler.findings.ceilings import COMPUTE_BOUND, MEMORY_BOUND
 from profiler.findings.clocks import ClockThrottle
 from profiler.findings.host import HostBound
 from profiler.findings.moment import Moment, Timeline
@@ -31,8 +31,8 @@ def cause_rules() -> list[Rule]:
         PrefixThrash(),
         QueueGrowth(),
         HostBound(),
-        MemoryBound(),
-        ComputeBound(),
+        MEMORY_BOUND,
+        COMPUTE_BOUND,
         ClockThrottle(),
     ]
 
