@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     head_dim: int
     hidden: int
     inner: int
+    vocab: int
 
     @property
     def heads(self) -> tuple[int, int, int]:
@@ -54,7 +55,10 @@ class Shape(NamedTuple):
         return 4 * self.num_heads * self.head_dim * pairs
 
 
-SHAPES = (Shape("qwen2.5-7b", 28, 4, 128, 3584, 18944), Shape("smollm2", 9, 3, 64, 576, 1536))
+SHAPES = (
+    Shape("qwen2.5-7b", 28, 4, 128, 3584, 18944, 152064),
+    Shape("smollm2", 9, 3, 64, 576, 1536, 49152),
+)
 
 
 class Row(NamedTuple):

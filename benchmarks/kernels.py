@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from kernel_bench import DTYPE, SHAPES, Bench, Call, Row, Shape, num_bytes, num_sets
@@ -27,10 +28,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.attention import Hidden
 from engine.batch import Batch
+from engine.draws import DRAW
 from engine.kernels.norm import add_rms_norm
+from engine.kernels.sampling import sample_rows
 from engine.kernels.silu_mul import silu_mul
 
 EPS = 1e-6
+DRAWS = {  # inverse temperature, top-k, top-p
+    "greedy": (0.0, 0, 1.0),
+    "temperature": (1.0, 0, 1.0),
+    "top-p 0.9": (1.0, 0, 0.9),
+    "top-k 50, top-p 0.9": (1.0, 50, 0.9),
+}
 LAYERS_ISSUED = 40  # times 10 launches: fewer than the 1,024 that the driver queues
 
 
@@ -193,11 +202,36 @@ def host_us(call: Call) -> float:
     return issued * 1e6 / LAYERS_ISSUED
 
 
+def sampling(bench: Bench, shape: Shape) -> Iterator[Row]:
+    """Logits like a language model's fall with the rank; even ones have nuclei of most tokens."""
+    for rows in (1, 64, 256):
+        size = num_bytes(rows, shape.vocab)
+        peaked, even = _falling(bench, rows, shape.vocab), bench.random(rows, shape.vocab)
+        for name, (scale, top_k, top_p) in DRAWS.items():
+            draws = np.zeros(rows, DRAW)
+            for row in range(rows):
+                draws[row] = row, 0, scale, top_k or shape.vocab, top_p, -np.inf
+            table = torch.from_numpy(draws.view(np.int64).reshape(rows, -1)).to(bench.device)
+            for kind, logits in (("peaked", peaked), ("even", even)):
+                calls = [partial(sample_rows, x, table) for x in (logits, logits.clone())]
+                case = f"{shape.name} {rows} rows, {kind}, {name}"
+                yield bench.moved("sampling", case, calls, size)
+
+
+def _falling(bench: Bench, rows: int, vocab: int) -> torch.Tensor:
+    """The weight of the n-th likeliest token is n**-1.5, in an order of its own in each row."""
+    logits = torch.arange(1, vocab + 1, device=bench.device).log() * -1.5
+    return torch.stack(
+        [logits[torch.randperm(vocab, device=bench.device)] for _ in range(rows)]
+    ).to(DTYPE)
+
+
 SECTIONS: dict[str, Callable[[Bench, Shape], Iterator[Row]]] = {
     "decode": decode,
     "prefill": prefill,
     "elementwise": elementwise,
     "layer": layer,
+    "sampling": sampling,
 }
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.batch import Batch
+    from engine.sampling import SamplingStep
 
 
 class LayerPool(NamedTuple):
@@ -119,6 +120,10 @@ class Backend(Protocol):
 
         `window` w lets a token see itself and the w - 1 before it.
         """
+        ...
+
+    def sample(self, logits: Tensor, step: SamplingStep) -> Tensor:
+        """One token per row of `logits` (S, V), which stay as they are; (S,) int64, on `device`."""
         ...
 
 

@@ -20,7 +20,7 @@ from engine.models.progress import Progress
 from engine.models.weights import load_decoder
 from engine.plan import Plan, PlanRow, RunnerMemory, StepResult
 from engine.request import TokenLogprobs
-from engine.sampling import SamplingStep, sample
+from engine.sampling import SamplingStep
 from engine.staging import Stager, num_prompt_logprobs
 from engine.step_graphs import StepGraphs, planned_bytes
 from engine.warmup import WarmUp
@@ -120,12 +120,12 @@ class ModelRunner:
     def _launch(self, plan: Plan) -> Launched:
         batch, seats = self._stager.stage(plan)
         sampling = [row for row in plan.rows if row.samples]
-        step = SamplingStep.of(sampling, self._vocab_size, self.device)
+        step = SamplingStep.of(sampling, self._vocab_size)
         begin_ns = time.monotonic_ns()
         begin = self._mark()
         logits, graph = self._forward(batch)
         sampled = logits[: len(sampling)]
-        tokens = sample(sampled, step)
+        tokens = self._backend.sample(sampled, step)
         logprobs = self._logprobs(sampled, tokens, sampling)
         prompt_logprobs = self._prompt_logprobs(logits[len(sampling) :], plan)
         if self.runs_ahead:

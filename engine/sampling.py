@@ -6,9 +6,11 @@ from collections.abc import Sequence as SequenceOf
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.draws import draws_of
 from engine.logit_edits import LogitEdits
 from engine.plan import PlanRow
 from engine.random_numbers import uniform
@@ -19,70 +21,55 @@ NUM_CANDIDATES: Final = 256
 BLOCK: Final = 256
 
 
-class Draws(NamedTuple):
-    """The rows that draw instead of taking the likeliest token, a column per setting, (N,) each.
-
-    `top_k` is an int64 of at least 1. The `uses_` flags say on the host what is not all default.
-    """
-
-    rows: Tensor
-    inverse_temperature: Tensor
-    top_k: Tensor
-    top_p: Tensor
-    min_p: Tensor
-    uniform: Tensor  # float64, in [0, 1)
-    uses_threshold: bool
-    uses_min_p: bool
-
-
 class SamplingStep(NamedTuple):
     """How one step's rows are sampled: `edits` to logits first, `draws` None if all are greedy."""
 
     edits: LogitEdits | None
-    draws: Draws | None
+    draws: npt.NDArray[np.void] | None  # engine.draws.DRAW, (S,)
 
     @classmethod
-    def of(cls, rows: SequenceOf[PlanRow], vocab_size: int, device: torch.device) -> SamplingStep:
+    def of(cls, rows: SequenceOf[PlanRow], vocab_size: int) -> SamplingStep:
         """The sampling of the next tokens of these rows, in this order."""
-        drawing = [i for i, row in enumerate(rows) if row.sequence.draws]
-        return cls(
-            LogitEdits.of([row.sequence for row in rows]),
-            _draws(rows, drawing, vocab_size, device) if drawing else None,
-        )
+        return cls(LogitEdits.of([row.sequence for row in rows]), draws_of(rows, vocab_size))
+
+    def edited(self, logits: Tensor) -> Tensor:
+        """`logits` (S, V) themselves, or an edited copy in float32."""
+        if self.edits is None:
+            return logits
+        copy = logits.to(torch.float32, copy=True)
+        self.edits.apply(copy)
+        return copy
 
 
-def _draws(
-    rows: SequenceOf[PlanRow], places: list[int], vocab_size: int, device: torch.device
-) -> Draws:
-    drawing = [rows[place] for place in places]
-    params = [row.sequence.params for row in drawing]
-    top_k = [min(p.top_k or vocab_size, vocab_size) for p in params]
+class Draws(NamedTuple):
+    """The rows that draw instead of taking the likeliest token, a column per setting, (N,) each."""
 
-    def column(values: list[float], dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+    rows: Tensor  # int64
+    inverse_temperature: Tensor
+    top_k: Tensor  # int64
+    top_p: Tensor
+    min_logit: Tensor
+    uniform: Tensor  # float64, in [0, 1)
 
-    return Draws(
-        torch.tensor(places).to(device, non_blocking=True),
-        column([1.0 / p.temperature for p in params]),
-        torch.tensor(top_k).to(device, non_blocking=True),
-        column([p.top_p for p in params]),
-        column([p.min_p for p in params]),
-        column([uniform(row.sequence.seed, row.num_output) for row in drawing], torch.float64),
-        any(p.top_p < 1.0 for p in params) or any(k < vocab_size for k in top_k),
-        any(p.min_p > 0.0 for p in params),
-    )
+    @classmethod
+    def of(cls, table: npt.NDArray[np.void]) -> Draws:
+        rows = np.flatnonzero(table["inverse_temperature"])
+        drawing = table[rows]
+        numbers = [uniform(int(row["seed"]), int(row["position"])) for row in drawing]
+        names = "inverse_temperature", "top_k", "top_p", "min_logit"
+        scale, top_k, top_p, min_logit = (torch.tensor(drawing[name]) for name in names)
+        shares = torch.tensor(numbers, dtype=torch.float64)
+        return cls(torch.from_numpy(rows), scale, top_k.long(), top_p, min_logit, shares)
 
 
 def sample(logits: Tensor, step: SamplingStep) -> Tensor:
-    """One token per row of `logits` (S, V), which stay as they are; (S,) int64 on their device."""
-    if step.edits is None and step.draws is None:
-        return argmax(logits)
-    edited = logits.to(torch.float32, copy=True)
-    if step.edits is not None:
-        step.edits.apply(edited)
-    draws = step.draws
-    if draws is None:
+    """One token per row of `logits` (S, V) on the CPU, which stay as they are; (S,) int64."""
+    edited = step.edited(logits)
+    if step.draws is None:
         return argmax(edited)
+    if edited is logits:
+        edited = logits.to(torch.float32, copy=True)
+    draws = Draws.of(step.draws)
     if len(draws.rows) == len(edited):
         return draw(edited, draws)
     tokens = argmax(edited)
@@ -116,17 +103,16 @@ def draw(logits: Tensor, draws: Draws) -> Tensor:
     """
     logits.mul_(draws.inverse_temperature[:, None])
     logits.sub_(logits.amax(-1, keepdim=True))
-    floor = torch.full_like(draws.top_p, float("-inf"))
-    if draws.uses_min_p:
-        floor = draws.min_p.log()
-    if draws.uses_threshold:
-        floor = _threshold(logits, floor, draws)
+    floor = draws.min_logit
+    if bool((draws.top_p < 1.0).any() or (draws.top_k < logits.shape[-1]).any()):
+        floor = threshold(logits, draws)
     weights = logits.exp().masked_fill_(logits < floor[:, None], 0.0)
     return _pick(weights, draws.uniform)
 
 
-def _threshold(logits: Tensor, floor: Tensor, draws: Draws) -> Tensor:
-    """The smallest logit that each row keeps; `logits` have their maximum at 0."""
+def threshold(logits: Tensor, draws: Draws) -> Tensor:
+    """The smallest logit that each row keeps (N,); `logits` (N, V) have their maximum at 0."""
+    floor = draws.min_logit
     width = min(NUM_CANDIDATES, logits.shape[-1])
     found, done = _search(logits, floor, draws.top_k, draws.top_p, width)
     late = (~done).nonzero()[:, 0]

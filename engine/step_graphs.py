@@ -101,6 +101,8 @@ class StepGraphs:
         self._captured: dict[GraphSize, Captured] = {}
         self._logits = torch.empty(0, 0, device=device)
         self._memory = torch.cuda.graph_pool_handle()
+        # One for all passes before and in captures: cuBLAS keeps 32 MiB for each stream it meets.
+        self._stream = torch.cuda.Stream(device)
 
     def capture(self, forward: Forward, pools: list[LayerPool], progress: Progress) -> int:
         """Captures all sizes, the largest first; the bytes of the device that they take."""
@@ -130,18 +132,17 @@ class StepGraphs:
     def _capture(self, size: GraphSize, forward: Forward, pools: list[LayerPool]) -> Captured:
         batch = _head_of(self._inputs, size, self._max_model_len)
         # Outside a graph first: Triton compiles and cuBLAS takes its workspace at a first call.
-        side = torch.cuda.Stream(self._device)
-        side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             logits = forward(batch, pools)
-        torch.cuda.current_stream(self._device).wait_stream(side)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         if not len(self._logits):
             # Copied to one place at the end of each graph, at most 40 us of 8 ms: graphs that kept
             # their own for up to 256 rows of 152k took 2.9 GB.
             rows = max(size.num_sequences for size in self._decode_sizes)
             self._logits = logits.new_empty(rows, logits.shape[1])
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
+        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
             own = forward(batch, pools)
             logits = self._logits[: len(own)].copy_(own)
         return Captured(graph, batch, logits)

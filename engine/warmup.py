@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.attention import Backend, LayerPool
 from engine.batch import Batch
+from engine.draws import DRAW
 from engine.models.config import ModelConfig
 from engine.models.progress import Progress
+from engine.sampling import SamplingStep
 
 Forward = Callable[[Batch, list[LayerPool]], Tensor]
 
 CPU_PREFILL_TOKENS: Final = 64
-# Copies of the logits that sampling makes at its worst, in fp32.
-SAMPLING_COPIES: Final = 6
+# Copies of the logits, in fp32, that edits and log-probabilities make at their worst.
+SAMPLING_COPIES: Final = 4
 
 
 class WarmUp:
@@ -27,6 +30,7 @@ class WarmUp:
         self, forward: Forward, backend: Backend, shape: ModelConfig, block_size: int
     ) -> None:
         self._forward = forward
+        self._backend = backend
         self._device = backend.device
         self._vocab_size = shape.vocab_size
         self._block_size = block_size
@@ -45,6 +49,7 @@ class WarmUp:
             progress("warmup", done, len(passes), "steps")
             sampling_bytes = SAMPLING_COPIES * 4 * len(query_lens) * self._vocab_size
             peak_bytes = max(peak_bytes, self._pass(query_lens) + sampling_bytes)
+        self._sample()
         progress("warmup", len(passes), len(passes), "steps")
         return peak_bytes if self._device.type == "cuda" else 0
 
@@ -52,6 +57,13 @@ class WarmUp:
         """Bytes that the memory of graphs takes, the largest of them being of this size."""
         query_lens = [1] * (num_seqs - 1) + [max(1, num_tokens - num_seqs + 1)]
         return self._pass(query_lens)
+
+    def _sample(self) -> None:
+        """Draws a token of even logits once in each dtype, lest the first request waits for it."""
+        draws = np.array([(0, 0, 1.0, 1, 1.0, -np.inf)], DRAW)
+        for dtype in {self._backend.dtype, torch.float32}:
+            logits = torch.zeros(1, self._vocab_size, dtype=dtype, device=self._device)
+            self._backend.sample(logits, SamplingStep(None, draws))
 
     def _pass(self, query_lens: list[int]) -> int:
         """Bytes at the peak of one forward pass; 0 on the CPU."""

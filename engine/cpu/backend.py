@@ -21,12 +21,14 @@ from engine.cpu.rope import rotate_and_write
 from engine.cpu.rows import BF16, FP16, FP32
 from engine.cpu.team import Team
 from engine.devices import thread_count
+from engine.sampling import sample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.attention import LayerPool, Linear, NormLinear, ResidualLinear
     from engine.batch import Batch
+    from engine.sampling import SamplingStep
 
 KINDS: Final = {torch.bfloat16: BF16, torch.float16: FP16, torch.float32: FP32}
 # Scores are powers of 2, which cost less than powers of e.
@@ -202,6 +204,9 @@ class CpuBackend:
             _bits(scale * LOG2_E),
         )
         return out
+
+    def sample(self, logits: Tensor, step: SamplingStep) -> Tensor:
+        return sample(logits, step)
 
 
 def _bits(number: float) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from engine.attention import LayerPool
@@ -18,6 +19,7 @@ from engine.kernels import norm, paged_decode, paged_prefill
 from engine.kernels.blocks import ceil_div
 from engine.kernels.linears import NormProduct, ResidualProduct
 from engine.kernels.rope_write import rope_write
+from engine.kernels.sampling import sample_rows
 from engine.kernels.tile_map import count_tiles, map_tiles
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from engine.attention import NormLinear, ResidualLinear
     from engine.batch import Batch
+    from engine.sampling import SamplingStep
 
 # Where there is no device to ask (the interpreter): as many as an H200 has, so the same cuts.
 DEFAULT_SMS = 132
@@ -186,6 +189,13 @@ class TritonBackend:
                 window=window,
             )
         return out
+
+    def sample(self, logits: Tensor, step: SamplingStep) -> Tensor:
+        edited = step.edited(logits)
+        if step.draws is None:
+            return edited.argmax(-1)
+        draws = torch.from_numpy(step.draws.view(np.int64).reshape(len(step.draws), -1))
+        return sample_rows(edited, draws.to(self.device, non_blocking=True))
 
     def _workspace(self, q: Tensor, pool: LayerPool) -> paged_decode.DecodeWorkspace:
         """One for all layers, which run one after another; graphs keep pointing to it."""

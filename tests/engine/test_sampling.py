@@ -16,8 +16,6 @@ from engine.request import EngineRequest
 from engine.sampling import SamplingStep, argmax, sample
 from engine.sequence import Sequence
 
-CPU = torch.device("cpu")
-
 
 def sequence(number: int = 1, prompt: tuple[int, ...] = (1, 2), output: tuple[int, ...] = (), **p):
     settings = SamplingParams(**p)
@@ -30,7 +28,7 @@ def sequence(number: int = 1, prompt: tuple[int, ...] = (1, 2), output: tuple[in
 
 def run(logits: torch.Tensor, *sequences: Sequence) -> list[int]:
     rows = [PlanRow(s, len(s.token_ids) - 1, 1, True) for s in sequences]
-    step = SamplingStep.of(rows, logits.shape[-1], CPU)
+    step = SamplingStep.of(rows, logits.shape[-1])
     before = logits.clone()
     tokens = sample(logits, step).tolist()
     assert torch.equal(logits, before)

@@ -25,6 +25,7 @@ NUMBERS = [
     "test_kernels_paged_decode.py",
     "test_kernels_paged_prefill.py",
     "test_kernels_rope_write.py",
+    "test_kernels_sampling.py",
     "test_kernels_silu_mul.py",
     "test_kernels_stream_linear.py",
     "test_kernels_stream_read.py",

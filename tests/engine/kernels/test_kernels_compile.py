@@ -21,6 +21,7 @@ from engine.kernels.norm import add_rms_norm, rms_norm
 from engine.kernels.paged_decode import allocate_workspace, paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, choose_tiles, paged_prefill
 from engine.kernels.rope_write import rope_write
+from engine.kernels.sampling import sample_rows
 from engine.kernels.silu_mul import silu_mul
 from engine.kernels.stream_linear import stream_linear
 from engine.kernels.stream_read import BLOCK, NUM_BLOCKS, stream_read
@@ -188,3 +189,11 @@ def test_stream_linear(num_rows: int, compiled: list[Any], monkeypatch: pytest.M
 def test_stream_read(compiled: list[Any]) -> None:
     stream_read(torch.empty(2 * NUM_BLOCKS * BLOCK, dtype=BF16))
     expect_good_code(compiled, 1, BF16)
+
+
+@pytest.mark.parametrize("dtype", [BF16, pytest.param(torch.float32, marks=pytest.mark.slow)])
+def test_sampling(dtype: torch.dtype, compiled: list[Any]) -> None:
+    sample_rows(torch.empty(5, 152064, dtype=dtype), torch.zeros(5, 4, dtype=torch.int64))
+    expect_good_code(compiled, 5, dtype)
+    assert "ld.global.v4" in compiled[0].asm["ptx"]
+    assert not any("fma.rn.f32" in kernel.asm["ptx"] for kernel in compiled[1:])

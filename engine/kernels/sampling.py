@@ -1,0 +1,173 @@
+"""Tokens from logits without the host: settings and draws of each row are read on the device.
+
+The order is engine/sampling.py's: temperature, min-p, top-k, top-p, equal logits kept alike, tokens
+taken in the order of their ids. Every row is read twice: once for the largest logit of each block
+of tokens, once for the weights and for the likeliest tokens. What is kept of most rows is decided
+among these alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from engine.draws import DRAW
+from engine.kernels.blocks import ceil_div, power_of_two
+from engine.kernels.candidates import (
+    BLOCK,
+    CANDIDATES,
+    SPLIT,
+    choose_kernel,
+    gather_kernel,
+    heads_kernel,
+    maxima_kernel,
+)
+from engine.kernels.checks import (
+    FLOATS,
+    expect_contiguous,
+    expect_dense_rows,
+    expect_dims,
+    expect_dtype,
+    expect_dtype_in,
+    expect_shape,
+)
+from engine.kernels.weights import reference_weights
+from engine.kernels.whole_rows import whole_row_kernel
+from engine.random_numbers import uniform
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+# The candidates are all tokens as likely as the one that is the best of the so-manieth best block:
+# these at least, and half as many again if the likely ones lie at random.
+WANTED = 256
+
+
+class Workspace(NamedTuple):
+    """What the kernels of one call tell each other of its rows."""
+
+    block_maxima: Tensor  # (S, blocks) float32
+    heads: Tensor  # (S, 4) int32: largest logit's bits, its first token, cutoff, candidates
+    masses: Tensor  # (S, splits) int64
+    candidates: Tensor  # (S, 2, CANDIDATES) int32: keys, tokens
+
+
+def _allocate(num_rows: int, vocab_size: int, device: torch.device) -> Workspace:
+    num_blocks, num_splits = ceil_div(vocab_size, BLOCK.value), ceil_div(vocab_size, SPLIT.value)
+    ints = {"dtype": torch.int32, "device": device}
+    return Workspace(
+        torch.empty(num_rows, num_blocks, dtype=torch.float32, device=device),
+        torch.empty(num_rows, 4, **ints),
+        torch.empty(num_rows, num_splits, dtype=torch.int64, device=device),
+        torch.empty(num_rows, 2, CANDIDATES.value, **ints),
+    )
+
+
+def sample_rows(logits: Tensor, draws: Tensor) -> Tensor:
+    """One token per row of `logits` (S, V), which stay as they are; (S,) int64.
+
+    `draws` (S, 4) int64 are the bytes of a table of engine.draws.DRAW. Each row has a finite logit
+    and no NaN. Raises: ValueError or TypeError.
+    """
+    _check(logits, draws)
+    num_rows, vocab_size = logits.shape
+    out = torch.empty(num_rows, dtype=torch.int64, device=logits.device)
+    if num_rows == 0:
+        return out
+    block_maxima, heads, masses, candidates = _allocate(num_rows, vocab_size, logits.device)
+    num_blocks, num_splits = block_maxima.shape[1], masses.shape[1]
+    settings, stride, splits = draws.view(torch.int32), logits.stride(0), power_of_two(num_splits)
+    by_split, by_row = (num_rows, num_splits), (num_rows,)
+    maxima_kernel[by_split](
+        logits, block_maxima, stride, vocab_size, num_blocks, BLOCKS=SPLIT.value // BLOCK.value
+    )
+    # From here on without fused multiply-adds, which round once where the reference rounds twice.
+    exact = {"enable_fp_fusion": False}
+    heads_kernel[by_row](
+        logits,
+        settings,
+        block_maxima,
+        heads,
+        stride,
+        vocab_size,
+        num_blocks,
+        min(WANTED, ceil_div(3 * num_blocks, 4)),
+        BLOCKS=power_of_two(num_blocks),
+        **exact,
+    )
+    gather_kernel[by_split](
+        logits,
+        settings,
+        heads,
+        masses,
+        candidates,
+        stride,
+        vocab_size,
+        num_splits,
+        num_warps=8,
+        **exact,
+    )
+    choose_kernel[by_row](
+        settings, draws, heads, masses, candidates, out, vocab_size, num_splits, splits, **exact
+    )
+    whole_row_kernel[by_row](
+        logits,
+        settings,
+        draws,
+        heads,
+        masses,
+        out,
+        stride,
+        vocab_size,
+        num_splits,
+        SPLITS=splits,
+        num_warps=16,
+        **exact,
+    )
+    return out
+
+
+def _check(logits: Tensor, draws: Tensor) -> None:
+    expect_dims("logits", logits, "S V")
+    expect_dtype_in("logits", logits, FLOATS)
+    expect_dense_rows("logits", logits)
+    expect_dtype("draws", draws, torch.int64)
+    expect_shape("draws", draws, (logits.shape[0], DRAW.itemsize // 8))
+    expect_contiguous("draws", draws)
+
+
+def reference(logits: Tensor, draws: npt.NDArray[np.void]) -> Tensor:
+    """sample_rows in torch, by sorting; (S,) int64. Equal to the kernel's token for token."""
+    tokens = [
+        _reference_draw(row * float(draw["inverse_temperature"]), draw)
+        if draw["inverse_temperature"]
+        else int(row.argmax())
+        for row, draw in zip(logits.float(), draws, strict=True)
+    ]
+    return torch.tensor(tokens, dtype=torch.int64, device=logits.device)
+
+
+def _reference_draw(scaled: Tensor, draw: np.void) -> int:
+    limits = int(draw["top_k"]), float(draw["top_p"]), float(draw["min_logit"])
+    ends = kept_weights(scaled, *limits).cumsum(0)
+    total = int(ends[-1])
+    share = uniform(int(draw["seed"]), int(draw["position"]))
+    return int((ends <= min(int(share * float(total)), total - 1)).sum())
+
+
+def kept_weights(scaled: Tensor, top_k: int, top_p: float, min_logit: float) -> Tensor:
+    """The weight of each of a row's tokens (V,), int64, 0 if it is not kept."""
+    below = scaled.max() - scaled
+    weights = reference_weights(below)
+    order = below.argsort()
+    last = torch.tensor(-min_logit, dtype=torch.float32, device=below.device)
+    if top_k < len(below):
+        last = torch.minimum(last, below[order[top_k - 1]])
+    if top_p < 1.0:
+        mass = torch.where(below <= last, weights, 0)[order].cumsum(0).double()
+        crossing = int((mass < top_p * mass[-1]).sum())
+        last = torch.minimum(last, below[order[crossing]])
+    return torch.where(below <= last, weights, 0)
