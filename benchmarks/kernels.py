@@ -221,9 +221,8 @@ def sampling(bench: Bench, shape: Shape) -> Iterator[Row]:
 def _falling(bench: Bench, rows: int, vocab: int) -> torch.Tensor:
     """The weight of the n-th likeliest token is n**-1.5, in an order of its own in each row."""
     logits = torch.arange(1, vocab + 1, device=bench.device).log() * -1.5
-    return torch.stack(
-        [logits[torch.randperm(vocab, device=bench.device)] for _ in range(rows)]
-    ).to(DTYPE)
+    orders = [torch.randperm(vocab, device=bench.device) for _ in range(rows)]
+    return torch.stack([logits[order] for order in orders]).to(DTYPE)
 
 
 SECTIONS: dict[str, Callable[[Bench, Shape], Iterator[Row]]] = {
