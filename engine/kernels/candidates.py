@@ -1,4 +1,4 @@
-"""A row's token from its few hundred likeliest ones, its candidates, when these decide.
+"""A row's token from its few thousand likeliest ones, its candidates, when these decide.
 
 `draws` are the 32-bit words of a table of engine.draws.DRAW, `numbers` its 64-bit words; `heads`
 (S, 4) int32 hold of each row the largest logit's bits, its first token, how far below it the
@@ -22,8 +22,8 @@ from engine.kernels.weights import (
 
 SPLIT = tl.constexpr(8192)  # tokens of a row that one program reads
 TILE = tl.constexpr(4096)
-BLOCK = tl.constexpr(256)  # tokens of which the largest logit is kept
-CANDIDATES = tl.constexpr(1024)  # room for them
+BLOCK = tl.constexpr(128)  # tokens of which the largest logit is kept
+CANDIDATES = tl.constexpr(4096)  # room for them
 # exp(-28) is less than half a unit of weight: what lies beyond has none.
 WEIGHTLESS_KEY = tl.constexpr(0x41E00000)
 
@@ -81,7 +81,7 @@ def heads_kernel(
 
 @triton.jit
 def gather_kernel(logits, draws, heads, masses, candidates, stride, V, num_splits):
-    """The weight of each split of a row, and those of its tokens that are candidates."""
+    """The candidates of a row and, unless it has a top-k, the weight of each of its splits."""
     row, split = tl.program_id(0), tl.program_id(1)
     draws += row * 8
     heads += row * 4
@@ -89,22 +89,21 @@ def gather_kernel(logits, draws, heads, masses, candidates, stride, V, num_split
     logits += row.to(tl.int64) * stride
     inverse_temperature = tl.load(draws + 4).to(tl.float32, bitcast=True)
     if inverse_temperature > 0.0:
-        floor = floor_of(tl.load(draws + 7))
+        weighs, floor = tl.load(draws + 5) >= V, floor_of(tl.load(draws + 7))
         cutoff = tl.minimum(tl.load(heads + 2), floor)
         largest = tl.load(heads).to(tl.float32, bitcast=True) * inverse_temperature
+        counters = heads + 3 + tl.zeros((TILE,), tl.int32)
         sums = tl.zeros((TILE,), tl.int64)
         for start in range(split * SPLIT, tl.minimum(split * SPLIT + SPLIT, V), TILE):
             keys = load_keys(logits, start, inverse_temperature, largest, V, TILE)
-            sums += weights_of(keys, floor)
+            if weighs:
+                sums += weights_of(keys, floor)
             near = keys <= cutoff
-            count = tl.sum(near.to(tl.int32), 0)
-            if count > 0:
-                first = tl.atomic_add(heads + 3, count)
-                places = first + tl.cumsum(near.to(tl.int32), 0) - 1
-                near = near & (places < CANDIDATES)
-                tl.store(candidates + places, keys, mask=near)
-                tokens = start + tl.arange(0, TILE)
-                tl.store(candidates + CANDIDATES + places, tokens, mask=near)
+            places = tl.atomic_add(counters, 1, mask=near, sem="relaxed")
+            near = near & (places < CANDIDATES)
+            tl.store(candidates + places, keys, mask=near)
+            tokens = start + tl.arange(0, TILE)
+            tl.store(candidates + CANDIDATES + places, tokens, mask=near)
         tl.store(masses + row * num_splits + split, tl.sum(sums, 0))
 
 

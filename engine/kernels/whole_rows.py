@@ -81,10 +81,11 @@ def whole_row_kernel(
         sums = tl.load(masses + row * num_splits + splits, mask=splits < num_splits, other=0)
         total = tl.sum(sums, 0)
         start, before = 0, total * 0
-        if last < floor:
+        weighed = (last == floor) & (top_k >= V)
+        if not weighed:
             total = _mass(logits, inverse_temperature, largest, last, V)
         target = target_of(numbers + row * 4, total)
-        if last == floor:
+        if weighed:
             split, before = _split_of(sums, splits, num_splits, target)
             start = split * SPLIT
         keys = load_keys(logits, start, inverse_temperature, largest, V, TILE)
