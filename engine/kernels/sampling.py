@@ -108,7 +108,7 @@ def sample_rows(logits: Tensor, draws: Tensor) -> Tensor:
         stride,
         vocab_size,
         num_splits,
-        num_warps=8,
+        num_warps=16,
         **exact,
     )
     choose_kernel[by_row](
