@@ -7,7 +7,9 @@ or two it is 6, both norms do too. Q/K norms add two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,12 @@ from engine.attention import LayerPool
 from engine.batch import Bounds
 from engine.kernels import norm, paged_decode, paged_prefill
 from engine.kernels.blocks import ceil_div
+from engine.kernels.dense_prefill import (
+    DensePrompt,
+    attend_prompt,
+    dense_prompts,
+    sizes,
+)
 from engine.kernels.linears import NormProduct, ResidualProduct
 from engine.kernels.rope_write import rope_write
 from engine.kernels.sampling import sample_rows
@@ -39,7 +47,8 @@ class AttentionPlan:
 
     Sequences with one token go to the decode kernel, all others to the prefill kernel, in whatever
     order they stand. `decode_tables` are the batch's up to the last sequence with one token, None
-    when there is none; `tile_map` (num_tiles, 2) is None when there are no others.
+    when there is none; `tile_map` (num_tiles, 2) is None when there are no others. In layers with
+    no window, `dense` prompts go to cuDNN, and `rest_map` stands for `tile_map`.
     """
 
     batch: Batch
@@ -47,6 +56,12 @@ class AttentionPlan:
     num_splits: int
     tile_map: Tensor | None
     prefill_tiles: paged_prefill.PrefillTiles | None
+    dense: tuple[DensePrompt, ...] = ()
+    rest_map: Tensor | None = None
+
+    def tiles_of(self, window: int | None) -> Tensor | None:
+        """The tile map of a layer with this window."""
+        return self.rest_map if self.dense and window is None else self.tile_map
 
 
 class TritonBackend:
@@ -119,10 +134,13 @@ class TritonBackend:
                 self._num_sms,
                 paged_decode.choose_tiles(self.dtype),
             )
-        tile_map, tiles = None, None
-        if bounds.num_prefill:
-            tile_map, tiles = self._prefill_tiles(batch, num_heads // num_kv_heads, num_kv_heads)
-        return AttentionPlan(batch, decode_tables, num_splits, tile_map, tiles)
+        if not bounds.num_prefill:
+            return AttentionPlan(batch, decode_tables, num_splits, None, None)
+        group = num_heads // num_kv_heads
+        tile_map, tiles = self._prefill_tiles(batch, group, num_kv_heads)
+        dense = tuple(dense_prompts(batch, head_dim, self.dtype))
+        rest_map = _rest_map(batch, dense, group, tiles.rows) if dense else None
+        return AttentionPlan(batch, decode_tables, num_splits, tile_map, tiles, dense, rest_map)
 
     def _prefill_tiles(
         self, batch: Batch, group: int, num_kv_heads: int
@@ -157,6 +175,7 @@ class TritonBackend:
         if heads not in self._compiled:
             self._compiled.add(heads)
             self._compile(q[:1], pool)
+            self._plan_dense(q, pool)
         return self._attend(q, pool, plan, scale, window)
 
     def _attend(
@@ -175,14 +194,18 @@ class TritonBackend:
                 num_splits=plan.num_splits,
                 workspace=self._workspace(q, pool),
             )
-        if plan.tile_map is not None and plan.prefill_tiles is not None:
+        if plan.dense and window is None:
+            for prompt in plan.dense:
+                out[prompt.rows] = attend_prompt(q, pool, prompt, scale)
+        tile_map = plan.tiles_of(window)
+        if tile_map is not None and plan.prefill_tiles is not None:
             paged_prefill.paged_prefill(
                 q,
                 pool,
                 batch.block_tables,
                 batch.query_starts,
                 batch.context_lens_device,
-                plan.tile_map,
+                tile_map,
                 out,
                 tiles=plan.prefill_tiles,
                 scale=scale,
@@ -206,6 +229,12 @@ class TritonBackend:
             )
         return self._workspaces[group, head_dim]
 
+    def _plan_dense(self, q: Tensor, pool: LayerPool) -> None:
+        """Has cuDNN plan for every size up to that of the first pass, which is the largest."""
+        table = torch.zeros(1, dtype=torch.int32, device=self.device)
+        for size in sizes(len(q), q.shape[2], q.dtype):
+            attend_prompt(q, pool, DensePrompt(0, 0, min(size, len(q)), table), 1.0)
+
     def _compile(self, q: Tensor, pool: LayerPool) -> None:
         """Runs each cut of the attention kernels on a token of page 0, and drops what comes out.
 
@@ -224,6 +253,19 @@ class TritonBackend:
         for tiles in paged_prefill.cuts_of(self.dtype):
             tile_map = map_tiles(tables[1], 1, group, tiles.rows)
             paged_prefill.paged_prefill(q, pool, *tables, tile_map, out, tiles=tiles, scale=1.0)
+
+
+def _rest_map(batch: Batch, dense: SequenceOf[DensePrompt], group: int, rows: int) -> Tensor | None:
+    """The tile map of a batch as if its dense prompts brought nothing; None if nothing is left."""
+    lens = list(batch.query_lens)
+    for prompt in dense:
+        lens[prompt.sequence] = 0
+    num_tiles = count_tiles(lens, group, rows)
+    if not num_tiles:
+        return None
+    starts = torch.tensor([0, *accumulate(lens)], dtype=torch.int32)
+    on_device = starts.to(batch.query_starts.device, non_blocking=True)
+    return map_tiles(on_device, num_tiles, group, rows)
 
 
 def _bounds(batch: Batch) -> Bounds:
