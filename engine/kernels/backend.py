@@ -230,10 +230,10 @@ class TritonBackend:
         return self._workspaces[group, head_dim]
 
     def _plan_dense(self, q: Tensor, pool: LayerPool) -> None:
-        """Has cuDNN plan for every size up to that of the first pass, which is the largest."""
+        """Has cuDNN plan for all that chunks as long as the first pass, the longest, may need."""
         table = torch.zeros(1, dtype=torch.int32, device=self.device)
         for size in sizes(len(q), q.shape[2], q.dtype):
-            attend_prompt(q, pool, DensePrompt(0, 0, min(size, len(q)), table), 1.0)
+            attend_prompt(q[:1], pool, DensePrompt(0, 0, 1, size, table), 1.0)
 
     def _compile(self, q: Tensor, pool: LayerPool) -> None:
         """Runs each cut of the attention kernels on a token of page 0, and drops what comes out.

@@ -34,24 +34,29 @@ def write(pool: Any, table: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> N
 
 def test_sizes_are_those_that_prompts_are_padded_to() -> None:
     found = list(sizes(16384, 128, DTYPE))
-    assert found == sorted({padded(n) for n in range(dense_prefill.MIN_TOKENS, 16385)})
+    contexts = range(dense_prefill.MIN_TOKENS, dense_prefill.MAX_CONTEXT * 16384 + 1)
+    assert found == sorted({padded(context) for context in contexts})
     assert not list(sizes(16384, 256, DTYPE))
     assert not list(sizes(16384, 128, torch.float32))
     assert not list(sizes(dense_prefill.MIN_TOKENS - 1, 128, DTYPE))
 
 
-@pytest.mark.parametrize("num_tokens", [512, 521])
-def test_a_prompt_attends_to_itself_alone(device: Any, num_tokens: int) -> None:
+@pytest.mark.parametrize(("num_tokens", "cached"), [(512, 0), (521, 0), (300, 212), (290, 240)])
+def test_a_chunk_attends_to_its_prefix_and_itself(
+    device: Any, num_tokens: int, cached: int
+) -> None:
     torch.manual_seed(num_tokens)
+    context = cached + num_tokens
     backend = TritonBackend(device, DTYPE)
     pool = pool_of(backend, 40)
-    table = torch.randperm(40)[: padded(num_tokens) // BLOCK].to(device, torch.int32)
+    table = torch.randperm(40)[: padded(context) // BLOCK].to(device, torch.int32)
     q = torch.randn(num_tokens + 9, H, D, device=device, dtype=DTYPE)
-    k, v = (torch.randn(num_tokens, H_KV, D, device=device, dtype=DTYPE) for _ in range(2))
+    k, v = (torch.randn(context, H_KV, D, device=device, dtype=DTYPE) for _ in range(2))
     write(pool, table, k, v)
-    got = attend_prompt(q, pool, DensePrompt(0, 3, num_tokens, table), 0.3)
+    got = attend_prompt(q, pool, DensePrompt(0, 3, num_tokens, context, table), 0.3)
     heads = [x.float().transpose(0, 1) for x in (q[3 : 3 + num_tokens], k, v)]
-    want = F.scaled_dot_product_attention(*heads, is_causal=True, scale=0.3, enable_gqa=True)
+    mask = torch.ones(num_tokens, context, device=device).tril(cached).bool()
+    want = F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=0.3, enable_gqa=True)
     torch.testing.assert_close(got.float(), want.transpose(0, 1).flatten(1), atol=4e-3, rtol=4e-3)
 
 
@@ -61,9 +66,9 @@ def test_among_others_it_is_what_the_paged_kernel_gives(
 ) -> None:
     torch.manual_seed(0)
     backend = TritonBackend(device, DTYPE)
-    query_lens, context_lens = (1, 70, 5, 66), (9, 70, 30, 80)  # the last has a cached prefix
-    pool, pages = pool_of(backend, 32), torch.randperm(32).to(device, torch.int32)
-    tables = torch.stack([pages[8 * i : 8 * i + 8] for i in range(4)])
+    query_lens, context_lens = (1, 70, 5, 66, 65), (9, 70, 30, 80, 144)
+    pool, pages = pool_of(backend, 45), torch.randperm(45).to(device, torch.int32)
+    tables = pages.view(5, 9)
     for table, context in zip(tables, context_lens, strict=True):
         kv = (torch.randn(context, H_KV, D, device=device, dtype=DTYPE) for _ in range(2))
         write(pool, table, *kv)
@@ -84,5 +89,5 @@ def test_among_others_it_is_what_the_paged_kernel_gives(
     num_dense = 0
     want = attended()
     monkeypatch.setattr(dense_prefill, "MIN_TOKENS", 64)
-    num_dense = 1
+    num_dense = 2  # the last one's prefix is longer than its chunk
     torch.testing.assert_close(attended(), want, atol=2e-3, rtol=2e-3)
