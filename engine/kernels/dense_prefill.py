@@ -76,7 +76,7 @@ def dense_prompts(batch: Batch, head_dim: int, dtype: torch.dtype) -> list[Dense
 
 
 def attend_prompt(q: Tensor, pool: LayerPool, prompt: DensePrompt, scale: float) -> Tensor:
-    """Causal attention of a chunk, its rows of `q` (T, H, D), over its pages; (num_tokens, H * D)."""
+    """Causal attention of a chunk, its rows of `q` (T, H, D), over its pages; (its T, H * D)."""
     size = padded(prompt.context)
     k, v = (_dense(part, prompt, size) for part in pool)
     own = slice(prompt.context - prompt.num_tokens, prompt.context)
