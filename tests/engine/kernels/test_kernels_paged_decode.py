@@ -10,6 +10,7 @@ import torch
 
 from engine.kernels.paged_decode import (
     MAX_SPLITS,
+    PROGRAMS_PER_SM,
     DecodeTiles,
     allocate_workspace,
     choose_splits,
@@ -129,7 +130,7 @@ def test_splits_fill_the_device_and_no_more() -> None:
     ):
         num_splits = choose_splits(rows, context, num_sms, tiles)
         assert 1 <= num_splits <= MAX_SPLITS
-        assert num_splits == 1 or rows * num_splits <= 3 * num_sms
+        assert num_splits == 1 or rows * num_splits <= PROGRAMS_PER_SM * num_sms
         assert num_splits == 1 or (num_splits - 1) * tiles.min_split < context
     assert choose_splits(4, 8192, 132, tiles) == 32
     assert choose_splits(1024, 8192, 132, tiles) == 1
@@ -145,8 +146,8 @@ def test_wrong_arguments_are_named(paged: Any) -> None:
         paged_decode(case.q, half, *case.tables, out, scale=1.0)
     with pytest.raises(ValueError, match="do not share"):
         paged_decode(case.q[:, :3], case.pool, *case.tables, out[:, : 3 * 64], scale=1.0)
-    with pytest.raises(ValueError, match="64 splits, not 65"):
-        paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, num_splits=65)
+    with pytest.raises(ValueError, match=f"{MAX_SPLITS} splits, not {MAX_SPLITS + 1}"):
+        paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, num_splits=MAX_SPLITS + 1)
     with pytest.raises(ValueError, match="no workspace for 3 splits of 2 heads"):
         small = allocate_workspace(5, 2, 64, case.q.device)
         paged_decode(case.q, case.pool, *case.tables, out, scale=1.0, num_splits=3, workspace=small)
