@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 # Candidates are all tokens as likely as the likeliest of the block that is worse than this share of
 # all. If likely ones lie at random, they are some 2 a block: 2,500 of 152,064 tokens.
 BETTER_BLOCKS = 7 / 8
+# No fused multiply-adds, which round once where the reference rounds twice.
+EXACT = {"enable_fp_fusion": False}
 
 
 class Workspace(NamedTuple):
@@ -74,20 +76,24 @@ def sample_rows(logits: Tensor, draws: Tensor) -> Tensor:
     and no NaN. Raises: ValueError or TypeError.
     """
     _check(logits, draws)
-    num_rows, vocab_size = logits.shape
-    out = torch.empty(num_rows, dtype=torch.int64, device=logits.device)
-    if num_rows == 0:
-        return out
-    block_maxima, heads, masses, candidates = _allocate(num_rows, vocab_size, logits.device)
+    out = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    if len(logits):
+        workspace = _allocate(logits.shape[0], logits.shape[1], logits.device)
+        _gather(logits, draws.view(torch.int32), workspace)
+        _choose(logits, draws, workspace, out)
+    return out
+
+
+def _gather(logits: Tensor, settings: Tensor, workspace: Workspace) -> None:
+    """Fills the workspace: heads, candidates and masses of each row."""
+    block_maxima, heads, masses, candidates = workspace
+    (num_rows, vocab_size), stride = logits.shape, logits.stride(0)
     num_blocks, num_splits = block_maxima.shape[1], masses.shape[1]
-    settings, stride, splits = draws.view(torch.int32), logits.stride(0), power_of_two(num_splits)
-    by_split, by_row = (num_rows, num_splits), (num_rows,)
+    by_split = (num_rows, num_splits)
     maxima_kernel[by_split](
         logits, block_maxima, stride, vocab_size, num_blocks, BLOCKS=SPLIT.value // BLOCK.value
     )
-    # From here on without fused multiply-adds, which round once where the reference rounds twice.
-    exact = {"enable_fp_fusion": False}
-    heads_kernel[by_row](
+    heads_kernel[(num_rows,)](
         logits,
         settings,
         block_maxima,
@@ -97,48 +103,26 @@ def sample_rows(logits: Tensor, draws: Tensor) -> Tensor:
         num_blocks,
         math.ceil(num_blocks * BETTER_BLOCKS),
         BLOCKS=power_of_two(num_blocks),
-        **exact,
+        **EXACT,
     )
+    sizes = stride, vocab_size, num_splits
     gather_kernel[by_split](
-        logits,
-        settings,
-        heads,
-        masses,
-        candidates,
-        stride,
-        vocab_size,
-        num_splits,
-        num_warps=16,
-        **exact,
+        logits, settings, heads, masses, candidates, *sizes, num_warps=16, **EXACT
     )
+
+
+def _choose(logits: Tensor, draws: Tensor, workspace: Workspace, out: Tensor) -> None:
+    """Each row's token, from its candidates where they decide it."""
+    _, heads, masses, candidates = workspace
+    settings, by_row = draws.view(torch.int32), (len(logits),)
+    vocab_size, num_splits = logits.shape[1], masses.shape[1]
+    sizes = vocab_size, num_splits, power_of_two(num_splits)
     choose_kernel[by_row](
-        settings,
-        draws,
-        heads,
-        masses,
-        candidates,
-        out,
-        vocab_size,
-        num_splits,
-        splits,
-        num_warps=8,
-        **exact,
+        settings, draws, heads, masses, candidates, out, *sizes, num_warps=8, **EXACT
     )
     whole_row_kernel[by_row](
-        logits,
-        settings,
-        draws,
-        heads,
-        masses,
-        out,
-        stride,
-        vocab_size,
-        num_splits,
-        SPLITS=splits,
-        num_warps=16,
-        **exact,
+        logits, settings, draws, heads, masses, out, logits.stride(0), *sizes, num_warps=16, **EXACT
     )
-    return out
 
 
 def _check(logits: Tensor, draws: Tensor) -> None:

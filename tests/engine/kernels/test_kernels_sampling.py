@@ -100,12 +100,11 @@ def test_the_kept_tokens_are_those_of_the_host() -> None:
         assert float(differing) <= 1e-6
 
 
-def test_shares_of_tokens_follow_their_probabilities(device: Any) -> None:
-    logits = torch.tensor([[0.0, 1.0, 2.0, float("-inf")]], device=device).expand(200, 4)
-    tokens = sampled(logits.contiguous(), table_of([OFF] * 200, 4))
-    shares = torch.bincount(torch.tensor(tokens), minlength=4) / 200
+def test_shares_of_tokens_follow_their_probabilities() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, float("-inf")]]).expand(400, 4)
+    shares = torch.bincount(reference(logits, table_of([OFF] * 400, 4)), minlength=4) / 400
     wanted = torch.tensor([0.0, 1.0, 2.0, float("-inf")]).softmax(0)
-    assert float((shares - wanted).abs().max()) < 0.14  # four standard deviations
+    assert float((shares - wanted).abs().max()) < 0.1  # four standard deviations
     assert float(shares[3]) == 0.0
 
 
