@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import torch
     from torch import Tensor
 
@@ -120,6 +122,10 @@ class Backend(Protocol):
 
         `window` w lets a token see itself and the w - 1 before it.
         """
+        ...
+
+    def named(self) -> AbstractContextManager[None]:
+        """Within it torch's profiler is told the names of loops that are not torch's."""
         ...
 
     def sample(self, logits: Tensor, step: SamplingStep) -> Tensor:

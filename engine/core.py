@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from engine.capturing import Capturing
 from engine.config import EngineConfig
 from engine.errors import InvalidRequestError, QueueFullError
 from engine.kv.cache import PagedKVCache
@@ -50,6 +51,7 @@ class EngineCore:
         )
         self._scheduler = Scheduler(config.scheduler, self._kv, self._runner.max_model_len)
         self._narrator = Narrator(config, loaded, self._kv, emit, clock)
+        self._capturing = Capturing(self._runner, emit, clock)
         self._clock = clock
         self._seeds = random.Random(config.seed)
         self._flight: Flight | None = None
@@ -101,6 +103,10 @@ class EngineCore:
             self._scheduler.remove(sequence)
             self._narrator.finished_by_text(sequence, reason)
 
+    def capture(self, num_steps: int) -> None:
+        """Has the kernels of the next steps told in a KernelWindow. Raises: InvalidRequestError."""
+        self._capturing.ask(num_steps)
+
     def step(self) -> list[TokenOutput]:
         """What one step gave, an entry per request that got tokens or ended; [] with no work.
 
@@ -115,6 +121,8 @@ class EngineCore:
         outputs = self._land(flight)
         self._flight = following
         self._was_idle = not self.has_work
+        if self._was_idle:
+            self._capturing.resting()
         return outputs
 
     def check(self) -> None:
@@ -127,6 +135,7 @@ class EngineCore:
         plan = self._scheduler.plan()
         if plan is None:
             return None
+        begin_ns += self._capturing.launching()
         self._narrator.planned(plan, begin_ns)
         follows = not self._was_idle
         try:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from engine.request import TokenLogprobs, TokenOutput
 from engine.sequence import Sequence
-from profiler.events import StepRow
+from profiler.events import KernelRow, StepRow
 
 
 class PlanRow(NamedTuple):
@@ -137,3 +137,9 @@ class Runner(Protocol):
     def collect(self, handle: Any) -> StepResult: ...
 
     def memory(self) -> RunnerMemory: ...
+
+    def start_profile(self) -> None: ...
+
+    def stop_profile(self) -> tuple[KernelRow, ...]:
+        """What ran since `start_profile`; waits for it. Raises: RuntimeError, as the other does."""
+        ...

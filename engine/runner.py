@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ from engine.sampling import SamplingStep
 from engine.staging import Stager, num_prompt_logprobs
 from engine.step_graphs import StepGraphs, planned_bytes
 from engine.warmup import WarmUp
+from profiler.events import KernelRow
+
+if TYPE_CHECKING:
+    from engine.kernel_profile import KernelProfile
 
 DTYPES: Final = {
     "auto": None,
@@ -94,6 +98,7 @@ class ModelRunner:
         self.runs_ahead = self._on_cuda if asked is None else asked
         self._last_end: torch.cuda.Event | None = None
         self._device_name = device_name(self.device)
+        self._profile: KernelProfile | None = None
         self._graphs: StepGraphs | None = None
         self._graph_bytes = 0
         if uses_graphs:
@@ -185,6 +190,24 @@ class ModelRunner:
             self._graph_bytes,
             total_bytes,
         )
+
+    def start_profile(self) -> None:
+        from engine.kernel_profile import (
+            KernelProfile,  # the profiler's import: when it is asked for
+        )
+
+        self._synchronize()
+        self._profile = KernelProfile(self._backend)
+        self._profile.start()
+
+    def stop_profile(self) -> tuple[KernelRow, ...]:
+        self._synchronize()
+        profile, self._profile = self._profile, None
+        return () if profile is None else profile.stop()
+
+    def _synchronize(self) -> None:
+        if self._on_cuda:
+            torch.cuda.synchronize(self.device)
 
     def _mark(self) -> torch.cuda.Event | None:
         if not self._on_cuda:

@@ -14,7 +14,8 @@ class ServeConfig(msgspec.Struct, frozen=True):
     `observe` False switches off every event, the recording and the samplers: for measuring what
     they cost. `slo` are the objectives that the session is held to, as `--slo` writes them; alerts
     are posted to `alert_webhook`. A stop waits up to `drain_timeout_s` for the requests that run. A
-    core that gives no sign of life for `core_silent_s` is told of.
+    core that gives no sign of life for `core_silent_s` is told of. With `control` clients may give
+    orders, as the dashboard's `T` does.
     """
 
     engine: EngineConfig = EngineConfig()
@@ -30,3 +31,4 @@ class ServeConfig(msgspec.Struct, frozen=True):
     core_silent_s: float = SILENT_S
     slo: str = ""
     alert_webhook: str | None = None
+    control: bool = False

@@ -124,6 +124,7 @@ class ServerProcess:
             observed,
             version=__version__,
             api_keys=(config.api_key,) if config.api_key else (),
+            control=config.control,
         )
         return HttpServer(
             uvicorn.Config(

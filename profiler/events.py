@@ -181,6 +181,29 @@ class Step(Event, frozen=True, gc=False):
     device_gap_ns: int | None = None
 
 
+class KernelRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One kernel of a window; on a CPU one operator, without those that it calls."""
+
+    name: str
+    calls: int
+    time_ns: int
+
+
+class KernelWindow(Event, frozen=True, gc=False):
+    """What the device ran from step `first_step` on, for `num_steps`, by torch's profiler.
+
+    `begin_ns` is when the first of them was launched; the window is told when the last has ended.
+    `cost_ns` is how long the engine stood still to start, stop and read the profiler, before and
+    after. Kernels are ordered by time; what is beyond the table's end is one row, named "others".
+    """
+
+    begin_ns: int
+    cost_ns: int
+    first_step: int
+    num_steps: int
+    kernels: tuple[KernelRow, ...]
+
+
 class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """`count` pages from `page` on changed alike. `op` is one of
 
@@ -333,6 +356,7 @@ AnyEvent = (
     | Recording
     | Log
     | Finding
+    | KernelWindow
     | Dropped
 )
 

@@ -23,6 +23,7 @@ from profiler.events import (
     Finding,
     GpuAbsent,
     GpuSample,
+    KernelWindow,
     Log,
     MemorySample,
     PageDelta,
@@ -83,6 +84,7 @@ class StateFrame(msgspec.Struct, array_like=True):
     drops: int
     findings: FindingsFrame = msgspec.field(default_factory=FindingsFrame)
     roofline: RooflineFrame = msgspec.field(default_factory=RooflineFrame)
+    kernels: KernelWindow | None = None
 
 
 class SessionState:
@@ -90,6 +92,7 @@ class SessionState:
 
     `drops` counts events that this reader lost; `processes` holds the newest sample of each role;
     `recording` is what the recorder last said of its file, None when nobody records;
+    `kernels` is the newest window of kernels, None before the first;
     `objectives` are what the session said at its start that it is held to.
     The folds are read, never written, by whoever shows them.
     """
@@ -112,6 +115,7 @@ class SessionState:
         self.log = Logs()
         self.processes: dict[str, ProcessSample] = {}
         self.recording: Recording | None = None
+        self.kernels: KernelWindow | None = None
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
@@ -258,6 +262,9 @@ class SessionState:
     def _recording(self, event: Recording) -> None:
         self.recording = event
 
+    def _kernel_window(self, event: KernelWindow) -> None:
+        self.kernels = event
+
     def _dropped(self, event: Dropped) -> None:
         self.drops += event.count
 
@@ -285,6 +292,7 @@ class SessionState:
             self.drops,
             self.findings.freeze(),
             self.roofline.freeze(),
+            self.kernels,
         )
         return packing.encode(frame)
 
@@ -322,6 +330,7 @@ class SessionState:
         self.drops = frame.drops
         self.findings.thaw(frame.findings)
         self.roofline.thaw(frame.roofline)
+        self.kernels = frame.kernels
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
@@ -352,5 +361,6 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     Recording: SessionState._recording,
     Log: lambda state, event: state.log.log(event),
     Finding: lambda state, event: state.findings.finding(event),
+    KernelWindow: SessionState._kernel_window,
     Dropped: SessionState._dropped,
 }

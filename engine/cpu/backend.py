@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -204,6 +205,9 @@ class CpuBackend:
             _bits(scale * LOG2_E),
         )
         return out
+
+    def named(self) -> AbstractContextManager[None]:
+        return self._team.named()
 
     def sample(self, logits: Tensor, step: SamplingStep) -> Tensor:
         return sample(logits, step)

@@ -37,6 +37,7 @@ def cache_folder() -> Path:
 class Body(NamedTuple):
     """A compiled loop, void(int64 *). `owner` keeps the code in memory."""
 
+    name: str
     address: int
     call: Callable[..., None]
     owner: Any
@@ -49,7 +50,7 @@ def jit_body(body: Callable[..., None]) -> Body:
     numba.config.CACHE_DIR = str(cache_folder())
     try:
         code = numba.cfunc(signature, cache=True, fastmath=True, error_model="numpy")(body)
-        return Body(code.address, code.ctypes, code)
+        return Body(body.__name__, code.address, code.ctypes, code)
     finally:
         numba.config.CACHE_DIR = folder
 

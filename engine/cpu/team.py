@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import torch
+from torch.autograd.profiler import record_function
 
 from engine.cpu.openmp import OPENMP
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from engine.cpu.compiled import Body
 
 ALIGNMENT: Final = 64
+_UNNAMED: Final = nullcontext()
 # More than any body has.
 _WORDS: Final = ctypes.c_int64 * 32
 
@@ -27,6 +31,16 @@ class Team:
         self._num_threads = num_threads if OPENMP else 1
         self._scratch = torch.empty(0, dtype=torch.uint8)
         self._scratch_bytes = 0
+        self._is_named = False
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Within it each body that is run is an operator of its name to torch's profiler."""
+        self._is_named = True
+        try:
+            yield
+        finally:
+            self._is_named = False
 
     def reserve(self, num_floats: int) -> None:
         """Each thread gets scratch memory for so many floats, at least."""
@@ -37,16 +51,21 @@ class Team:
     def run(self, body: Body, *words: int) -> None:
         """All threads call `body`; returns when the last is done."""
         array = self._array(self._num_threads, words)
-        if OPENMP is None:
-            body.call(array)
-        else:
-            OPENMP.parallel(
-                ctypes.c_void_p(body.address), array, ctypes.c_uint(self._num_threads), 0
-            )
+        with self._label(body):
+            if OPENMP is None:
+                body.call(array)
+            else:
+                OPENMP.parallel(
+                    ctypes.c_void_p(body.address), array, ctypes.c_uint(self._num_threads), 0
+                )
 
     def run_alone(self, body: Body, *words: int) -> None:
         """The caller's thread does all of it: waking others costs more than a row takes."""
-        body.call(self._array(1, words))
+        with self._label(body):
+            body.call(self._array(1, words))
+
+    def _label(self, body: Body) -> AbstractContextManager[object]:
+        return record_function(body.name) if self._is_named else _UNNAMED
 
     def _array(self, num_threads: int, words: tuple[int, ...]) -> ctypes.Array[ctypes.c_int64]:
         scratch = self._scratch.data_ptr(), self._scratch_bytes

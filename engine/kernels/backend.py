@@ -8,6 +8,7 @@ or two it is 6, both norms do too. Q/K norms add two.
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -212,6 +213,10 @@ class TritonBackend:
                 window=window,
             )
         return out
+
+    def named(self) -> AbstractContextManager[None]:
+        """Kernels have names."""
+        return nullcontext()
 
     def sample(self, logits: Tensor, step: SamplingStep) -> Tensor:
         edited = step.edited(logits)

@@ -17,6 +17,7 @@ from engine.errors import EngineError
 from engine.server.about import About
 from engine.server.answer import json_bytes
 from engine.server.async_engine import AsyncEngine
+from engine.server.controlling import Controlling
 from engine.server.event_feed import EventFeed
 from engine.server.generating import Generating
 from engine.server.guard import BodyLimit, KeyGuard, LocalGuard
@@ -42,13 +43,15 @@ def create_app(
     *,
     version: str,
     api_keys: tuple[str, ...] = (),
+    control: bool = False,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> Starlette:
     """The application. With `api_keys`, all but /health is for those who show one of them; without,
-    it serves only who calls it by a name of this machine."""
+    it serves only who calls it by a name of this machine. With `control` it takes orders."""
     generating = Generating(engine)
     about = About(engine, version, observed.metrics)
     stream = Stream(observed)
+    controlling = Controlling(engine, control)
     return Starlette(
         routes=[
             Route("/v1/completions", generating.completions, methods=["POST"]),
@@ -57,6 +60,7 @@ def create_app(
             Route("/v1/models/{name:path}", about.model),
             Route("/v1/llmtop/events", stream.events),
             Route("/v1/llmtop/hello", stream.hello),
+            Route("/v1/llmtop/capture", controlling.capture, methods=["POST"]),
             Route("/health", about.health),
             Route("/version", about.version),
             Route("/metrics", about.metrics),

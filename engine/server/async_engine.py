@@ -27,6 +27,7 @@ class Core(Protocol):
     def add(self, request: EngineRequest) -> None: ...
     def abort(self, request: int, reason: str) -> None: ...
     def finish(self, request: int, reason: str) -> None: ...
+    def capture(self, num_steps: int) -> None: ...
 
 
 class ServedModel(NamedTuple):
@@ -105,6 +106,12 @@ class AsyncEngine:
         for number in sorted(generation.unfinished):
             if self._forget(number) is not None and self._core is not None:
                 self._core.abort(number, reason)
+
+    def capture(self, num_steps: int) -> None:
+        """Has the core tell the kernels of its next steps. Raises: NotServingError."""
+        if self.state != "ready" or self._core is None:
+            raise self._refusal()
+        self._core.capture(num_steps)
 
     def take(self, outputs: list[TokenOutput]) -> None:
         """Hands what each output adds to its generation; those of cancelled requests are lost."""

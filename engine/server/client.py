@@ -19,6 +19,7 @@ from engine.server.pulse import Watchdog
 from engine.server.wire import (
     Abort,
     Add,
+    Capture,
     Command,
     Failed,
     Finish,
@@ -99,6 +100,9 @@ class CoreClient:
 
     def finish(self, request: int, reason: str) -> None:
         self._send(Finish(request, reason))
+
+    def capture(self, num_steps: int) -> None:
+        self._send(Capture(num_steps))
 
     async def stop(self, timeout_s: float) -> None:
         """Returns when the core is gone: asked first, killed after `timeout_s`."""

@@ -23,6 +23,7 @@ from engine.server.pulse import start_pulse
 from engine.server.wire import (
     Abort,
     Add,
+    Capture,
     Command,
     CoreOrder,
     Failed,
@@ -52,6 +53,7 @@ class Engine(Protocol):
     def add(self, request: EngineRequest) -> None: ...
     def abort(self, request: int, reason: str) -> None: ...
     def finish(self, request: int, reason: str) -> None: ...
+    def capture(self, num_steps: int) -> None: ...
     def step(self) -> list[TokenOutput]: ...
 
 
@@ -119,7 +121,7 @@ class CoreLoop:
             command = self._link.receive(block=False)
         return True
 
-    def _obey(self, command: Add | Abort | Finish) -> None:
+    def _obey(self, command: Add | Abort | Finish | Capture) -> None:
         match command:
             case Add(request):
                 self._add(request)
@@ -127,6 +129,14 @@ class CoreLoop:
                 self._engine.abort(number, reason)
             case Finish(number, reason):
                 self._engine.finish(number, reason)
+            case Capture(num_steps):
+                self._capture(num_steps)
+
+    def _capture(self, num_steps: int) -> None:
+        try:
+            self._engine.capture(num_steps)
+        except InvalidRequestError as error:
+            self._events.append(Log(time.monotonic_ns(), "warning", "engine", error.message))
 
     def _add(self, request: EngineRequest) -> None:
         try:

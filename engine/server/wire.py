@@ -38,11 +38,17 @@ class Finish(msgspec.Struct, frozen=True, array_like=True, tag=True):
     reason: str
 
 
+class Capture(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Tell what the device runs in the next steps."""
+
+    num_steps: int
+
+
 class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=True):
     pass
 
 
-Command = Add | Abort | Finish | Shutdown
+Command = Add | Abort | Finish | Capture | Shutdown
 
 
 class Located(msgspec.Struct, frozen=True, array_like=True, tag=True):

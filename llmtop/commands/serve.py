@@ -63,6 +63,11 @@ if TYPE_CHECKING:
 @webhook_option()
 @fail_if_option()
 @click.option(
+    "--control",
+    is_flag=True,
+    help="Take orders from dashboards: T captures the kernels of the next steps.",
+)
+@click.option(
     "--no-observe",
     is_flag=True,
     help="No events at all, to measure what they cost. Needs --headless.",
@@ -109,6 +114,8 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
         raise click.UsageError("--no-observe needs --headless")
     if options["no_observe"] and (options["slo"] or options["alert_webhook"]):
         raise click.UsageError("--no-observe leaves nothing to judge")
+    if options["no_observe"] and options["control"]:
+        raise click.UsageError("--no-observe tells of no kernels")
     if options["fail_if"] and (options["no_record"] or options["no_observe"]):
         raise click.UsageError("--fail-if judges the recording")
     if options["api_key"] is not None and not options["api_key"].strip():
@@ -139,6 +146,7 @@ def _config(model: str | None, listener: socket.socket, options: dict[str, Any])
         drain_timeout_s=options["shutdown_timeout"],
         slo=written(options["slo"] or ()),
         alert_webhook=options["alert_webhook"],
+        control=options["control"],
     )
 
 

@@ -68,7 +68,7 @@ EVENT_CODECS: Final[dict[str, RowCodec[Any]]] = {
     kind: RowCodec[Event](event) for kind, event in EVENT_BY_KIND.items()
 }
 # Kinds that came after the first release: files from before have no table of them.
-LATER_KINDS: Final = frozenset({"finding"})
+LATER_KINDS: Final = frozenset({"finding", "kernel_window"})
 # Columns for people alone: readers take the event's own.
 DERIVED: Final[dict[str, dict[str, Callable[[Any], int]]]] = {
     "step": {

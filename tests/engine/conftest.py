@@ -18,7 +18,7 @@ from engine.models.progress import silent
 from engine.plan import Plan, RunnerMemory, StepResult
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
 from engine.sequence import Sequence as EngineSequence
-from profiler.events import AnyEvent
+from profiler.events import AnyEvent, KernelRow
 
 VOCAB = 1000
 EOS = 2
@@ -51,6 +51,7 @@ class FakeRunner:
         self.num_under_way = 0
         self.fail_next = False
         self.fail_launch = False
+        self.profiled_from = 0
 
     def launch(self, plan: Plan) -> StepResult:
         """Computes at once, as a device does that takes steps in turn."""
@@ -92,6 +93,13 @@ class FakeRunner:
 
     def read(self, pages: list[int], count: int) -> list[int]:
         return [self.cells[pages[i // self.block_size]][i % self.block_size] for i in range(count)]
+
+    def start_profile(self) -> None:
+        assert not self.num_under_way or self.runs_ahead
+        self.profiled_from = len(self.plans)
+
+    def stop_profile(self) -> tuple[KernelRow, ...]:
+        return (KernelRow("launch", len(self.plans) - self.profiled_from, 7),)
 
     def memory(self) -> RunnerMemory:
         return RunnerMemory("fake", 1, 2, 3, 0, 10)
