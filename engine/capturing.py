@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from engine.errors import InvalidRequestError
-from profiler.events import AnyEvent, KernelRow, KernelWindow, Log
-
-# Some 250 kernels a step, half a KiB each in the profiler's memory: 64 MiB.
-MAX_STEPS: Final = 512
+from profiler.events import MAX_CAPTURED_STEPS, AnyEvent, KernelRow, KernelWindow, Log
 
 
 class Profiled(Protocol):
     """What is needed of a runner."""
+
+    device_type: str
 
     def start_profile(self) -> None: ...
 
@@ -46,8 +45,8 @@ class Capturing:
 
     def ask(self, num_steps: int) -> None:
         """Raises: InvalidRequestError if a window is under way or `num_steps` is out of range."""
-        if not 1 <= num_steps <= MAX_STEPS:
-            raise InvalidRequestError(f"steps must be from 1 to {MAX_STEPS}", "steps")
+        if not 1 <= num_steps <= MAX_CAPTURED_STEPS:
+            raise InvalidRequestError(f"steps must be from 1 to {MAX_CAPTURED_STEPS}", "steps")
         if self.is_busy:
             raise InvalidRequestError("kernels are being captured already", "steps")
         self._num_asked = num_steps
@@ -91,7 +90,9 @@ class Capturing:
         self._num_asked = self._first_step = 0
         done_ns = self._clock()
         cost_ns = self._cost_ns + done_ns - end_ns
-        self._emit(KernelWindow(done_ns, self._begin_ns, cost_ns, first_step, num_steps, kernels))
+        kind, begin_ns = self._runner.device_type, self._begin_ns
+        window = KernelWindow(done_ns, begin_ns, cost_ns, first_step, num_steps, kind, kernels)
+        self._emit(window)
 
     def _give_up(self, error: RuntimeError) -> None:
         self._num_asked = self._first_step = 0

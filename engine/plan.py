@@ -128,6 +128,7 @@ class Runner(Protocol):
 
     runs_ahead: bool
 
+    device_type: str
     num_pages: int
     page_bytes: int
     max_model_len: int

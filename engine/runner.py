@@ -59,6 +59,7 @@ class ModelRunner:
     def __init__(self, config: EngineConfig, folder: ModelFolder, progress: Progress) -> None:
         shape, scheduler = folder.config, config.scheduler
         self.device = choose_device(config)
+        self.device_type = str(self.device.type)
         backend = create_backend(self.device, DTYPES[config.dtype], config.num_threads)
         planner = MemoryPlanner(config, shape, backend.dtype, self.device)
         max_len = planner.before_loading().max_model_len

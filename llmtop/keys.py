@@ -74,6 +74,7 @@ KEYS: Final = (
     Key("greater_than_sign", ">", "speed(1)", "faster", "twice the speed", "Time", 7, "replay"),
     Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
     Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
+    Key("T", "T", "kernels", "kernels", "capture the kernels of the next steps", "Server"),
     Key("e", "e", "export", "export", "the rows of this view into a file", "Program"),
     Key("y", "y", "copy", "copy", "the selected request's id", "Program"),
     Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),

@@ -181,6 +181,10 @@ class Step(Event, frozen=True, gc=False):
     device_gap_ns: int | None = None
 
 
+# Some 250 kernels a step, half a KiB each in the profiler's memory: 64 MiB.
+MAX_CAPTURED_STEPS: Final = 512
+
+
 class KernelRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One kernel of a window; on a CPU one operator, without those that it calls."""
 
@@ -195,12 +199,14 @@ class KernelWindow(Event, frozen=True, gc=False):
     `begin_ns` is when the first of them was launched; the window is told when the last has ended.
     `cost_ns` is how long the engine stood still to start, stop and read the profiler, before and
     after. Kernels are ordered by time; what is beyond the table's end is one row, named "others".
+    `device_type` is "cuda", or "cpu" where rows are operators, as torch spells them.
     """
 
     begin_ns: int
     cost_ns: int
     first_step: int
     num_steps: int
+    device_type: str
     kernels: tuple[KernelRow, ...]
 
 

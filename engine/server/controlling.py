@@ -8,11 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.capturing import MAX_STEPS
 from engine.server.answer import json_bytes
 from engine.server.async_engine import AsyncEngine
 from engine.server.http_errors import HttpError
 from engine.server.schema import parse_body
+from profiler.events import MAX_CAPTURED_STEPS
 
 DEFAULT_STEPS: Final = 16
 
@@ -32,8 +32,8 @@ class Controlling:
             raise HttpError(403, "This server takes no orders; start it with --control")
         data = await request.body()
         body = parse_body(data, CaptureBody) if data else CaptureBody()
-        if not 1 <= body.steps <= MAX_STEPS:
-            raise HttpError(400, f"steps must be from 1 to {MAX_STEPS}", param="steps")
+        if not 1 <= body.steps <= MAX_CAPTURED_STEPS:
+            raise HttpError(400, f"steps must be from 1 to {MAX_CAPTURED_STEPS}", param="steps")
         self._engine.capture(body.steps)
         content = json_bytes({"steps": body.steps})
         return Response(content, status_code=202, media_type="application/json")

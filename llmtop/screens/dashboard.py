@@ -13,10 +13,12 @@ from textual.message import Message
 from llmtop.compositor import DirectCompositor
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
+from llmtop.orders import order_capture
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
+from llmtop.screens.kernels import KernelsScreen
 from llmtop.screens.kv import KvPage
 from llmtop.screens.load import LoadControl
 from llmtop.screens.log import LogPage
@@ -38,6 +40,7 @@ from llmtop.widgets.requesttable import RequestTable
 from llmtop.widgets.rows import Row
 from llmtop.widgets.strips import Footer, PressStrip, Tabs
 from llmtop.widgets.titlebar import TitleBar
+from profiler.events import MAX_CAPTURED_STEPS
 
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
@@ -123,6 +126,8 @@ class Dashboard(TimeKeys):
         for painted in self.query_children(Painted):
             if painted.display:
                 painted.paint(view)
+        if isinstance(self.app.screen, KernelsScreen):
+            self.app.screen.show(view)
 
     def _load_news(self, view: View) -> str:
         """What to say of the load; one that was asked for during start-up begins with "ready"."""
@@ -154,7 +159,8 @@ class Dashboard(TimeKeys):
                 self._page.display = False
             self._page = self._pages[wanted]
             self._page.display = True
-            self.set_focus(None)
+            if not self.has_class("asking"):
+                self.set_focus(None)
         return self._page
 
     def on_resize(self) -> None:
@@ -276,6 +282,35 @@ class Dashboard(TimeKeys):
         base_url, api_key = self._server
         if base_url:
             self.app.push_screen(PromptScreen(base_url, api_key))
+
+    def action_kernels(self) -> None:
+        if self._server[0] and self._replay is None:
+            hint = f"1 to {MAX_CAPTURED_STEPS}, each slower; nothing: the last ones"
+            self._ask("capture kernels, steps", "16", hint, self._try_capture, live=False)
+        else:
+            self._show_kernels(0)
+
+    def _try_capture(self, text: str) -> str:
+        text = text.strip()
+        if not text:
+            self._show_kernels(0)
+        elif not text.isdecimal() or not 1 <= int(text) <= MAX_CAPTURED_STEPS:
+            return f"write a number from 1 to {MAX_CAPTURED_STEPS}"
+        else:
+            self.run_worker(self._capture(int(text)))
+        return ""
+
+    async def _capture(self, num_steps: int) -> None:
+        since_ns = 1 if self._view is None else self._view.state.t_ns
+        refusal = await order_capture(*self._server, num_steps)
+        if refusal:
+            self.notify(refusal, severity="warning", markup=False)
+        else:
+            self._show_kernels(since_ns)
+
+    def _show_kernels(self, since_ns: int) -> None:
+        if self._view is not None:
+            self.app.push_screen(KernelsScreen(self._view, since_ns))
 
     def action_keep(self) -> None:
         self.post_message(self.KeepAsked())

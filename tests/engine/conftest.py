@@ -37,6 +37,7 @@ class FakeRunner:
     """
 
     page_bytes = 1
+    device_type = "cpu"
 
     def __init__(
         self, num_pages: int, block_size: int, max_model_len: int, runs_ahead: bool

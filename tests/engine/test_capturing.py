@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.capturing import MAX_STEPS
 from engine.config import SamplingParams
 from engine.errors import InvalidRequestError
 from engine.kernel_profile import MAX_ROWS, OTHERS, shortened
 from engine.llm import LLM
-from profiler.events import KernelRow, KernelWindow, Log, Step
+from profiler.events import MAX_CAPTURED_STEPS, KernelRow, KernelWindow, Log, Step
 
 
 @pytest.mark.parametrize("ahead", [False, True])
@@ -38,7 +37,7 @@ def test_a_window_ends_when_the_work_does(core_bench):
 
 def test_one_window_at_a_time_and_none_without_bounds(core_bench):
     bench = core_bench()
-    for num_steps in (0, MAX_STEPS + 1):
+    for num_steps in (0, MAX_CAPTURED_STEPS + 1):
         with pytest.raises(InvalidRequestError, match="from 1 to"):
             bench.core.capture(num_steps)
     bench.core.capture(1)

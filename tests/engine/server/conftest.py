@@ -38,6 +38,7 @@ class FakeCore:
         self.added: list[EngineRequest] = []
         self.aborted: list[tuple[int, str]] = []
         self.finished: list[tuple[int, str]] = []
+        self.captured: list[int] = []
 
     def add(self, request: EngineRequest) -> None:
         self.added.append(request)
@@ -46,6 +47,9 @@ class FakeCore:
             loop.call_soon(self.engine.refuse, Refused(request.request, True, "the queue is full"))
         elif self.automatic:
             self._tasks.append(loop.create_task(self.answer(request)))
+
+    def capture(self, num_steps: int) -> None:
+        self.captured.append(num_steps)
 
     def abort(self, request: int, reason: str) -> None:
         self.aborted.append((request, reason))

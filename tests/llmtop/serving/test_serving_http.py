@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import time
@@ -14,6 +15,7 @@ import pytest
 from engine.config import EngineConfig, SchedulerConfig
 from llmtop.sources.sse import FrameReader
 from profiler.events import RequestFinished, Step, decode_event
+from profiler.session.reader import SessionReader
 from profiler.state import SessionState
 
 # Eight samples, so that it takes seconds on any machine.
@@ -22,7 +24,7 @@ LONG = {"prompt": "hello", "max_tokens": 1900, "ignore_eos": True, "n": 8}
 
 @pytest.fixture(scope="module")
 def server(start_server):
-    return start_server().wait_until_ready()
+    return start_server(control=True).wait_until_ready()
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +217,22 @@ def test_two_servers_run_side_by_side_and_the_key_is_one_s_own(strict, server):
     hellos = [s.client.get("/v1/llmtop/hello").json() for s in (server, strict)]
     assert hellos[0]["session"] != hellos[1]["session"]
     assert server.session != strict.session
+
+
+def test_captured_kernels_reach_the_stream_and_the_recording(server):
+    before = state_of(server).steps.last
+    response = server.client.post("/v1/llmtop/capture", json={"steps": 3})
+    assert response.status_code == 202
+    body = {"prompt": "hi", "max_tokens": 8, "ignore_eos": True}
+    assert server.client.post("/v1/completions", json=body).status_code == 200
+    wait_for(lambda: state_of(server).kernels is not None)
+    window = state_of(server).kernels
+    assert window.num_steps == 3
+    assert before is None or window.first_step > before.step
+    assert {"attend", "normalize"} <= {row.name for row in window.kernels}
+    wait_for(lambda: recorded_window(server.session) == window)
+
+
+def recorded_window(path):
+    with contextlib.closing(SessionReader(path)) as reader:
+        return reader.state_at(reader.end_ns).kernels
