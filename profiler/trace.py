@@ -22,6 +22,7 @@ from profiler.events import (
     Event,
     Finding,
     GpuSample,
+    KernelWindow,
     Log,
     Phase,
     ProcessSample,
@@ -43,6 +44,7 @@ STEP_THREAD: Final = 1
 # A step that is launched before the one before it was read back overlaps it, and needs a thread of
 # its own; more than this many are never under way at once.
 MAX_STEP_THREADS: Final = 8
+TOLD_KERNELS: Final = 12
 REQUEST: Final = "request"
 
 Args = dict[str, str | int | float | bool | None]
@@ -200,6 +202,11 @@ class Trace:
                 args[name] = number
         yield from self._instant(event.t_ns, f"finding {event.status}: {event.rule}", args)
 
+    def _kernels(self, event: KernelWindow) -> Iterator[TraceEvent]:
+        args: Args = {"steps": event.num_steps, "cost_ms": event.cost_ns / 1e6}
+        args |= {f"{row.name} ms": row.time_ns / 1e6 for row in event.kernels[:TOLD_KERNELS]}
+        yield from self._instant(event.t_ns, f"kernels from step {event.first_step}", args)
+
     def _gpu(self, event: GpuSample) -> Iterator[TraceEvent]:
         for unit, values in _gpu_values(event).items():
             yield from self._counter(event.t_ns, f"GPU {event.device} {unit}", values)
@@ -240,6 +247,7 @@ _HANDLERS: Final[dict[type[Event], _Handler]] = {
     ProcessSample: Trace._process,
     Log: Trace._log,
     Finding: Trace._finding,
+    KernelWindow: Trace._kernels,
     Dropped: lambda trace, event: trace._instant(event.t_ns, "events lost", {"count": event.count}),
 }
 

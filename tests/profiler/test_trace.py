@@ -13,6 +13,8 @@ from profiler.events import (
     AnyEvent,
     Finding,
     GpuSample,
+    KernelRow,
+    KernelWindow,
     Log,
     RequestQueued,
     RequestScheduled,
@@ -198,6 +200,21 @@ def test_the_trace_comes_while_the_events_are_read(
     for _ in range(200):
         next(pieces)
     assert 0 < taken < 200
+
+
+def test_a_window_of_kernels_is_told_where_it_ended() -> None:
+    rows = tuple(KernelRow(f"k{n}", 2, n * 1_000_000) for n in range(20, 0, -1))
+    events = [
+        SessionStart(0, 0, "", "m", "cpu", 1, 1, 1, 1, 1, 1, 1, 1, {}),
+        KernelWindow(9000, 4000, 2_000_000, 7, 3, "cuda", rows),
+    ]
+    (told,) = [e for e in trace_events(events, 0, 10_000) if e.name.startswith("kernels")]
+    assert (told.name, told.ts) == ("kernels from step 7", 9.0)
+    assert told.args is not None
+    assert told.args["steps"] == 3
+    assert told.args["cost_ms"] == 2.0
+    assert [told.args[f"k{n} ms"] for n in (20, 9)] == [20.0, 9.0]
+    assert "k8 ms" not in told.args
 
 
 def test_a_finding_stands_where_it_began_and_where_it_ended() -> None:
