@@ -14,12 +14,14 @@ from llmtop.widgets.pagecells import MAX_PER_CELL
 from llmtop.widgets.pagefacts import PageFacts
 from llmtop.widgets.pagemap import PageMap
 from llmtop.widgets.prefixfacts import PrefixFacts
+from llmtop.widgets.prefixtree import PrefixTree
 
 SIDE_FROM: Final = 100
 _SIDE_WIDTH: Final = 42
 _FACTS_HEIGHT: Final = 6
 _STORY_HEIGHT: Final = 5
-_PREFIX_HEIGHT: Final = 9
+_PREFIX_HEIGHT: Final = 10
+_TREE_FROM: Final = 34  # lines of the page
 
 
 class KvPage(Page):
@@ -33,6 +35,7 @@ class KvPage(Page):
             with Container(id="kv-facts"):
                 yield PageFacts(id="kv-page")
                 yield PrefixFacts(id="kv-prefix", top="├┤")
+            yield PrefixTree(id="kv-tree", top="├┤")
             yield Holders(id="kv-holders", top="├┤")
 
     def lay_out(self, width: int, height: int) -> None:
@@ -46,6 +49,7 @@ class KvPage(Page):
         page_height = _FACTS_HEIGHT + _STORY_HEIGHT * wide
         facts.styles.height = page_height + _PREFIX_HEIGHT if wide else "1fr"
         self.query_one("#kv-page").styles.height = page_height
+        self.query_one("#kv-tree").display = wide and height >= _TREE_FROM
         for panel in self.panels():
             panel.compact = not wide
             panel.bottom = "└┘" if panel.id in ("kv-map", "kv-holders") else ""

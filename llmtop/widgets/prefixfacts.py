@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmtop.format import grouped, percent, size
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar, stacked
+from llmtop.widgets.pagefacts import context_tokens
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 from profiler.state import SessionState
@@ -55,6 +56,7 @@ def hit_facts(state: SessionState, width: int) -> list[Row]:
     page_bytes = state.session.page_bytes if state.session else None
     rows.append(_amount("saved by sharing", max(0, saved), page_bytes))
     rows.append(_amount("cached for reuse", pages.cached, page_bytes))
+    rows.append(_tail_waste(state))
     preempted = state.requests.num_preemptions
     rows.append(
         (
@@ -65,6 +67,20 @@ def hit_facts(state: SessionState, width: int) -> list[Row]:
         )
     )
     return rows
+
+
+def _tail_waste(state: SessionState) -> Row:
+    """Room in pages that requests hold and no token lies in, of all that they hold."""
+    if state.session is None:
+        return (("tail waste --", "dim"),)
+    block_size, room, held = state.session.block_size, 0, 0
+    for request in state.requests.live.values():
+        num_pages = state.pages.num_pages_of(request.request)
+        if not request.preemptions:  # of others it is not known which tokens were computed again
+            held += num_pages * block_size
+            room += max(0, num_pages * block_size - context_tokens(request))
+    share = percent(room, held) if held else "--"
+    return (("tail waste ", "dim"), (share, "value"), (f" {grouped(room)} tokens of room", "dim"))
 
 
 def _hits(hit_tokens: int, query_tokens: int, width: int) -> Row:

@@ -31,6 +31,9 @@ class PagesFrame(msgspec.Struct, array_like=True):
     query_tokens: int
     t_alloc_ns: bytes = b""
     journal: bytes = b""
+    parents: bytes = b""
+    hits: bytes = b""
+    reused: list[int] = []
 
 
 # By whether anybody references the page and by whether it is sealed.
@@ -48,6 +51,10 @@ class Pages:
     is nobody. `t_alloc_ns` is when that was, 0 for a free page and where nobody told. `journal`
     holds the newest changes.
 
+    `parents` is the page before it in the table of the request that took it last, -1 for the first;
+    `hits` how often it was taken from the cache since it was allocated. `reused` are the pages with
+    hits that can still be found, those taken last at the end.
+
     `version` counts the changes of this very object: of another one, draw everything.
 
     `hit_tokens` of `query_tokens` were found in the prefix cache when a request was scheduled for
@@ -61,6 +68,9 @@ class Pages:
         self.sealed_flags = bytearray()
         self.t_touch_ns: array[int] = array("q")
         self.t_alloc_ns: array[int] = array("q")
+        self.parents: array[int] = array("i")
+        self.hits: array[int] = array("i")
+        self.reused: dict[int, None] = {}
         self.journal = PageJournal()
         self.evictions = 0
         self.hit_tokens = 0
@@ -137,6 +147,8 @@ class Pages:
         self.sealed_flags.extend(bytes(more))
         for column in (self.refs, self.owners, self.t_touch_ns, self.t_alloc_ns):
             column.frombytes(bytes(8 * more))
+        self.parents.extend((-1,) * more)
+        self.hits.frombytes(bytes(4 * more))
         self._counts[FREE] += more
         self._redraw_all()
 
@@ -170,9 +182,12 @@ class Pages:
     def _alloc(self, pages: range, request: int) -> None:
         refs, owners, sealed = self.refs, self.owners, self.sealed_flags
         held = self._held.setdefault(request, {})
+        before = next(reversed(held), -1)
         for page in pages:
             held[page] = None
             refs[page], owners[page], sealed[page] = 1, request, 0
+            self.parents[page], self.hits[page], before = before, 0, page
+            self.reused.pop(page, None)
             self._move(page, OPEN)
         first, last = pages.start, pages.stop
         self.t_alloc_ns[first:last] = self.t_touch_ns[first:last]
@@ -180,9 +195,15 @@ class Pages:
     def _share(self, pages: range, request: int) -> None:
         refs, sealed = self.refs, self.sealed_flags
         held = self._held.setdefault(request, {})
+        before = next(reversed(held), -1)
         for page in pages:
             held[page] = None
             refs[page] += 1
+            # Of a page whose owner computed a twin of the one before it, this is the one to find.
+            self.parents[page], before = before, page
+            self.hits[page] += 1
+            self.reused.pop(page, None)
+            self.reused[page] = None
             self._move(page, _state_of(refs[page], sealed[page]))
 
     def _seal(self, pages: range, request: int) -> None:
@@ -206,6 +227,7 @@ class Pages:
         self.evictions += len(pages)
         for page in pages:
             sealed[page] = 0
+            self.reused.pop(page, None)
             self._move(page, _state_of(refs[page], 0))
 
     def _move(self, page: int, state: int) -> None:
@@ -270,6 +292,9 @@ class Pages:
             self.query_tokens,
             pack(self.t_alloc_ns),
             self.journal.freeze(),
+            pack(self.parents),
+            pack(self.hits),
+            list(self.reused),
         )
 
     def thaw(self, frame: PagesFrame) -> None:
@@ -286,6 +311,7 @@ class Pages:
         if not set(frame.sealed) <= {0, 1} or not set(frame.states) <= set(range(len(STATE_NAMES))):
             raise ValueError("a page in a state that does not exist")
         self.refs, self.owners, self.t_touch_ns, self.t_alloc_ns = columns
+        self._thaw_reuse(frame)
         self.journal.thaw(frame.journal)
         self.states = bytearray(frame.states)
         self.sealed_flags = bytearray(frame.sealed)
@@ -294,6 +320,16 @@ class Pages:
         self.hit_tokens = frame.hit_tokens
         self.query_tokens = frame.query_tokens
         self._recount()
+
+    def _thaw_reuse(self, frame: PagesFrame) -> None:
+        num_pages = len(frame.states)
+        parents, hits = unpack(frame.parents, "i"), unpack(frame.hits, "i")
+        if not frame.parents:
+            parents, hits = array("i", (-1,)) * num_pages, array("i", bytes(4 * num_pages))
+        known = all(0 <= page < num_pages for page in frame.reused)
+        if not known or len(parents) != num_pages or len(hits) != num_pages:
+            raise ValueError("a prefix of pages that do not exist")
+        self.parents, self.hits, self.reused = parents, hits, dict.fromkeys(frame.reused)
 
 
 _OPERATIONS: Final[dict[str, Callable[[Pages, range, int], None]]] = {

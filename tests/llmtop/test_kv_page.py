@@ -5,6 +5,7 @@ from typing import Any
 
 from llmtop.app import LlmtopApp
 from llmtop.widgets.pagemap import PageMap
+from profiler.events import PageDelta, PageRun
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -113,3 +114,26 @@ async def test_a_selection_lasts_over_all_screens_until_escape(busy_source: Any)
         assert app.model.selected is None and app.model.filter_text, "one thing at a time"
         await pilot.press("escape")
         assert not app.model.filter_text
+
+
+async def test_reused_prefixes_stand_as_a_tree_where_there_is_room(
+    busy_source: Any, text_of: TextOf
+) -> None:
+    state = busy_source.poll(0)
+    pages, block_size = state.pages, state.session.block_size
+    first = next(p for p in range(pages.num_pages - 4) if pages.state(p) == "free")
+    runs = [("alloc", first, 3, 900), ("seal", first, 3, 900), ("share", first, 2, 901)]
+    runs += [("share", first, 3, 902)]
+    pages.delta(PageDelta(state.t_ns, tuple(PageRun(*run) for run in runs)))
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await pilot.pause()
+        lines = [line for line in text_of(app).splitlines() if f" {first}" in line[78:]]
+        assert "Reused prefixes" in text_of(app)
+        assert any(line[78:].split()[1:4] == [str(2 * block_size), "3", "2"] for line in lines)
+        assert f"└ {block_size}" in text_of(app)
+        assert "tail waste" in text_of(app)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert "Reused prefixes" not in text_of(app)
