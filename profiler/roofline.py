@@ -50,3 +50,18 @@ def floor_ns(session: SessionStart, work: Work) -> float | None:
     if not read or not matmul:
         return None
     return max(work.mem_bytes / read, work.flops / matmul) * NS_PER_S
+
+
+class Point(NamedTuple):
+    """Where a step stands under the roof: FLOPs a byte, and FLOP/s while the device computed."""
+
+    intensity: float
+    flops_per_s: float
+
+
+def point_of(session: SessionStart, step: Step) -> Point | None:
+    """None where the work is not known or the device's time is not."""
+    work, time_ns = work_of(session, step), busy_ns(step)
+    if work is None or time_ns <= 0 or work.mem_bytes <= 0 or work.flops <= 0:
+        return None
+    return Point(work.flops / work.mem_bytes, work.flops * NS_PER_S / time_ns)

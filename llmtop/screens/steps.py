@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from textual.app import ComposeResult
+from textual.containers import Container
 
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
+from llmtop.widgets.roofline import Roofline
 from llmtop.widgets.stepcolumns import StepColumns, chosen_step
 from llmtop.widgets.stepmembers import StepMembers, members
 from llmtop.widgets.stepshares import StepShares
@@ -15,22 +17,28 @@ from llmtop.widgets.stepshares import StepShares
 _SHARES_HEIGHT: Final = 6
 _LEAST_COLUMNS: Final = 4
 _LOW: Final = 30
+_WIDE: Final = 110
 
 
 class StepsPage(Page):
     """Left and right choose a step, up and down one of the requests in it."""
 
+    DEFAULT_CSS = "#steps-below { width: 1fr; layout: horizontal; }"
+
     def compose(self) -> ComposeResult:
         yield StepColumns(id="steps-columns")
         yield StepShares(id="steps-shares", top="├┤")
-        yield StepMembers(id="steps-members", top="├┤", bottom="└┘")
+        with Container(id="steps-below"):
+            yield StepMembers(id="steps-members", top="├┤", bottom="└┘")
+            yield Roofline(id="steps-roofline", top="├┤", bottom="└┘")
 
     def lay_out(self, width: int, height: int) -> None:
         low = height < _LOW
         below = max(3, height // 3)
         shares = max(4, min(_SHARES_HEIGHT, height - below - _LEAST_COLUMNS))
         self.query_one(StepShares).styles.height = shares
-        self.query_one(StepMembers).styles.height = below if low else "1fr"
+        self.query_one("#steps-below").styles.height = below if low else "1fr"
+        self.query_one(Roofline).display = width >= _WIDE and not low
         for panel in self.panels():
             panel.compact = width < 100
 
