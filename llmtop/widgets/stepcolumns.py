@@ -95,9 +95,11 @@ class StepColumns(Panel):
 
     def note(self, view: View) -> str:
         columns = self._columns(view, window(view, self.inner[0]).steps)
+        if not columns:
+            return ""
         legend = " ".join(f"{MARKS[cause][0]} {cause}" for cause in _LEGEND)
         above = ", ↑ above" if _over(columns) else ""
-        return f"0-{milliseconds(_top_ms(columns))} ms{above}, {legend}" if columns else ""
+        return f"0-{milliseconds(_top_ms(columns))} ms{above}, {legend}"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         steps, room = window(view, width)
