@@ -48,16 +48,12 @@ async def test_every_tab_is_drawn(
             assert len(text_of(app).splitlines()) == size[1]
 
 
-@pytest.mark.parametrize(
-    "tabs", ["5", pytest.param("12346", marks=pytest.mark.slow)], ids=["one tab", "the others"]
-)
-async def test_every_key_can_be_pressed(
-    source_of: Callable[[SessionState], Any], tabs: str
-) -> None:
+@pytest.mark.slow
+async def test_every_key_can_be_pressed(source_of: Callable[[SessionState], Any]) -> None:
     app = LlmtopApp(source_of(state_after(*READY)))
     pressed = [key for key in KEYS if key.action.split("(")[0] not in LEFT_OUT]
     async with app.run_test(size=(120, 40)) as pilot:
-        for tab in tabs:
+        for tab in "123456":
             await pilot.press(tab)
             for key in pressed:
                 await pilot.press(key.keys.split(",")[0], "escape")

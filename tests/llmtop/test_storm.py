@@ -1,0 +1,82 @@
+"""Keys, clicks and sizes in any order, while a session goes on or is played: the program stands."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from llmtop.app import LlmtopApp
+from llmtop.keys import KEYS
+from llmtop.sources.replay import ReplaySource
+from profiler.bus import Bus
+from profiler.follower import Follower
+from profiler.session.recorder import Recorder
+from profiler.state import SessionState
+
+SIZES: Final = [(30, 8), (60, 16), (80, 24), (100, 30), (120, 40), (200, 60)]
+LEFT_OUT: Final = {"app.suspend_process", "app.picture", "app.quit", "app.quit_as_is", "keep"}
+KEYS_PRESSED: Final = [
+    *(key.keys.split(",")[0] for key in KEYS if key.action.split("(")[0] not in LEFT_OUT),
+    *"0123456789:%->=&.*()",
+    *("enter", "escape", "tab", "backspace", "left", "right", "up", "down", "home", "end"),
+]
+TYPED: Final = {"q", "Q", "e"}  # they end the program, or write a file
+
+
+async def storm(app: LlmtopApp, seed: int, num_turns: int, go_on: Callable[[], None]) -> None:
+    rng = random.Random(seed)
+    keys = [key for key in KEYS_PRESSED if key not in TYPED]
+    async with app.run_test(size=(120, 40)) as pilot:
+        for turn in range(num_turns):
+            width, height = app.size
+            kind = rng.random()
+            if kind < 0.85:
+                await pilot.press(rng.choice(keys))
+            elif kind < 0.95:
+                # Not on the footer, where "quit" is.
+                await pilot.click(offset=(rng.randrange(width), rng.randrange(height - 1)))
+            else:
+                await pilot.resize_terminal(*rng.choice(SIZES))
+            if turn % 7 == 0:
+                go_on()
+                app.frame()
+        assert app.is_running
+        assert app.return_code is None
+
+
+@pytest.mark.parametrize(
+    ("seed", "num_turns"),
+    [(1, 30), *(pytest.param(seed, 1500, marks=pytest.mark.slow) for seed in (2, 3, 4))],
+)
+async def test_a_live_session(
+    source_of: Any, events: Callable[..., list[Any]], seed: int, num_turns: int
+) -> None:
+    script = iter(events(20.0))
+    source = source_of(SessionState())
+
+    def go_on() -> None:
+        source.feed(list(islice(script, 12)))
+
+    await storm(LlmtopApp(source), seed, num_turns, go_on)
+
+
+@pytest.mark.parametrize(
+    ("seed", "num_turns"),
+    [(5, 30), *(pytest.param(seed, 1500, marks=pytest.mark.slow) for seed in (6, 7, 8))],
+)
+async def test_a_recorded_session(
+    tmp_path: Path, events: Callable[..., list[Any]], seed: int, num_turns: int
+) -> None:
+    path = tmp_path / "session.db"
+    bus = Bus()
+    recorder = Recorder(path, bus, Follower(bus), bus.publish)
+    recorder.start()
+    for event in events(10.0):
+        bus.publish(event)
+    recorder.stop()
+    await storm(LlmtopApp(ReplaySource(path)), seed, num_turns, lambda: None)
