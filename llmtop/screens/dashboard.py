@@ -126,8 +126,10 @@ class Dashboard(TimeKeys):
         for painted in self.query_children(Painted):
             if painted.display:
                 painted.paint(view)
-        if isinstance(self.app.screen, KernelsScreen):
-            self.app.screen.show(view)
+        # A frame may come when no screen is left, as the program ends.
+        for screen in self.app.screen_stack:
+            if isinstance(screen, KernelsScreen):
+                screen.show(view)
 
     def _load_news(self, view: View) -> str:
         """What to say of the load; one that was asked for during start-up begins with "ready"."""

@@ -84,6 +84,15 @@ async def test_the_screen_waits_for_a_newer_window(
     assert asked == [("http://127.0.0.1:9", "key", 9), ("http://127.0.0.1:9", "key", 8)]
 
 
+async def test_a_frame_that_comes_when_no_screen_is_left_is_let_pass(busy_source: Any) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(100, 30)):
+        app.frame()
+        screens, app._screen_stacks[app.current_mode] = app.screen_stack, []
+        app.frame()
+        app._screen_stacks[app.current_mode] = screens
+
+
 @pytest.mark.parametrize(
     ("status", "content", "said"),
     [
