@@ -1,0 +1,58 @@
+"""Rows over whatever tab is open, in a window that can be moved over them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+from llmtop.widgets.rows import Row
+from llmtop.widgets.scrolled import Scrolled
+
+
+class Sheet(ModalScreen[None]):
+    """Subclasses give `heading` and `rows`, and the key that closes them besides Esc and q."""
+
+    DEFAULT_CSS = """
+    Sheet { align: center middle; }
+    Sheet Scrolled { width: 1fr; height: 1fr; margin: 1 1; padding: 0 1;
+        border: round $primary; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "close"),
+        Binding("q", "dismiss", id="quit"),
+        Binding("j,down", "scroll_lines(1)", show=False),
+        Binding("k,up", "scroll_lines(-1)", show=False),
+        Binding("pagedown,space", "scroll_lines(10)", show=False),
+        Binding("pageup", "scroll_lines(-10)", show=False),
+        Binding("home", "scroll_lines(-1000)", show=False),
+        Binding("end", "scroll_lines(1000)", show=False),
+    ]
+    heading: ClassVar[str]
+
+    def rows(self, width: int) -> list[Row]:
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        yield Scrolled()
+
+    def on_mount(self) -> None:
+        self.query_one(Scrolled).border_title = self.heading
+        self.call_after_refresh(self.lay_out)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.lay_out)
+
+    def lay_out(self) -> None:
+        for text in self.query(Scrolled):  # none yet while the screen is being put up
+            text.show(self.rows(text.size.width))
+            more = "j k scroll, " if len(text.rows) > text.size.height else ""
+            text.border_subtitle = f"{more}Esc closes"
+
+    def action_scroll_lines(self, by: int) -> None:
+        self.query_one(Scrolled).scroll_lines(by)
+
+    async def action_dismiss(self, result: None = None) -> None:
+        self.dismiss()
