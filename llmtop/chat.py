@@ -14,6 +14,7 @@ import msgspec
 from llmtop.errors import LoadError
 from llmtop.load.answer import Answer, FailedRequestError, body_text, sse_data
 from llmtop.load.server import Server
+from llmtop.peer import key_headers, root_of
 from llmtop.sanitize import clean_text
 
 MAX_TOKENS: Final = 512
@@ -57,10 +58,9 @@ class Chat:
     """Questions and answers so far; each question is sent with all that came before it."""
 
     def __init__(self, base_url: str, api_key: str | None) -> None:
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.AsyncClient(
-            base_url=base_url.rstrip("/").removesuffix("/v1"),
-            headers=headers,
+            base_url=root_of(base_url),
+            headers=key_headers(api_key),
             timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
             trust_env=False,
         )

@@ -6,6 +6,7 @@ from typing import Final
 
 import httpx
 
+from llmtop.peer import key_headers, root_of
 from llmtop.sanitize import clean_line
 
 _TIMEOUT_S: Final = 5.0
@@ -14,8 +15,7 @@ MAX_TEXT: Final = 200
 
 async def order_capture(base_url: str, api_key: str | None, num_steps: int) -> str:
     """Has the server capture the kernels of its next steps; "" if it will, else why not."""
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    url = f"{base_url.rstrip('/').removesuffix('/v1')}/v1/llmtop/capture"
+    url, headers = f"{root_of(base_url)}/v1/llmtop/capture", key_headers(api_key)
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
             response = await http.post(url, json={"steps": num_steps}, headers=headers)

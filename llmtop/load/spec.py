@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from llmtop.errors import LoadError
+from llmtop.peer import key_headers, root_of
 
 
 class Span(NamedTuple):
@@ -108,12 +109,12 @@ class LoadSpec(msgspec.Struct, frozen=True):
     @property
     def root_url(self) -> str:
         """The server's address without a trailing slash or /v1."""
-        return self.base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+        return root_of(self.base_url)
 
     @property
     def headers(self) -> dict[str, str]:
         """What every request of the spec carries."""
-        return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return key_headers(self.api_key)
 
 
 def demo_spec(base_url: str, api_key: str | None = None, seed: int = 0) -> LoadSpec:

@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple
 import httpx
 import msgspec
 
+from llmtop.peer import key_headers, root_of
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Replay
@@ -78,7 +79,7 @@ class RemoteSource:
     mode: Literal["LIVE"] = "LIVE"
 
     def __init__(self, base_url: str, api_key: str | None = None) -> None:
-        self._base_url = base_url.rstrip("/").removesuffix("/v1")
+        self._base_url = root_of(base_url)
         self._api_key = api_key
         self._state = SessionState()
         self.ring = Ring()
@@ -169,7 +170,7 @@ class RemoteSource:
         await asyncio.wait([self._task])
 
     async def _follow_for_good(self) -> None:
-        headers = {} if self._api_key is None else {"Authorization": f"Bearer {self._api_key}"}
+        headers = key_headers(self._api_key)
         timeout = httpx.Timeout(5.0, read=_SILENCE_S)
         wait_s = _FIRST_WAIT_S
         async with httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client:

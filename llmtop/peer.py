@@ -1,0 +1,12 @@
+"""How a server is addressed over HTTP: by its root, with or without a key."""
+
+from __future__ import annotations
+
+
+def root_of(base_url: str) -> str:
+    """The address without the /v1 that clients of the API write."""
+    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def key_headers(api_key: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {api_key}"} if api_key else {}
