@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.attention import Hidden
 from engine.batch import Batch
-from engine.draws import DRAW
+from engine.draws import DRAW, as_words
 from engine.kernels.norm import add_rms_norm
 from engine.kernels.sampling import sample_rows
 from engine.kernels.silu_mul import silu_mul
@@ -211,7 +211,7 @@ def sampling(bench: Bench, shape: Shape) -> Iterator[Row]:
             draws = np.zeros(rows, DRAW)
             for row in range(rows):
                 draws[row] = row, 0, scale, top_k or shape.vocab, top_p, -np.inf
-            table = torch.from_numpy(draws.view(np.int64).reshape(rows, -1)).to(bench.device)
+            table = torch.from_numpy(as_words(draws)).to(bench.device)
             for kind, logits in (("peaked", peaked), ("even", even)):
                 calls = [partial(sample_rows, x, table) for x in (logits, logits.clone())]
                 case = f"{shape.name} {rows} rows, {kind}, {name}"

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from engine.errors import InvalidRequestError
-from profiler.events import MAX_CAPTURED_STEPS, AnyEvent, KernelRow, KernelWindow, Log
-
-
-class Profiled(Protocol):
-    """What is needed of a runner."""
-
-    device_type: str
-
-    def start_profile(self) -> None: ...
-
-    def stop_profile(self) -> tuple[KernelRow, ...]:
-        """Waits for the device."""
-        ...
+from engine.plan import Runner
+from profiler.events import MAX_CAPTURED_STEPS, AnyEvent, KernelWindow, Log
 
 
 class Capturing:
@@ -28,7 +16,7 @@ class Capturing:
     """
 
     def __init__(
-        self, runner: Profiled, emit: Callable[[AnyEvent], None], clock: Callable[[], int]
+        self, runner: Runner, emit: Callable[[AnyEvent], None], clock: Callable[[], int]
     ) -> None:
         self._runner = runner
         self._emit = emit

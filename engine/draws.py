@@ -36,6 +36,11 @@ def draws_of(rows: SequenceOf[PlanRow], vocab_size: int) -> npt.NDArray[np.void]
     return table
 
 
+def as_words(table: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """The same bytes as (S, 4) int64, which is how kernels take them."""
+    return table.view(np.int64).reshape(len(table), -1)
+
+
 def _draw(row: PlanRow, vocab_size: int) -> tuple[int, int, float, int, float, float]:
     params = row.sequence.params
     return (

@@ -30,13 +30,13 @@ class KernelProfile:
         self._named = ExitStack()
 
     def start(self) -> None:
-        self._named.enter_context(self._backend.named())
         self._profile.start()
+        self._named.enter_context(self._backend.named())
 
     def stop(self) -> tuple[KernelRow, ...]:
         """The rows with the most time first, and the rest as one."""
-        self._profile.stop()
         self._named.close()
+        self._profile.stop()
         rows = [self._row(average) for average in self._profile.key_averages()]
         return shortened([row for row in rows if row.time_ns > 0])
 

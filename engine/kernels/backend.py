@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from engine.attention import LayerPool
 from engine.batch import Bounds
+from engine.draws import as_words
 from engine.kernels import norm, paged_decode, paged_prefill
 from engine.kernels.blocks import ceil_div
 from engine.kernels.dense_prefill import (
@@ -222,7 +222,7 @@ class TritonBackend:
         edited = step.edited(logits)
         if step.draws is None:
             return edited.argmax(-1)
-        draws = torch.from_numpy(step.draws.view(np.int64).reshape(len(step.draws), -1))
+        draws = torch.from_numpy(as_words(step.draws))
         return sample_rows(edited, draws.to(self.device, non_blocking=True))
 
     def _workspace(self, q: Tensor, pool: LayerPool) -> paged_decode.DecodeWorkspace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmtop.format import grouped, percent, size
+from llmtop.format import NONE, grouped, percent, size
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar, stacked
 from llmtop.widgets.pagefacts import context_tokens
@@ -72,14 +72,14 @@ def hit_facts(state: SessionState, width: int) -> list[Row]:
 def _tail_waste(state: SessionState) -> Row:
     """Room in pages that requests hold and no token lies in, of all that they hold."""
     if state.session is None:
-        return (("tail waste --", "dim"),)
+        return (("tail waste ", "dim"), (NONE, "value"))
     block_size, room, held = state.session.block_size, 0, 0
     for request in state.requests.live.values():
         num_pages = state.pages.num_pages_of(request.request)
         if not request.preemptions:  # of others it is not known which tokens were computed again
             held += num_pages * block_size
             room += max(0, num_pages * block_size - context_tokens(request))
-    share = percent(room, held) if held else "--"
+    share = percent(room, held)
     return (("tail waste ", "dim"), (share, "value"), (f" {grouped(room)} tokens of room", "dim"))
 
 

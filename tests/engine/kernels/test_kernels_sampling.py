@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.draws import DRAW
+from engine.draws import DRAW, as_words
 from engine.kernels.sampling import kept_weights, reference, sample_rows
 from engine.kernels.weights import uniform_of
 from engine.random_numbers import uniform
@@ -41,7 +41,7 @@ def table_of(settings: list[Any], vocab_size: int) -> np.ndarray[Any, Any]:
 
 
 def sampled(logits: torch.Tensor, table: np.ndarray[Any, Any]) -> list[int]:
-    draws = torch.from_numpy(table.view(np.int64).reshape(len(table), -1))
+    draws = torch.from_numpy(as_words(table))
     return sample_rows(logits, draws.to(logits.device)).tolist()
 
 
