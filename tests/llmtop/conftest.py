@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 from textual.app import App
 
+from llmtop.keys import KEYS
 from llmtop.viewmodel import Connection
 from profiler.events import (
     AnyEvent,
@@ -248,6 +249,16 @@ def busy_source(busy_state: SessionState) -> StateSource:
 @pytest.fixture
 def source_of() -> Callable[[SessionState], StateSource]:
     return StateSource
+
+
+# They end the program, hold it, or write a file.
+UNPRESSED: Final = {"app.suspend_process", "app.picture", "app.quit", "keep"}
+
+
+@pytest.fixture
+def pressable() -> list[str]:
+    """The first key of each action that leaves the program running."""
+    return [key.keys.split(",")[0] for key in KEYS if key.action not in UNPRESSED]
 
 
 def screen_text(app: App[int]) -> str:
