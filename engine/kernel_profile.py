@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from torch.profiler import ProfilerActivity, profile
 
+from engine.kernel_parts import part_of
 from profiler.events import KernelRow
 
 if TYPE_CHECKING:
@@ -43,14 +44,16 @@ class KernelProfile:
     def _row(self, average: FunctionEventAvg) -> KernelRow:
         on_device, on_cpu = average.self_device_time_total, average.self_cpu_time_total
         time_us = on_device if self._on_cuda else on_cpu
-        return KernelRow(average.key[:MAX_NAME], average.count, round(time_us * 1000))
+        name, time_ns = average.key, round(time_us * 1000)
+        return KernelRow(name[:MAX_NAME], average.count, time_ns, part_of(name))
 
 
 def shortened(rows: list[KernelRow]) -> tuple[KernelRow, ...]:
-    """At most MAX_ROWS of them by time, descending, and the rest as one row named OTHERS."""
+    """At most MAX_ROWS of them by time, descending, and the rest as a row named OTHERS a part."""
     ordered = sorted(rows, key=lambda row: -row.time_ns)
     kept, rest = ordered[:MAX_ROWS], ordered[MAX_ROWS:]
-    if rest:
-        calls, time_ns = sum(row.calls for row in rest), sum(row.time_ns for row in rest)
-        kept.append(KernelRow(OTHERS, calls, time_ns))
+    for part in sorted({row.part for row in rest}):
+        alike = [row for row in rest if row.part == part]
+        calls, time_ns = sum(row.calls for row in alike), sum(row.time_ns for row in alike)
+        kept.append(KernelRow(OTHERS, calls, time_ns, part))
     return tuple(kept)

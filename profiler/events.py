@@ -186,11 +186,16 @@ MAX_CAPTURED_STEPS: Final = 512
 
 
 class KernelRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One kernel of a window; on a CPU one operator, without those that it calls."""
+    """One kernel of a window; on a CPU one operator, without those that it calls.
+
+    `part` is "linear" for products with weights, "attention", or "" for all else and where it is
+    not known.
+    """
 
     name: str
     calls: int
     time_ns: int
+    part: str = ""
 
 
 class KernelWindow(Event, frozen=True, gc=False):
@@ -198,7 +203,7 @@ class KernelWindow(Event, frozen=True, gc=False):
 
     `begin_ns` is when the first of them was launched; the window is told when the last has ended.
     `cost_ns` is how long the engine stood still to start, stop and read the profiler, before and
-    after. Kernels are ordered by time; what is beyond the table's end is one row, named "others".
+    after. Kernels are ordered by time; what is beyond the table's end is a row a part, "others".
     `device_type` is "cuda", or "cpu" where rows are operators, as torch spells them.
     """
 

@@ -19,21 +19,40 @@ class Work(NamedTuple):
     flops: float
 
 
-def work_of(session: SessionStart, step: Step) -> Work | None:
-    """None where the session or the step does not tell enough: older recordings, failed steps."""
+def linear_work(session: SessionStart, step: Step) -> Work | None:
+    """Of the products with weights. None where the session or the step does not tell enough: older
+    recordings, failed steps."""
     shape = session.shape
     if shape is None or not step.computed_tokens:
         return None
     sampled_weights = shape.tail_weights + shape.head_weights
     weights = shape.layer_weights - shape.tail_weights
-    read = weights + step.computed_tokens * shape.hidden_size
-    read += sampled_weights if step.sampled_rows else 0
-    kv_bytes = session.page_bytes / session.block_size
+    read = weights + (sampled_weights if step.sampled_rows else 0)
     pairs = step.computed_tokens * weights + step.sampled_rows * sampled_weights
+    return Work(read * session.weights_bytes / shape.num_parameters, 2 * pairs)
+
+
+def attention_work(session: SessionStart, step: Step) -> Work | None:
+    """Of looking at the contexts, whose K and V are read once. None as for `linear_work`."""
+    shape = session.shape
+    if shape is None or not step.computed_tokens:
+        return None
+    kv_bytes = session.page_bytes / session.block_size
+    return Work(kv_bytes * step.context_tokens, shape.pair_flops * step.attended_pairs)
+
+
+def work_of(session: SessionStart, step: Step) -> Work | None:
+    """Of the whole step: both above, the embedding's rows, and K and V of the new tokens written.
+    None as for `linear_work`."""
+    shape = session.shape
+    linear, attention = linear_work(session, step), attention_work(session, step)
+    if shape is None or linear is None or attention is None:
+        return None
+    row_bytes = shape.hidden_size * session.weights_bytes / shape.num_parameters
+    token_bytes = row_bytes + session.page_bytes / session.block_size
     return Work(
-        read * session.weights_bytes / shape.num_parameters
-        + kv_bytes * (step.context_tokens + step.computed_tokens),
-        2 * pairs + shape.pair_flops * step.attended_pairs,
+        linear.mem_bytes + attention.mem_bytes + step.computed_tokens * token_bytes,
+        linear.flops + attention.flops,
     )
 
 

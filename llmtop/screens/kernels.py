@@ -34,7 +34,7 @@ class KernelsScreen(Sheet):
         state = self._view.state
         window = state.kernels
         if window is not None and window.t_ns > self._since_ns:
-            return kernel_rows(window, state.steps, width)
+            return kernel_rows(window, state.session, state.steps, width)
         if self._since_ns:
             return [(("waiting for the steps: only work makes them", "text"),)]
         return [(("no kernels were captured in this session so far", "text"),)]

@@ -6,6 +6,7 @@ import pytest
 
 from engine.config import SamplingParams
 from engine.errors import InvalidRequestError
+from engine.kernel_parts import part_of
 from engine.kernel_profile import MAX_ROWS, OTHERS, shortened
 from engine.llm import LLM
 from profiler.events import MAX_CAPTURED_STEPS, KernelRow, KernelWindow, Log, Step
@@ -78,6 +79,36 @@ def test_what_is_beyond_the_table_is_one_row():
     assert shortened(rows[:2]) == (rows[1], rows[0])
 
 
+def test_a_part_s_time_beyond_the_table_stays_the_part_s():
+    rows = [KernelRow(f"k{n}", 2, 9) for n in range(MAX_ROWS)]
+    few = [KernelRow("g1", 1, 3, "linear"), KernelRow("g2", 1, 2, "linear"), KernelRow("c", 1, 1)]
+    assert shortened([*rows, *few])[MAX_ROWS:] == (
+        KernelRow(OTHERS, 1, 1),
+        KernelRow(OTHERS, 2, 5, "linear"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("_few_rows_kernel", "linear"),
+        ("nvjet_tst_128x64_64x9_2x1_v_bz_TNT", "linear"),
+        ("void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm_relu>(Params)", "linear"),
+        ("void cublasLt::splitKreduce_kernel<32, 16, int>", "linear"),
+        ("mkldnn::_linear_pointwise", "linear"),
+        ("aten::addmm", "linear"),
+        ("_decode_kernel", "attention"),
+        ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16", "attention"),
+        ("attend", "attention"),
+        ("whole_row_kernel", ""),
+        ("_add_rms_norm_kernel", ""),
+        ("aten::copy_", ""),
+    ],
+)
+def test_parts_are_told_by_their_names(name, part):
+    assert part_of(name) == part
+
+
 def test_our_loops_and_torchs_operators_are_seen_on_a_cpu():
     events = []
     llm = LLM("random:tiny", emit=events.append, device="cpu", num_threads=1, max_model_len=256)
@@ -89,6 +120,7 @@ def test_our_loops_and_torchs_operators_are_seen_on_a_cpu():
     num_layers = llm._engine._core.folder.config.num_layers
     assert calls["attend"] == 5 * num_layers
     assert any(name.startswith("aten::") for name in calls)
+    assert {row.part for row in window.kernels} == {"linear", "attention", ""}
     # The profiler's start is no part of the first step.
     step_ns = sum(step.end_ns - step.t_ns for step in steps)
     assert 0 < sum(row.time_ns for row in window.kernels) <= step_ns < window.t_ns - window.begin_ns

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from llmtop import orders
@@ -13,7 +14,7 @@ from llmtop.app import LlmtopApp
 from llmtop.orders import MAX_TEXT, order_capture
 from llmtop.widgets.kerneltable import kernel_rows
 from llmtop.widgets.rows import plain, width_of
-from profiler.events import KernelRow, KernelWindow, Step
+from profiler.events import KernelRow, KernelWindow, ModelShape, SessionStart, Step
 from profiler.folds.steps import Steps
 
 MS = 1_000_000
@@ -35,7 +36,7 @@ def test_rows_divide_by_steps_and_fit(width: int) -> None:
     steps = Steps()
     for number, took_ms in ((9, 30), (10, 32), (11, 40), (12, 44)):
         steps.step(step(number, took_ms), 0)
-    rows = kernel_rows(WINDOW, steps, width)
+    rows = kernel_rows(WINDOW, None, steps, width)
     lines = [plain(row) for row in rows]
     head = " ".join(lines[: lines.index("")])
     assert "steps 11 to 12" in head
@@ -49,8 +50,28 @@ def test_rows_divide_by_steps_and_fit(width: int) -> None:
     assert all(width_of(row) <= width for row in rows[lines.index("") :])
 
 
+def test_parts_tell_how_fast_they_were_and_what_bounds_them() -> None:
+    shape = ModelShape(300, 200, 60, 50, 5, 16)
+    start = SessionStart(
+        0, 0, "0", "m", "cuda:0", 2, 10, 16, 16 * 40, 600, 64, 8, 64, {}, 1e6, 1e7, shape
+    )
+    steps, rows = Steps(), (KernelRow("gemm", 2, 3 * MS, "linear"), KernelRow("x", 1, MS))
+    for number in (11, 12):
+        work = {"computed_tokens": 2, "sampled_rows": 2, "context_tokens": 42}
+        steps.step(msgspec.structs.replace(step(number, 4), **work), 0)
+    window = msgspec.structs.replace(WINDOW, kernels=rows)
+    lines = [plain(row) for row in kernel_rows(window, start, steps, 116)]
+    (line,) = [line for line in lines if line.startswith("linear ")]
+    assert "75% of the time" in line
+    assert "333 kB/s" in line
+    assert "667 kFLOP/s" in line
+    assert "33% of what the memory allows" in line
+    short = "\n".join(plain(row) for row in kernel_rows(window, start, Steps(), 116))
+    assert "of the time" not in short
+
+
 def test_steps_that_are_not_kept_have_no_pace() -> None:
-    assert "a step took -- ms, before --" in plain(kernel_rows(WINDOW, Steps(), 116)[0])
+    assert "a step took -- ms, before --" in plain(kernel_rows(WINDOW, None, Steps(), 116)[0])
 
 
 async def test_the_screen_waits_for_a_newer_window(

@@ -173,5 +173,5 @@ def test_decode_on_the_gpu(
     case = paged([1] * 17, contexts, heads=heads, block_size=block_size, dtype=dtype)
     for window in (None, 1, 100, 513):
         want = expected(case, window)
-        for num_splits in (1, 2, 7, 64):
+        for num_splits in (1, 2, 7, MAX_SPLITS):
             expect_close(decode(case, num_splits, window=window), want, dtype)
