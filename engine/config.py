@@ -25,7 +25,11 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
-    """`model` is anything the registry resolves: a name, folder, .gguf, hub id or random:NAME."""
+    """`model` is anything the registry resolves: a name, folder, .gguf, hub id or random:NAME.
+
+    With `rehearse_capture` the kernel profiler runs once at start, so that its first window holds
+    nobody up.
+    """
 
     model: str = "smollm2-135m-instruct"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -39,6 +43,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     enforce_eager: bool = False
     seed: int = 0
     num_threads: int | None = None
+    rehearse_capture: bool = False
     scheduler: SchedulerConfig = SchedulerConfig()
 
 

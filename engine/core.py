@@ -58,6 +58,8 @@ class EngineCore:
         self._was_idle = True
         self._last_end_ns = 0
         self._narrator.tell_memory(clock())
+        if config.rehearse_capture:
+            self._capturing.rehearse(progress)
 
     @property
     def has_work(self) -> bool:

@@ -19,6 +19,7 @@ WORDS: Final = {
     "measure": "measuring what the device can do, once",
     "load": "loading the weights",
     "warmup": "warming up",
+    "profiler": "starting the profiler once",
     "graphs": "capturing the graphs of small steps",
     "drain": "finishing the requests that run",
     "stopped": "stopped",

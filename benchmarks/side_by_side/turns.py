@@ -80,7 +80,7 @@ class Turns:
         return [engine]
 
     def _row(self, row: Row, engines: list[EngineProcess]) -> None:
-        able = [engine for engine in engines if self._asked(engine, row, warm_up=True)]
+        able = [e for e in engines if self._asked(e, row, warm_up=True) is not None]
         for number in range(self._rounds):
             # Forwards, then backwards: no engine always comes first.
             for engine in list(able if number % 2 == 0 else able[::-1]):

@@ -128,10 +128,13 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
 
 
 def _config(model: str | None, listener: socket.socket, options: dict[str, Any]) -> ServeConfig:
+    import msgspec
+
     from llmtop.serving_config import ServeConfig
     from profiler.objectives import written
 
     engine = engine_config(model, options)
+    engine = msgspec.structs.replace(engine, rehearse_capture=options["control"])
     record = not options["no_record"] and not options["no_observe"]
     return ServeConfig(
         engine=engine,

@@ -18,6 +18,7 @@ _MEANINGS: Final = {
     "measure": "measuring the device, once",
     "load": "loading the weights",
     "warmup": "warming up: first kernels",
+    "profiler": "starting the profiler once",
     "graphs": "capturing the graphs of small steps",
     "ready": "ready",
     "drain": "finishing what is under way",

@@ -182,16 +182,32 @@ class FakeProcess:
         self.name, self.facts = name, {"name": name}
         self._left = fails_at
         self.closed = False
+        self.answer: dict[str, Any] = {"seconds": 1.0, "tokens": "t"}
 
     def ask(self, order: Order, deadline: float) -> dict[str, Any]:
         if self._left is not None:
             self._left -= 1
             if self._left < 0:
                 raise EngineFailed("it caught fire")
-        return {"seconds": 1.0, "tokens": "t"}
+        return dict(self.answer)
 
     def close(self) -> None:
         self.closed = True
+
+
+def engines_of(engines: dict[str, FakeProcess]) -> Any:
+    return lambda name, deadline: engines[name]
+
+
+def test_a_stall_is_measured_without_a_warm_up() -> None:
+    engines = {"llmtop": FakeProcess("llmtop"), "vllm": FakeProcess("vllm")}
+    results = Results(lambda now: None)
+    for engine in engines.values():
+        engine.answer = {"itl_p50_ms": 1.0, "itl_p99_ms": 2.0, "itl_max_ms": 3.0, "num_gaps": 9}
+    rows = list(rows_of(["stall"], (1,), 8, 4))
+    Turns(1, time.monotonic() + 300, results).run(list(engines), engines_of(engines), rows)
+    assert [s["engine"] for s in results.samples] == ["llmtop", "vllm"]
+    assert [line["itl_p99_ms"] for line in results.lines] == [2.0, 2.0]
 
 
 def test_an_engine_that_fails_keeps_its_samples_and_stops_no_other() -> None:
@@ -199,7 +215,7 @@ def test_an_engine_that_fails_keeps_its_samples_and_stops_no_other() -> None:
     written: list[int] = []
     results = Results(lambda now: written.append(len(now.samples)))
     rows: list[Row] = list(rows_of(["decode"], (1, 2), 8, 4))
-    start: Any = lambda name, deadline: engines[name]  # noqa: E731
+    start: Any = engines_of(engines)
     Turns(3, time.monotonic() + 300, results).run(list(engines), start, rows)
     kept = [(s["engine"], s["row"]) for s in results.samples]
     assert kept.count(("llmtop", rows[0].label)) == 3

@@ -52,6 +52,25 @@ def test_one_window_at_a_time_and_none_without_bounds(core_bench):
     assert [window.num_steps for window in bench.of(KernelWindow)] == [1, 2]
 
 
+def test_a_rehearsal_is_no_window_and_what_fails_in_it_is_told(core_bench, monkeypatch):
+    bench, told = core_bench(), []
+    capturing = bench.core._capturing
+    capturing.rehearse(lambda *progress: told.append(progress[0]))
+    assert told == ["profiler", "profiler"] and not capturing.is_busy
+    bench.add(1, range(6), max_tokens=3)
+    bench.run()
+    assert not bench.of(KernelWindow)
+
+    def fail():
+        raise RuntimeError("no profiler here")
+
+    monkeypatch.setattr(bench.runner, "start_profile", fail)
+    capturing.rehearse(lambda *progress: None)
+    assert [log.text for log in bench.of(Log)] == [
+        "kernels cannot be captured here: no profiler here"
+    ]
+
+
 @pytest.mark.parametrize("name", ["start_profile", "stop_profile"])
 def test_a_profiler_that_fails_is_told_of_and_the_work_goes_on(core_bench, monkeypatch, name):
     bench = core_bench()
@@ -125,3 +144,20 @@ def test_our_loops_and_torchs_operators_are_seen_on_a_cpu():
     step_ns = sum(step.end_ns - step.t_ns for step in steps)
     assert 0 < sum(row.time_ns for row in window.kernels) <= step_ns < window.t_ns - window.begin_ns
     assert list(window.kernels) == sorted(window.kernels, key=lambda row: -row.time_ns)
+
+
+@pytest.mark.gpu
+def test_every_kernel_of_a_gpu_is_counted():
+    events = []
+    llm = LLM("random:tiny", emit=events.append, device="cuda", max_model_len=256)
+    prompt, params = list(range(3, 30)), SamplingParams(max_tokens=12, ignore_eos=True)
+    llm.generate([prompt], [params])
+    llm._engine._core.capture(5)
+    llm.generate([prompt], [params])
+    (window,) = [event for event in events if isinstance(event, KernelWindow)]
+    calls = {row.name: row.calls for row in window.kernels}
+    num_layers = llm._engine._core.folder.config.num_layers
+    assert calls["_decode_kernel"] + calls["_prefill_kernel"] == 5 * num_layers
+    assert {row.part for row in window.kernels} == {"linear", "attention", ""}
+    assert list(window.kernels) == sorted(window.kernels, key=lambda row: -row.time_ns)
+    assert 0 < sum(row.time_ns for row in window.kernels) < window.t_ns - window.begin_ns
