@@ -157,7 +157,8 @@ def test_every_kernel_of_a_gpu_is_counted():
     (window,) = [event for event in events if isinstance(event, KernelWindow)]
     calls = {row.name: row.calls for row in window.kernels}
     num_layers = llm._engine._core.folder.config.num_layers
-    assert calls["_decode_kernel"] + calls["_prefill_kernel"] == 5 * num_layers
+    # A short prompt's graph runs the decode kernel too, over no rows.
+    assert calls["_decode_kernel"] == 5 * num_layers
     assert {row.part for row in window.kernels} == {"linear", "attention", ""}
     assert list(window.kernels) == sorted(window.kernels, key=lambda row: -row.time_ns)
     assert 0 < sum(row.time_ns for row in window.kernels) < window.t_ns - window.begin_ns
