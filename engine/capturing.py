@@ -26,7 +26,7 @@ class Capturing:
         self._num_asked = 0
         self._first_step = 0
         self._begin_ns = 0
-        self._cost_ns = 0
+        self._start_cost_ns = 0
 
     @property
     def is_busy(self) -> bool:
@@ -76,7 +76,7 @@ class Capturing:
             self._give_up(error)
             return
         self._begin_ns = self._clock()
-        self._cost_ns = self._begin_ns - asked_ns
+        self._start_cost_ns = self._begin_ns - asked_ns
         self._first_step = self._num_launched
 
     def _end(self, last_step: int) -> None:
@@ -89,10 +89,12 @@ class Capturing:
             return
         self._num_asked = self._first_step = 0
         done_ns = self._clock()
-        cost_ns = self._cost_ns + done_ns - end_ns
+        cost_ns = self._start_cost_ns + done_ns - end_ns
         kind, begin_ns = self._runner.device_type, self._begin_ns
-        window = KernelWindow(done_ns, begin_ns, cost_ns, first_step, num_steps, kind, kernels)
-        self._emit(window)
+        start_ns = self._start_cost_ns
+        self._emit(
+            KernelWindow(done_ns, begin_ns, cost_ns, first_step, num_steps, kind, kernels, start_ns)
+        )
 
     def _give_up(self, error: RuntimeError) -> None:
         self._num_asked = self._first_step = 0

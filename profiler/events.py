@@ -202,8 +202,9 @@ class KernelWindow(Event, frozen=True, gc=False):
     """What the device ran from step `first_step` on, for `num_steps`, by torch's profiler.
 
     `begin_ns` is when the first of them was launched; the window is told when the last has ended.
-    `cost_ns` is how long the engine stood still to start, stop and read the profiler, before and
-    after. Kernels are ordered by time; what is beyond the table's end is a row a part, "others".
+    `cost_ns` is how long the engine stood still to start, stop and read the profiler:
+    `start_cost_ns` of it right before `begin_ns`, the rest right before the window was told.
+    Kernels are ordered by time; what is beyond the table's end is a row a part, named "others".
     `device_type` is "cuda", or "cpu" where rows are operators, as torch spells them.
     """
 
@@ -213,6 +214,7 @@ class KernelWindow(Event, frozen=True, gc=False):
     num_steps: int
     device_type: str
     kernels: tuple[KernelRow, ...]
+    start_cost_ns: int = 0
 
 
 class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -45,6 +45,7 @@ from profiler.folds import packing, seconds
 from profiler.folds.clock import NS_PER_S, Clock
 from profiler.folds.findings import Findings, FindingsFrame
 from profiler.folds.gpus import Gpus, GpusFrame
+from profiler.folds.held import Held
 from profiler.folds.latency import LatencyFrame, LatencyProfiler
 from profiler.folds.logs import Logs
 from profiler.folds.memory import MemoryProfiler
@@ -85,6 +86,7 @@ class StateFrame(msgspec.Struct, array_like=True):
     findings: FindingsFrame = msgspec.field(default_factory=FindingsFrame)
     roofline: RooflineFrame = msgspec.field(default_factory=RooflineFrame)
     kernels: KernelWindow | None = None
+    held: list[tuple[int, int]] = []
 
 
 class SessionState:
@@ -116,6 +118,7 @@ class SessionState:
         self.processes: dict[str, ProcessSample] = {}
         self.recording: Recording | None = None
         self.kernels: KernelWindow | None = None
+        self.held = Held()
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
@@ -264,6 +267,7 @@ class SessionState:
 
     def _kernel_window(self, event: KernelWindow) -> None:
         self.kernels = event
+        self.held.window(event)
 
     def _dropped(self, event: Dropped) -> None:
         self.drops += event.count
@@ -293,6 +297,7 @@ class SessionState:
             self.findings.freeze(),
             self.roofline.freeze(),
             self.kernels,
+            self.held.spans,
         )
         return packing.encode(frame)
 
@@ -331,6 +336,7 @@ class SessionState:
         self.findings.thaw(frame.findings)
         self.roofline.thaw(frame.roofline)
         self.kernels = frame.kernels
+        self.held.spans = frame.held
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 

@@ -26,6 +26,7 @@ MARKS: Final = {
     "graph": ("▞", "graph"),
     "clock": ("▄", "warn"),
     "host": ("▚", "host"),
+    "capture": ("◆", "host"),
     "idle": ("·", "dim"),
     "unexplained": ("?", "warn"),
 }

@@ -25,14 +25,15 @@ class Explainer:
     def __init__(self, state: SessionState) -> None:
         self._steps = state.steps
         self._requests = state.requests
-        self._splitter = StepSplitter(UsualSteps(state.steps), Clocks(state.gpus))
+        self._held = state.held
+        self._splitter = StepSplitter(UsualSteps(state.steps), Clocks(state.gpus), state.held)
 
     def step(self, step: Step) -> list[Part]:
         """The parts of a step as nobody's view, and of the gap before it if that is known."""
         before = self._steps.find(step.step - 1)
         begin_ns = step.t_ns if before is None else max(step.t_ns, before.end_ns)
-        idle_ns = 0 if before is None else begin_ns - before.end_ns
-        return [*self._splitter.split(step, begin_ns), Part("idle", idle_ns)]
+        since_ns = begin_ns if before is None else before.end_ns
+        return [*self._splitter.split(step, begin_ns), *self._between(since_ns, begin_ns)]
 
     def token(self, view: RequestView, at: int) -> Explanation | None:
         """Of the gap before the token at index `at` of `view.token_steps`, or of the time to the
@@ -89,9 +90,14 @@ class Explainer:
             return
         follows = known == step.step - 1 if known is not None else self._is_first_since(step)
         if follows:
-            yield Part("idle", start_ns - at_ns)
+            yield from self._between(at_ns, start_ns)
         else:
             yield from _unseen(view, at_ns, start_ns)
+
+    def _between(self, end_ns: int, begin_ns: int) -> list[Part]:
+        """From the end of a step to the begin of the next."""
+        held_ns = self._held.ns_within(end_ns, begin_ns)
+        return [Part("capture", held_ns), Part("idle", begin_ns - end_ns - held_ns)]
 
     def _is_first_since(self, step: Step) -> bool:
         """Whether no step that is forgotten can lie before this one."""

@@ -18,6 +18,7 @@ CAUSES: Final = (
     "graph",
     "clock",
     "host",
+    "capture",
     "idle",
     "unexplained",
 )
@@ -39,6 +40,7 @@ class Part(NamedTuple):
     graph        the step had no captured graph to replay
     clock        the GPU's clock was lower than usual; `detail` is the reason NVML gives
     host         the part of a step in which the device computed nothing
+    capture      the engine stood still for the kernel profiler, in a step or before it
     idle         between two steps
     unexplained  the rest; `detail` is "slow" for what a step took beyond steps like it, "lost" for
                  steps that are no longer known

@@ -19,6 +19,7 @@ _WORDS: Final = {
     "decode": "decode",
     "graph": "graph miss",
     "host": "host",
+    "capture": "kernel capture",
     "idle": "gap between steps",
 }
 _WAITS: Final = {

@@ -6,12 +6,14 @@ from profiler.events import Step, StepRow
 from profiler.explain.clocks import Clocks
 from profiler.explain.parts import Part, shared
 from profiler.explain.usual import UsualSteps, compute_ns, num_decoding
+from profiler.folds.held import Held
 
 
 class StepSplitter:
     """Measures a step against like steps: `usual` of the newest ones and the GPU's `clocks`.
 
     host     what is left of the step beside its computation
+    capture  the part of that in which the engine stood still for the kernel profiler
     own      a decode-only step's computation; if it is beyond the fence of like steps (see
              `Usual`), their median, and the excess is the clock's, the missing graph's or
              unexplained
@@ -20,21 +22,22 @@ class StepSplitter:
              decode-only step is known each token of the step counts the same
     """
 
-    def __init__(self, usual: UsualSteps, clocks: Clocks) -> None:
+    def __init__(self, usual: UsualSteps, clocks: Clocks, held: Held) -> None:
         self._usual = usual
         self._clocks = clocks
+        self._held = held
 
     def split(self, step: Step, begin_ns: int, request: int = 0, again: bool = False) -> list[Part]:
         """The parts of the step from `begin_ns` on. `request` is whose view it is, 0 for none's;
         `again`: it has been preempted before."""
         length_ns = step.end_ns - begin_ns
         device_ns = min(compute_ns(step), length_ns)
-        host = Part("host", length_ns - device_ns)
+        host = self._beside(begin_ns, step.end_ns, length_ns - device_ns)
         prefills = [row for row in step.rows if row.prefill_tokens]
         mine = next((row for row in prefills if row.request == request), None)
         word = "own" if request and mine is None else "decode"
         if not prefills:
-            return [*self._decoding(step, device_ns, word), host]
+            return [*self._decoding(step, device_ns, word), *host]
         decode_ns = self._decode_ns(step, device_ns, prefills)
         parts = [Part(word, decode_ns, estimated=True)]
         rest = self._beyond_prefill(step, device_ns, device_ns - decode_ns, prefills)
@@ -45,7 +48,12 @@ class StepSplitter:
         for row, share_ns in zip(prefills, shares, strict=True):
             cause, whose = (own, 0) if row is mine else ("prefill", row.request)
             parts.append(Part(cause, share_ns, whose, row.prefill_tokens, "", not measured))
-        return [*parts, *rest, host]
+        return [*parts, *rest, *host]
+
+    def _beside(self, begin_ns: int, end_ns: int, host_ns: int) -> list[Part]:
+        """What the device did not compute: it rests while the engine stands still."""
+        held_ns = min(host_ns, self._held.ns_within(begin_ns, end_ns))
+        return [Part("capture", held_ns), Part("host", host_ns - held_ns)]
 
     def _decoding(self, step: Step, device_ns: int, word: str) -> list[Part]:
         usual = self._usual.decode(len(step.rows), step.step)

@@ -23,7 +23,7 @@ def release(package: str) -> tuple[int, ...]:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the same tests run compiled")
 def test_kernels_agree_with_their_references_when_interpreted() -> None:
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(here)]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", str(here)]
     run = subprocess.run(
         command,
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.bus import Bus
-from profiler.events import Dropped
+from profiler.events import Dropped, KernelWindow
 from profiler.explain.explainer import Explainer
 from profiler.explain.parts import Explanation, Part
 from profiler.explain.sentence import sentence
@@ -63,6 +63,26 @@ def test_an_even_token_is_its_own_share(schedule: Any) -> None:
     assert by_cause(explanation) == pytest.approx({"own": 10, "host": 1, "idle": 0.1})
     assert not any(part.estimated for part in explanation.parts)
     assert words(explanation) == "token 5 11.1 ms = own 10.0 + host 1.0 + gap between steps 0.1"
+
+
+def test_a_capture_is_named_in_the_gap_and_in_the_step(schedule: Any) -> None:
+    """Started for 3 ms before the step, and read for 40 ms while the step's tokens waited."""
+    schedule.start(1, 2)
+    schedule.decode(1, 2, steps=20)
+    schedule.rest(5)
+    begin_ns = schedule.now_ns - 1 * MS
+    schedule.step((1, 0, 1), (2, 0, 1), ms=10, host=42, device=True)
+    told_ns = schedule.now_ns - MS // 2
+    schedule.tell(KernelWindow(told_ns, begin_ns, 43 * MS, 22, 1, "cuda", (), start_cost_ns=3 * MS))
+    explanation = explained(schedule.state, 1)
+    assert by_cause(explanation) == pytest.approx(
+        {"own": 10, "host": 2, "capture": 43, "idle": 2.1}
+    )
+    assert "kernel capture 43.0" in words(explanation)
+    parts = Explainer(schedule.state).step(schedule.state.steps.last)
+    assert sum(part.ns for part in parts if part.cause == "capture") == 43 * MS
+    later = SessionState.restore(schedule.state.keyframe())
+    assert explained(later, 1) == explanation
 
 
 def test_a_prefill_in_the_step_is_named_with_its_tokens(schedule: Any) -> None:
