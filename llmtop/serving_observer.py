@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -38,12 +38,19 @@ class Observer:
     """Publishes what happens. Lives on the event loop; `publish_soon` may be called anywhere.
 
     `hear` is told each event too, observed or not: it is what a server without dashboard says.
+    Once a second `behind` is asked for clients that do not take what is sent to them.
     """
 
-    def __init__(self, config: ServeConfig, hear: Callable[[AnyEvent], None]) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        hear: Callable[[AnyEvent], None],
+        behind: Callable[[], Sequence[AnyEvent]],
+    ) -> None:
         self.session = uuid4().hex
         self._observe = config.observe
         self._hear = hear
+        self._behind = behind
         self._bus = Bus()
         self._follower = Follower(self._bus, watch=Watch(), publish=self._bus.publish)
         webhook = config.alert_webhook
@@ -141,6 +148,8 @@ class Observer:
             sample = meter.sample(now_ns)
             if sample is not None:
                 self.publish(sample)
+        for event in self._behind():
+            self.publish(event)
 
 
 def _recorder(config: ServeConfig, bus: Bus, follower: Follower) -> Recorder | None:

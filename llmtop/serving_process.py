@@ -72,7 +72,7 @@ class ServerProcess:
         self._announce = announce
         self._lifeline = lifeline
         self._engine = AsyncEngine()
-        self._observer = Observer(config, Progress(say).hear)
+        self._observer = Observer(config, Progress(say).hear, self._engine.outbox.behind)
         self._client = CoreClient(launch, self, Watchdog(config.core_silent_s))
         self._complaint = ""
         self._tokenizer: Tokenizer | None = None

@@ -185,6 +185,17 @@ class Step(Event, frozen=True, gc=False):
 MAX_CAPTURED_STEPS: Final = 512
 
 
+class ClientBehind(Event, frozen=True, gc=False):
+    """The client of a request takes nothing of what is sent to it: told once a second meanwhile.
+
+    `since_ns` is when the write that waits was begun; `num_tokens` more of its tokens wait.
+    """
+
+    request: int
+    since_ns: int
+    num_tokens: int
+
+
 class KernelRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One kernel of a window; on a CPU one operator, without those that it calls.
 
@@ -370,6 +381,7 @@ AnyEvent = (
     | Log
     | Finding
     | KernelWindow
+    | ClientBehind
     | Dropped
 )
 

@@ -18,6 +18,7 @@ from profiler.errors import StreamError
 from profiler.events import (
     SCHEMA_VERSION,
     AnyEvent,
+    ClientBehind,
     Dropped,
     Event,
     Finding,
@@ -42,6 +43,7 @@ from profiler.events import (
     Step,
 )
 from profiler.folds import packing, seconds
+from profiler.folds.clients import Clients
 from profiler.folds.clock import NS_PER_S, Clock
 from profiler.folds.findings import Findings, FindingsFrame
 from profiler.folds.gpus import Gpus, GpusFrame
@@ -87,6 +89,7 @@ class StateFrame(msgspec.Struct, array_like=True):
     roofline: RooflineFrame = msgspec.field(default_factory=RooflineFrame)
     kernels: KernelWindow | None = None
     held: list[tuple[int, int]] = []
+    clients: list[ClientBehind] = []
 
 
 class SessionState:
@@ -119,6 +122,7 @@ class SessionState:
         self.recording: Recording | None = None
         self.kernels: KernelWindow | None = None
         self.held = Held()
+        self.clients = Clients()
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
@@ -269,6 +273,9 @@ class SessionState:
         self.kernels = event
         self.held.window(event)
 
+    def _client_behind(self, event: ClientBehind) -> None:
+        self.clients.behind(event)
+
     def _dropped(self, event: Dropped) -> None:
         self.drops += event.count
 
@@ -298,6 +305,7 @@ class SessionState:
             self.roofline.freeze(),
             self.kernels,
             self.held.spans,
+            self.clients.told,
         )
         return packing.encode(frame)
 
@@ -337,6 +345,7 @@ class SessionState:
         self.roofline.thaw(frame.roofline)
         self.kernels = frame.kernels
         self.held.spans = frame.held
+        self.clients.told = frame.clients
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
@@ -368,5 +377,6 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     Log: lambda state, event: state.log.log(event),
     Finding: lambda state, event: state.findings.finding(event),
     KernelWindow: SessionState._kernel_window,
+    ClientBehind: SessionState._client_behind,
     Dropped: SessionState._dropped,
 }

@@ -12,6 +12,7 @@ from engine.output import OutputProcessor, SampleUpdate
 from engine.request import EngineRequest, TokenOutput
 from engine.server.generation import Generation, Order
 from engine.server.http_errors import HttpError, NotServingError
+from engine.server.outbox import Outbox
 from engine.server.wire import Refused
 from engine.validation import check_request
 from profiler.events import SessionStart
@@ -56,6 +57,7 @@ class AsyncEngine:
 
     def __init__(self) -> None:
         self.state: State = "starting"
+        self.outbox = Outbox()
         self._core: Core | None = None
         self._model: ServedModel | None = None
         self._texts: OutputProcessor | None = None

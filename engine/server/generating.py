@@ -86,7 +86,8 @@ class Generating:
     ) -> Response:
         generation = self._engine.generate(order)
         if stream:
-            return EventStreamResponse(self._parts(generation, answer, wishes))
+            parts = self._parts(generation, answer, wishes)
+            return EventStreamResponse(self._engine.outbox.passing(generation, parts))
         body = await while_connected(request.receive, self._whole(generation, answer))
         if body is None:
             return Response(status_code=CLIENT_CLOSED)

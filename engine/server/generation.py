@@ -58,6 +58,11 @@ class Generation:
         """Every sample has ended and every update was handed out."""
         return not self.unfinished and not self._updates
 
+    @property
+    def num_unsent(self) -> int:
+        """Tokens that nobody has asked for yet."""
+        return sum(len(update.token_ids) for update in self._updates)
+
     def index_of(self, update: SampleUpdate) -> int:
         """The sample that an update belongs to."""
         return update.request - self._first_number

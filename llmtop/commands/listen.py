@@ -9,6 +9,7 @@ import socket
 from llmtop.errors import LlmtopError
 
 BACKLOG = 2048
+SEND_BUFFER_BYTES = 64 * 1024
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -22,6 +23,9 @@ def open_socket(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, proto)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. The system's megabytes would hide for minutes that a client does
+        # not read its tokens.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Final
 from profiler.conditions import Condition
 from profiler.events import AnyEvent, Finding
 from profiler.findings.ceilings import COMPUTE_BOUND, MEMORY_BOUND
+from profiler.findings.clients import SlowClient
 from profiler.findings.clocks import ClockThrottle
 from profiler.findings.host import HostBound
 from profiler.findings.moment import Moment, Timeline
@@ -34,6 +35,7 @@ def cause_rules() -> list[Rule]:
         MEMORY_BOUND,
         COMPUTE_BOUND,
         ClockThrottle(),
+        SlowClient(),
     ]
 
 

@@ -43,6 +43,10 @@ def state_of(server) -> SessionState:
     raise AssertionError("the stream ended")
 
 
+def rules_found(server) -> list[str]:
+    return [finding.rule for finding in state_of(server).findings.all()]
+
+
 def wait_for(condition, within_s=30.0):
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -145,6 +149,20 @@ def test_a_client_that_leaves_while_it_waits_frees_its_pages(server):
         wait_for(lambda: state_of(server).pages.used > 0)
     wait_for(lambda: state_of(server).pages.used == 0)
     assert state_of(server).requests.done[-1].finish_reason == "disconnect"
+
+
+def test_a_client_that_does_not_read_is_found(server):
+    body = json.dumps(LONG | {"stream": True, "logprobs": 5}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}"
+    address = urlsplit(server.url)
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect((address.hostname, address.port))
+        line.sendall(head.encode() + b"\r\n\r\n" + body)
+        wait_for(lambda: "slow_client" in rules_found(server))
+        told = state_of(server).clients.told[-1]
+        assert told.t_ns - told.since_ns >= 1e9
+    wait_for(lambda: state_of(server).pages.used == 0)
 
 
 def test_the_stream_tells_what_a_request_went_through(server):

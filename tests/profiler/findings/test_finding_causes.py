@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from profiler.events import AnyEvent, Finding
+from profiler.events import AnyEvent, ClientBehind, Finding
 from profiler.findings.watch import derive
 
+S = 1_000_000_000
 Prove = Callable[[list[AnyEvent]], list[Finding]]
 
 
@@ -232,4 +233,30 @@ def test_a_clock_that_was_chosen_is_no_throttling(scene: Any, proved: Prove, thr
     for mhz in [1980] * 50 + [1400] * 50:
         session.gpu(mhz, throttle)
         session.t_ns += 200_000_000
+    assert proved(session.events) == []
+
+
+def test_a_client_that_takes_nothing_is_named_for_as_long_as_it_does(
+    scene: Any, proved: Prove
+) -> None:
+    session = scene()
+    slow, other = session.arrive(), session.arrive()
+    session.decode(3)
+    since_ns = session.t_ns
+    for second in range(1, 5):
+        session.decode(1)
+        session.events.append(ClientBehind(session.t_ns, slow, since_ns, 80 * second))
+    session.decode(12)
+    opened, closed = proved(session.events)
+    assert (opened.rule, opened.request) == ("slow_client", slow)
+    assert "tokens wait for it" in opened.text and opened.request != other
+    assert closed.status == "closed" and closed.evidence["tokens"] == 320
+    assert closed.evidence["waited_s"] == pytest.approx(4, abs=0.2)
+
+
+def test_a_client_that_read_on_in_time_is_not_named(scene: Any, proved: Prove) -> None:
+    session = scene()
+    session.events.append(ClientBehind(session.t_ns, session.arrive(), session.t_ns - S, 9))
+    session.decode(0.4)
+    session.decode(12)
     assert proved(session.events) == []
