@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from textual.app import SystemCommand
 from textual.binding import Binding
@@ -20,10 +20,12 @@ from llmtop.keys import Keymap
 from llmtop.paths import pictures_dir
 from llmtop.picture import Picture
 from llmtop.priority import give_way
+from llmtop.privacy import Privacy
 from llmtop.screens.dashboard import Dashboard
 from llmtop.sources.base import Source
 from llmtop.themed import ThemedApp
 from llmtop.viewfile import save_new
+from llmtop.viewing import AS_IT_IS, Viewing
 from llmtop.viewmodel import View, ViewModel
 from profiler.findings.objective import LEVEL as ALERT
 
@@ -49,10 +51,11 @@ class LlmtopApp(ThemedApp[int]):
         api_key: str | None = None,
         alarm: Alarm | None = None,
         keymap: Keymap | None = None,
+        viewing: Viewing = AS_IT_IS,
     ) -> None:
         super().__init__(keymap or Keymap())
         self.source = source
-        self.model = ViewModel(self.keymap)
+        self.model = ViewModel(self.keymap, privacy=Privacy(viewing.privacy, source.address))
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(
@@ -103,6 +106,15 @@ class LlmtopApp(ThemedApp[int]):
     async def action_quit(self) -> None:
         self.action_leave(0)
 
+    def action_privacy(self) -> None:
+        self.clear_notifications()
+        self.model.toggle_privacy()
+        self.frame()
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Textual's, but what it says is masked where the picture is."""
+        super().notify(self.model.privacy.text(message), **options)
+
     def action_picture(self) -> None:
         svg = self.export_screenshot(title="llmtop", simplify=True)
         try:
@@ -128,13 +140,17 @@ class LlmtopApp(ThemedApp[int]):
 
 
 def run_app(
-    source: Source, base_url: str = "", api_key: str | None = None, alarm: Alarm | None = None
+    source: Source,
+    base_url: str = "",
+    api_key: str | None = None,
+    alarm: Alarm | None = None,
+    viewing: Viewing = AS_IT_IS,
 ) -> int:
     """The exit code, once the viewer has left and the source has given everything back.
 
     Raises: LlmtopError when the source failed, with its last words, or keys.toml is wrong.
     """
-    app = LlmtopApp(source, base_url, api_key, alarm, load_keymap())
+    app = LlmtopApp(source, base_url, api_key, alarm, load_keymap(), viewing)
     try:
         code = app.run()
     finally:

@@ -78,6 +78,7 @@ KEYS: Final = (
     Key("e", "e", "export", "export", "the rows of this view into a file", "Program"),
     Key("y", "y", "copy", "copy", "the selected request's id", "Program"),
     Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),
+    Key("P", "P", "app.privacy", "privacy", "mask names, hosts, paths, prompts", "Program"),
     Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
     Key("question_mark", "?", "help", "help", "this list", "Program", 2),
     Key("ctrl+z", "^z", "app.suspend_process", "suspend", "to the shell; fg comes back", "Program"),

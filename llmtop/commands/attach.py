@@ -9,7 +9,9 @@ from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import slo_option, viewer_alarm, webhook_option
 from llmtop.commands.once_options import check_once, once_options, print_once
 from llmtop.commands.url import server_url
+from llmtop.commands.viewing_options import viewing_options
 from llmtop.commands.web_options import attach_in_browser, web_options
+from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
     from profiler.conditions import Condition
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 )
 @slo_option("Hold it to these objectives, rather than to those it was started with.")
 @webhook_option()
+@viewing_options
 @web_options
 @once_options
 def command(
@@ -43,6 +46,7 @@ def command(
     api_key_env: str,
     slo: tuple[Condition, ...] | None,
     alert_webhook: str | None,
+    privacy: bool,
     web: bool,
     web_port: int,
     once: bool,
@@ -57,13 +61,13 @@ def command(
     check_once(once, as_json, plain)
     if web and once:
         raise click.UsageError("--web and --once exclude each other")
-    api_key = os.environ.get(api_key_env)
+    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy)
     if web:
-        return attach_in_browser(url, web_port, api_key)
+        return attach_in_browser(url, web_port, api_key, viewing)
     from llmtop.commands.watching import watch
     from llmtop.sources.remote import RemoteSource
 
     source = RemoteSource(url, api_key)
     if once:
-        return print_once(source, as_json)
-    return watch(source, url, api_key, viewer_alarm(slo, alert_webhook))
+        return print_once(source, as_json, privacy)
+    return watch(source, url, api_key, viewer_alarm(slo, alert_webhook), viewing)

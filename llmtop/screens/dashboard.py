@@ -140,7 +140,7 @@ class Dashboard(TimeKeys):
             self._load.toggle()
         if self._load_waits:
             return "starts once the server is ready"
-        return self._load.error or self._load.text()
+        return self._model.privacy.text(self._load.error) or self._load.text()
 
     def repaint(self) -> None:
         """Paint the last picture again, since what the viewer chose has changed."""
@@ -283,7 +283,7 @@ class Dashboard(TimeKeys):
     def action_prompt(self) -> None:
         base_url, api_key = self._server
         if base_url:
-            self.app.push_screen(PromptScreen(base_url, api_key))
+            self.app.push_screen(PromptScreen(base_url, api_key, self._model.privacy))
 
     def action_kernels(self) -> None:
         if self._server[0] and self._replay is None:
@@ -329,7 +329,7 @@ class Dashboard(TimeKeys):
         try:
             path = save_view(self._view, form, exports_dir())
         except LlmtopError as error:
-            return error.message
+            return self._model.privacy.text(error.message)
         self.notify(f"saved {path}", markup=False)
         return ""
 
