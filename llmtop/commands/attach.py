@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "llmtop attach http://127.0.0.1:8000",
         "LLMTOP_API_KEY=... llmtop attach https://gpu-box:8000",
         "llmtop attach http://127.0.0.1:8000 --slo 'ttft_p99<500ms,itl_p99<40ms'",
+        "llmtop attach http://127.0.0.1:8000 --control         # T captures kernels",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
         "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
 @slo_option("Hold it to these objectives, rather than to those it was started with.")
 @webhook_option()
 @viewing_options
+@click.option(
+    "--control",
+    is_flag=True,
+    help="Give orders to a server that was started with --control: T captures kernels.",
+)
 @web_options
 @once_options
 def command(
@@ -47,6 +53,8 @@ def command(
     slo: tuple[Condition, ...] | None,
     alert_webhook: str | None,
     privacy: bool,
+    readonly: bool,
+    control: bool,
     web: bool,
     web_port: int,
     once: bool,
@@ -61,7 +69,9 @@ def command(
     check_once(once, as_json, plain)
     if web and once:
         raise click.UsageError("--web and --once exclude each other")
-    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy)
+    if readonly and control:
+        raise click.UsageError("--readonly and --control exclude each other")
+    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy, readonly, control)
     if web:
         return attach_in_browser(url, web_port, api_key, viewing)
     from llmtop.commands.watching import watch

@@ -40,6 +40,7 @@ def command(
     slo: tuple[Condition, ...] | None,
     fail_if: tuple[Condition, ...],
     privacy: bool,
+    readonly: bool,
     once: bool,
     as_json: bool,
     plain: bool,
@@ -63,7 +64,7 @@ def command(
         code = print_once(source, as_json, privacy)
     else:
         source = ReplaySource(path, at=at, speed=speed)
-        code = watch(source, alarm=viewer_alarm(slo, None), viewing=Viewing(privacy))
+        code = watch(source, alarm=viewer_alarm(slo, None), viewing=Viewing(privacy, readonly))
     if not fail_if:
         return code
     from profiler.session.summary import session_values

@@ -91,7 +91,7 @@ def command(model: str | None, headless: bool, web: bool, web_port: int, **optio
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        viewing = Viewing(options["privacy"])
+        viewing = Viewing(options["privacy"], options["readonly"], options["control"])
         in_terminal = partial(watch, viewing=viewing)
         show = watch_in_browser(web_port, viewing) if web else in_terminal
         code = _run(config, listener, headless, show)
@@ -117,8 +117,8 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
 
     if options["no_record"] and options["session"]:
         raise click.UsageError("--session and --no-record exclude each other")
-    if options["privacy"] and headless:
-        raise click.UsageError("--privacy is of the dashboard, which --headless leaves out")
+    if headless and (options["privacy"] or options["readonly"]):
+        raise click.UsageError("--privacy and --readonly are of the dashboard: not with --headless")
     if options["no_observe"] and not headless:
         raise click.UsageError("--no-observe needs --headless")
     if options["no_observe"] and (options["slo"] or options["alert_webhook"]):

@@ -23,7 +23,8 @@ def help_rows(keymap: Keymap, mode: str, width: int) -> list[Row]:
 
     In as many columns as fit `width`.
     """
-    sections = [_key_section(head, keys, mode) for head, keys in keymap.groups(mode).items()]
+    offered = keymap.offered(mode)
+    sections = [_key_section(head, keys, offered) for head, keys in keymap.groups(mode).items()]
     if mode != "compare":
         fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
         sections.append([_head("Filter fields"), *fields, EMPTY])
@@ -31,8 +32,8 @@ def help_rows(keymap: Keymap, mode: str, width: int) -> list[Row]:
     return _columns([s for s in sections if s], max(1, width // COLUMN_WIDTH), width)
 
 
-def _key_section(head: str, keys: list[Key], mode: str) -> list[Row]:
-    lines = [_line(key.shown, key.help, "key") for key in keys if key.mode in ("any", mode)]
+def _key_section(head: str, keys: list[Key], offered: list[Key]) -> list[Row]:
+    lines = [_line(key.shown, key.help, "key") for key in keys if key in offered]
     return [_head(head), *lines, EMPTY] if lines else []
 
 

@@ -147,7 +147,8 @@ class RequestTable(Panel):
         if view.model.filter_text:
             return ((f" nothing matches the filter; {key('back')} clears it", "dim"),)
         hint = f"; {key('load')} starts a built-in load, {key('prompt')} asks one question"
-        return ((f" no request yet{'' if view.mode == 'REPLAY' else hint}", "dim"),)
+        silent = view.mode == "REPLAY" or view.model.keymap.readonly
+        return ((f" no request yet{'' if silent else hint}", "dim"),)
 
     def on_click(self, event: events.Click) -> None:
         picked = self.request_at(event.y)
