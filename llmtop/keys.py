@@ -82,7 +82,7 @@ KEYS: Final = (
     Key("exclamation_mark", "!", "app.picture", "picture", "the screen, SVG", "Program", acts=True),
     Key("P", "P", "app.privacy", "privacy", "mask names, hosts, paths, prompts", "Program"),
     Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
-    Key("question_mark", "?", "help", "help", "this list", "Program", 2),
+    Key("question_mark", "?", "help", "help", "the focused panel, and all keys", "Program", 2),
     Key("ctrl+z", "^z", "app.suspend_process", "suspend", "to the shell; fg comes back", "Program"),
     Key("q", "q", "app.quit", "quit", "end the program (a served model stops too)", "Program", 1),
 )

@@ -351,9 +351,8 @@ class Dashboard(TimeKeys):
         self.notify(f"copied {name}", markup=False)
 
     def action_help(self) -> None:
-        self.app.push_screen(
-            HelpScreen(self._model.keymap, "live" if self._replay is None else "replay")
-        )
+        mode = "live" if self._replay is None else "replay"
+        self.app.push_screen(HelpScreen(self._model.keymap, mode, self.focused))
 
     # Mouse
 

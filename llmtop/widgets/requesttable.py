@@ -22,6 +22,12 @@ _LEGEND_FROM = 110
 class RequestTable(Panel):
     """Live requests first, then the newest that ended."""
 
+    about = (
+        "One row a request: those that live, then the newest that ended. The bar is its life so "
+        "far: ░ queued, ▒ prefill, █ decode, ✖ preempted."
+    )
+    own_keys = ("down", "up", "open", "sort", "reverse", "filter", "copy", "export")
+
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""
 

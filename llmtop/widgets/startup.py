@@ -33,6 +33,8 @@ _PROSPECT: Final = {
 
 
 class Startup(Panel):
+    about = "What the server has done since its start, and how long each part took."
+
     def title(self, view: View) -> Row:
         word = "Connecting" if view.connection.status == "connecting" else "Starting"
         return ((word, "title"),)
