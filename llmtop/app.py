@@ -25,6 +25,7 @@ from llmtop.picture import Picture
 from llmtop.priority import give_way
 from llmtop.privacy import Privacy
 from llmtop.screens.dashboard import Dashboard
+from llmtop.screens.sheet import Sheet
 from llmtop.sources.base import Source
 from llmtop.themed import ThemedApp
 from llmtop.viewfile import save_new
@@ -114,6 +115,9 @@ class LlmtopApp(ThemedApp[int]):
         self.clear_notifications()
         self.model.toggle_privacy()
         self.frame()
+        for screen in self.screen_stack:
+            if isinstance(screen, Sheet):
+                screen.lay_out()
 
     def notify(self, message: str, **options: Any) -> None:
         """Textual's, but what it says is masked where the picture is."""

@@ -99,6 +99,19 @@ async def test_the_key_masks_and_unmasks_at_once(source: Any, text_of: TextOf) -
         assert "PRIVATE" not in text_of(app)
 
 
+async def test_a_sheet_that_is_open_is_masked_too(source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "j", "enter")
+        await pilot.pause()
+        await pilot.press("tab", "question_mark")
+        await pilot.pause()
+        assert "alice" in text_of(app)
+        app.action_privacy()  # as the palette does over a sheet
+        await pilot.pause()
+        assert not leaks(text_of(app))
+
+
 async def test_numbers_states_and_selection_stay(source: Any) -> None:
     app = LlmtopApp(source)
     async with app.run_test(size=(120, 40)) as pilot:
