@@ -6,11 +6,14 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
+from textual.actions import ActionParseResult
 from textual.app import SystemCommand
 from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from llmtop.alarm import Alarm
@@ -20,10 +23,13 @@ from llmtop.keys import Keymap
 from llmtop.paths import pictures_dir
 from llmtop.picture import Picture
 from llmtop.priority import give_way
+from llmtop.privacy import Privacy
 from llmtop.screens.dashboard import Dashboard
+from llmtop.screens.sheet import Sheet
 from llmtop.sources.base import Source
 from llmtop.themed import ThemedApp
 from llmtop.viewfile import save_new
+from llmtop.viewing import AS_IT_IS, Viewing
 from llmtop.viewmodel import View, ViewModel
 from profiler.findings.objective import LEVEL as ALERT
 
@@ -49,14 +55,16 @@ class LlmtopApp(ThemedApp[int]):
         api_key: str | None = None,
         alarm: Alarm | None = None,
         keymap: Keymap | None = None,
+        viewing: Viewing = AS_IT_IS,
     ) -> None:
-        super().__init__(keymap or Keymap())
+        super().__init__(replace(keymap or Keymap(), readonly=viewing.readonly))
         self.source = source
-        self.model = ViewModel(self.keymap)
+        self._mode = "live" if source.replay is None else "replay"
+        self.model = ViewModel(self.keymap, privacy=Privacy(viewing.privacy, source.address))
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(
-            self.model, self._picture.player, source.replay, base_url, api_key
+            self.model, self._picture.player, source.replay, base_url, api_key, viewing
         )
 
     def on_mount(self) -> None:
@@ -103,6 +111,31 @@ class LlmtopApp(ThemedApp[int]):
     async def action_quit(self) -> None:
         self.action_leave(0)
 
+    def action_privacy(self) -> None:
+        self.clear_notifications()
+        self.model.toggle_privacy()
+        self.frame()
+        for screen in self.screen_stack:
+            if isinstance(screen, Sheet):
+                screen.lay_out()
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Textual's, but what it says is masked where the picture is."""
+        super().notify(self.model.privacy.text(message), **options)
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Textual's, by which keys, clicks and the palette come, but what --readonly refuses."""
+        refused = self.keymap.refused(action, self._mode)
+        if refused is None:
+            return await super().run_action(action, default_namespace, namespaces)
+        self.notify(f"{refused.shown} {refused.label}: refused by --readonly")
+        return True
+
     def action_picture(self) -> None:
         svg = self.export_screenshot(title="llmtop", simplify=True)
         try:
@@ -113,12 +146,8 @@ class LlmtopApp(ThemedApp[int]):
             self.notify(f"saved {path}", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        mode = "live" if self.source.replay is None else "replay"
-        for key in self.keymap.keys_of(mode):
-            if key.mode in ("any", mode):
-                yield SystemCommand(
-                    f"{key.label} ({key.shown})", key.help, self._runner(key.action)
-                )
+        for key in self.keymap.offered(self._mode):
+            yield SystemCommand(f"{key.label} ({key.shown})", key.help, self._runner(key.action))
 
     def _runner(self, action: str) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
@@ -128,13 +157,17 @@ class LlmtopApp(ThemedApp[int]):
 
 
 def run_app(
-    source: Source, base_url: str = "", api_key: str | None = None, alarm: Alarm | None = None
+    source: Source,
+    base_url: str = "",
+    api_key: str | None = None,
+    alarm: Alarm | None = None,
+    viewing: Viewing = AS_IT_IS,
 ) -> int:
     """The exit code, once the viewer has left and the source has given everything back.
 
     Raises: LlmtopError when the source failed, with its last words, or keys.toml is wrong.
     """
-    app = LlmtopApp(source, base_url, api_key, alarm, load_keymap())
+    app = LlmtopApp(source, base_url, api_key, alarm, load_keymap(), viewing)
     try:
         code = app.run()
     finally:

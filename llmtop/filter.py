@@ -47,6 +47,11 @@ def parse_filter(text: str) -> Predicate:
     return _Parser(text).parse()
 
 
+def words_in(text: str) -> set[str]:
+    """The names of fields that a filter reads, and the values it holds them against."""
+    return {token for token, _ in _tokens(text)}
+
+
 def _tokens(text: str) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     at = 0

@@ -12,7 +12,8 @@ class Key:
 
     `footer` orders the keys that the footer shows, 0 for none. `group` heads them in the help.
     `mode` is "any", "live" or "replay": where the key does something. `name` stands for the action
-    in `keys.toml`; what both screens have under one name has the same keys.
+    in `keys.toml`; what both screens have under one name has the same keys. What `acts` sends
+    something to the server or writes a file, and is refused to who may only look.
     """
 
     keys: str
@@ -23,6 +24,7 @@ class Key:
     group: str
     footer: int = 0
     mode: str = "any"
+    acts: bool = False
 
     @property
     def name(self) -> str:
@@ -67,19 +69,20 @@ KEYS: Final = (
     Key("left_curly_bracket", "{", "mark(-1)", "previous marker", "previous marker", "Time"),
     Key("right_curly_bracket", "}", "mark(1)", "next marker", "next marker", "Time"),
     Key("g", "g", "goto", "go to", "a time (1:30), 50%, -30s, or step 1200", "Time", 8),
-    Key("b", "b", "bookmark", "bookmark", "mark this moment", "Time"),
-    Key("r", "r", "keep", "record", "record, with the last minutes", "Time", 0, "live"),
+    Key("b", "b", "bookmark", "bookmark", "mark this moment", "Time", acts=True),
+    Key("r", "r", "keep", "record", "record, with the last minutes", "Time", 0, "live", True),
     Key("L", "L", "repeat", "loop", "begin anew at the end", "Time", 0, "replay"),
     Key("less_than_sign", "<", "speed(-1)", "slower", "half the speed", "Time", 0, "replay"),
     Key("greater_than_sign", ">", "speed(1)", "faster", "twice the speed", "Time", 7, "replay"),
-    Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live"),
-    Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live"),
+    Key("l", "l", "load", "load", "start or stop the built-in load", "Server", 6, "live", True),
+    Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live", True),
     Key("T", "T", "kernels", "kernels", "capture the kernels of the next steps", "Server"),
-    Key("e", "e", "export", "export", "the rows of this view into a file", "Program"),
+    Key("e", "e", "export", "export", "the rows of this view into a file", "Program", acts=True),
     Key("y", "y", "copy", "copy", "the selected request's id", "Program"),
-    Key("exclamation_mark", "!", "app.picture", "picture", "save the screen as SVG", "Program"),
+    Key("exclamation_mark", "!", "app.picture", "picture", "the screen, SVG", "Program", acts=True),
+    Key("P", "P", "app.privacy", "privacy", "mask names, hosts, paths, prompts", "Program"),
     Key("t", "t", "app.next_theme", "theme", "next theme", "Program", 10),
-    Key("question_mark", "?", "help", "help", "this list", "Program", 2),
+    Key("question_mark", "?", "help", "help", "the focused panel, and all keys", "Program", 2),
     Key("ctrl+z", "^z", "app.suspend_process", "suspend", "to the shell; fg comes back", "Program"),
     Key("q", "q", "app.quit", "quit", "end the program (a served model stops too)", "Program", 1),
 )
@@ -108,18 +111,30 @@ PAGES: Final = tuple(
 class Keymap:
     """The registry, with the keys that the viewer gave to some actions.
 
-    `changed` is name to (keys, shown), spelled as in `Key`.
+    `changed` is name to (keys, shown), spelled as in `Key`. `readonly` offers no key that acts.
     """
 
     changed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    readonly: bool = False
 
     def keys_of(self, mode: str) -> list[Key]:
         """The keys of the dashboard ("live" and "replay") or of the comparison ("compare")."""
         return [self._mine(key) for key in (COMPARE_KEYS if mode == "compare" else KEYS)]
 
+    def offered(self, mode: str) -> list[Key]:
+        """Those of the screen's keys that do something in `mode`."""
+        acting = not self.readonly
+        keys = self.keys_of(mode)
+        return [key for key in keys if key.mode in ("any", mode) and (acting or not key.acts)]
+
+    def refused(self, action: object, mode: str) -> Key | None:
+        """The key whose `action` would do something in `mode`, if only the viewer might."""
+        keys = [key for key in self.keys_of(mode) if key.mode in ("any", mode) and key.acts]
+        return next((key for key in keys if self.readonly and key.action == action), None)
+
     def footer(self, mode: str) -> list[Key]:
         """The footer's keys in order, for "live", "replay" or "compare"."""
-        shown = [key for key in self.keys_of(mode) if key.footer and key.mode in ("any", mode)]
+        shown = [key for key in self.offered(mode) if key.footer]
         return sorted(shown, key=lambda key: key.footer)
 
     def groups(self, mode: str = "live") -> dict[str, list[Key]]:

@@ -10,6 +10,7 @@ import msgspec
 
 from llmtop.errors import LlmtopError
 from llmtop.format import NONE
+from llmtop.privacy import Privacy
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Source
 from profiler.snapshot import Snapshot, flattened, snapshot
@@ -18,17 +19,21 @@ WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.02
 
 
-def look_once(source: Source, sleep: Callable[[float], None] = time.sleep) -> Snapshot:
-    """The source's state as soon as it has one; of a replay, where it stands.
+def look_once(
+    source: Source, private: bool = False, sleep: Callable[[float], None] = time.sleep
+) -> Snapshot:
+    """The source's state as soon as it has one; of a replay, where it stands. With `private` it is
+    masked.
 
     Raises: LlmtopError when the first try fails, or nothing came within ten seconds.
     """
+    privacy = Privacy(private, source.address)
     source.start()
     try:
         for _ in range(round(WITHIN_S / _POLL_S)):
             state = source.poll(time.monotonic_ns())
             if source.connection.status in ("connected", "ended") and state.t_ns:
-                return snapshot(state)
+                return snapshot(privacy.state(state))
             _check(source)
             sleep(_POLL_S)
     finally:

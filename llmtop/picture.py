@@ -29,17 +29,18 @@ class Picture:
         live = source.poll(now_ns)
         state = live if source.replay else self._rewind.show(live)
         news = self._alarm.look(live)
+        mask = self._model.privacy
         return View(
-            state=state,
+            state=mask.state(state),
             model=self._model,
             mode=source.mode,
-            connection=source.connection,
+            connection=mask.connection(source.connection),
             behind_ns=self._rewind.behind_ns,
             bytes_recorded=source.bytes_recorded,
-            address=source.address,
+            address=mask.address(source.address),
             cost=self._meter.read(now_ns),
-            playback=self.player.playback,
+            playback=mask.playback(self.player.playback),
             objectives=self._alarm.objectives(state),
-            findings=tuple(self._alarm.findings(state)),
-            news=tuple(news),
+            findings=tuple(mask.findings(self._alarm.findings(state))),
+            news=tuple(mask.findings(news)),
         )

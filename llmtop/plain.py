@@ -14,10 +14,11 @@ from llmtop.alarm import Alarm
 from llmtop.errors import LlmtopError
 from llmtop.format import NONE, clock, grouped, ns_as_ms, percent, seconds, short, size
 from llmtop.journal import finding_entries
+from llmtop.privacy import Privacy
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Replay, Source
 from llmtop.viewmodel import Connection
-from profiler.events import Log
+from profiler.events import Finding, Log
 from profiler.folds.phases import PhaseSpan
 from profiler.state import SessionState
 
@@ -29,20 +30,23 @@ _TOLD_LEVELS: Final = ("warning", "error")
 Write = Callable[[str], None]
 
 
-def run_plain(source: Source, alarm: Alarm | None = None) -> int:
-    """The exit code: 0 once the source has ended, 130 after an interrupt.
+def run_plain(source: Source, alarm: Alarm | None = None, private: bool = False) -> int:
+    """The exit code: 0 once the source has ended, 130 after an interrupt. With `private` what is
+    written is masked.
 
     Raises: LlmtopError if the source failed.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
     alarm = alarm or Alarm()
+    privacy = Privacy(private, source.address)
+    narrator = Narrator(_print, source.address, alarm, privacy)
     try:
         source.start()
         replay = source.replay
         if replay is not None:
-            play_through(source, replay, _print, alarm)
+            play_through(source, replay, narrator)
         else:
-            follow(source, _print, alarm)
+            follow(source, narrator)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -54,15 +58,12 @@ def run_plain(source: Source, alarm: Alarm | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
     connection = source.connection
     if connection.status == "failed":
-        raise LlmtopError(connection.detail, connection.hint)
+        raise LlmtopError(privacy.text(connection.detail), privacy.text(connection.hint))
     return 0
 
 
-def follow(
-    source: Source, write: Write, alarm: Alarm, sleep: Callable[[float], None] = time.sleep
-) -> None:
+def follow(source: Source, narrator: Narrator, sleep: Callable[[float], None] = time.sleep) -> None:
     """Tell of a live source until it has ended or failed."""
-    narrator = Narrator(write, source.address, alarm)
     while True:
         now_ns = time.monotonic_ns()
         state = source.poll(now_ns)
@@ -72,9 +73,8 @@ def follow(
         sleep(POLL_S)
 
 
-def play_through(source: Source, replay: Replay, write: Write, alarm: Alarm) -> None:
+def play_through(source: Source, replay: Replay, narrator: Narrator) -> None:
     """Tell of a recorded session from where it stands to its end, as fast as it can be read."""
-    narrator = Narrator(write, source.address, alarm)
     if replay.playback.playing:
         replay.toggle()
     while True:
@@ -88,16 +88,21 @@ def play_through(source: Source, replay: Replay, write: Write, alarm: Alarm) -> 
 class Narrator:
     """Writes what is new: connection, phases, warnings, findings, and a summary every 10 s."""
 
-    def __init__(self, write: Write, address: str, alarm: Alarm) -> None:
+    def __init__(
+        self, write: Write, address: str, alarm: Alarm, privacy: Privacy | None = None
+    ) -> None:
         self._write = write
         self._alarm = alarm
-        self._address = address
+        self._privacy = privacy or Privacy()
+        self._address = self._privacy.address(address)
         self._connection = Connection("connecting")
         self._phase = ""
         self._told_ns = 0
         self._summary_ns: int | None = None
 
     def tell(self, state: SessionState, connection: Connection, last: bool = False) -> None:
+        found = self._alarm.look(state)
+        state, connection = self._privacy.state(state), self._privacy.connection(connection)
         if connection != self._connection:
             self._connection = connection
             detail = f": {clean_line(connection.detail)}" if connection.detail else ""
@@ -105,7 +110,7 @@ class Narrator:
                 self._write(f"{connection.status}{detail or ': ' + self._address}")
         self._tell_phases(state)
         self._tell_log(state)
-        self._tell_findings(state)
+        self._tell_findings(state, self._privacy.findings(found))
         ready = any(span.name == "ready" for span in state.phases.spans)
         since = self._summary_ns
         if ready and (last or since is None or state.t_ns - since >= LINE_EVERY_NS):
@@ -132,11 +137,11 @@ class Narrator:
         if state.log.lines:
             self._told_ns = max(self._told_ns, state.log.lines[-1].t_ns)
 
-    def _tell_findings(self, state: SessionState) -> None:
-        for finding in self._alarm.look(state):
+    def _tell_findings(self, state: SessionState, found: list[Finding]) -> None:
+        for finding in found:
             self._write(f"{stamp(state, finding.t_ns)}{_log_text(finding_entries(finding)[-1])}")
         while self._alarm.complaints:
-            self._write(self._alarm.complaints.popleft())
+            self._write(self._privacy.text(self._alarm.complaints.popleft()))
 
 
 def _progress(span: PhaseSpan, t_ns: int) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
-from llmtop.filter import FilterError, Predicate, parse_filter
+from llmtop.filter import FilterError, Predicate, parse_filter, words_in
 from llmtop.keys import Keymap
+from llmtop.privacy import Privacy
 from profiler.conditions import Condition
 from profiler.events import Finding
 from profiler.explain.explainer import Explainer
@@ -46,6 +47,7 @@ class ViewModel:
     log_filter: str = ""
     log_until_ns: int | None = None
     load: str = ""
+    privacy: Privacy = field(default_factory=Privacy)
     predicate: Predicate | None = field(default=None, repr=False)
 
     def set_filter(self, text: str) -> bool:
@@ -57,6 +59,14 @@ class ViewModel:
             return False
         self.filter_text, self.filter_error = text.strip(), ""
         return True
+
+    def toggle_privacy(self) -> None:
+        """Mask names and places, or no longer. Filters that may hold such a name are cleared."""
+        self.privacy.on = not self.privacy.on
+        if self.privacy.on:
+            if "id" in words_in(self.filter_text):
+                self.set_filter("")
+            self.set_log_filter("")
 
     def next_sort(self, by: int) -> None:
         self.sort = SORTS[(SORTS.index(self.sort) + by) % len(SORTS)]

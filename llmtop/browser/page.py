@@ -26,6 +26,7 @@ from textual_serve.server import Server
 from llmtop.commands.listen import url_of
 from llmtop.errors import LlmtopError
 from llmtop.sources.base import Source
+from llmtop.viewing import AS_IT_IS, Viewing
 
 INTERRUPTED: Final = 130
 # Where a tab's process finds the server's key: others can read a command line, not this.
@@ -38,7 +39,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def run_in_browser(
-    url: str, listener: socket.socket, api_key: str | None = None, source: Source | None = None
+    url: str,
+    listener: socket.socket,
+    api_key: str | None = None,
+    viewing: Viewing = AS_IT_IS,
+    source: Source | None = None,
 ) -> int:
     """The exit code, once a signal has ended it, or `source`, a server of ours, has ended.
 
@@ -46,7 +51,7 @@ def run_in_browser(
     """
     if api_key is not None:
         os.environ[KEY_VARIABLE] = api_key
-    page = BrowserPage(attach_command(url), listener, source)
+    page = BrowserPage(attach_command(url, viewing), listener, source)
     click.echo(f"open {page.url}", err=True)
     web.run_app(page.app(), sock=listener, handle_signals=False, print=None, access_log=None)
     if source is not None and source.connection.status == "failed":
@@ -54,10 +59,11 @@ def run_in_browser(
     return page.code
 
 
-def attach_command(url: str) -> str:
+def attach_command(url: str, viewing: Viewing = AS_IT_IS) -> str:
     """For the shell that textual-serve starts; our packages stand first on the path."""
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    words = (sys.executable, "-P", "-m", "llmtop", "attach", url, "--api-key-env", KEY_VARIABLE)
+    attach = ("attach", url, "--api-key-env", KEY_VARIABLE, *viewing.flags)
+    words = (sys.executable, "-P", "-m", "llmtop", *attach)
     return f"PYTHONPATH={shlex.quote(paths)} exec {shlex.join(words)}"
 
 

@@ -9,7 +9,9 @@ from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import slo_option, viewer_alarm, webhook_option
 from llmtop.commands.once_options import check_once, once_options, print_once
 from llmtop.commands.url import server_url
+from llmtop.commands.viewing_options import viewing_options
 from llmtop.commands.web_options import attach_in_browser, web_options
+from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
     from profiler.conditions import Condition
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         "llmtop attach http://127.0.0.1:8000",
         "LLMTOP_API_KEY=... llmtop attach https://gpu-box:8000",
         "llmtop attach http://127.0.0.1:8000 --slo 'ttft_p99<500ms,itl_p99<40ms'",
+        "llmtop attach http://127.0.0.1:8000 --control         # T captures kernels",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
         "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
@@ -36,6 +39,12 @@ if TYPE_CHECKING:
 )
 @slo_option("Hold it to these objectives, rather than to those it was started with.")
 @webhook_option()
+@viewing_options
+@click.option(
+    "--control",
+    is_flag=True,
+    help="Give orders to a server that was started with --control: T captures kernels.",
+)
 @web_options
 @once_options
 def command(
@@ -43,6 +52,9 @@ def command(
     api_key_env: str,
     slo: tuple[Condition, ...] | None,
     alert_webhook: str | None,
+    privacy: bool,
+    readonly: bool,
+    control: bool,
     web: bool,
     web_port: int,
     once: bool,
@@ -57,13 +69,15 @@ def command(
     check_once(once, as_json, plain)
     if web and once:
         raise click.UsageError("--web and --once exclude each other")
-    api_key = os.environ.get(api_key_env)
+    if readonly and control:
+        raise click.UsageError("--readonly and --control exclude each other")
+    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy, readonly, control)
     if web:
-        return attach_in_browser(url, web_port, api_key)
+        return attach_in_browser(url, web_port, api_key, viewing)
     from llmtop.commands.watching import watch
     from llmtop.sources.remote import RemoteSource
 
     source = RemoteSource(url, api_key)
     if once:
-        return print_once(source, as_json)
-    return watch(source, url, api_key, viewer_alarm(slo, alert_webhook))
+        return print_once(source, as_json, privacy)
+    return watch(source, url, api_key, viewer_alarm(slo, alert_webhook), viewing)

@@ -32,10 +32,10 @@ def check_once(once: bool, as_json: bool, plain: bool) -> None:
         raise click.UsageError("--json and --plain exclude each other")
 
 
-def print_once(source: Source, as_json: bool) -> int:
+def print_once(source: Source, as_json: bool, private: bool) -> int:
     """The exit code, 0, after one snapshot on standard output. Raises: LlmtopError."""
     from llmtop import once
 
-    found = once.look_once(source)
+    found = once.look_once(source, private)
     click.echo(once.as_json(found) if as_json else once.as_plain(found))
     return 0

@@ -7,6 +7,8 @@ import click
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import fail_if_option, gate, slo_option, viewer_alarm
 from llmtop.commands.once_options import check_once, once_options, print_once
+from llmtop.commands.viewing_options import viewing_options
+from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
     from profiler.conditions import Condition
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 )
 @slo_option("Hold it to these objectives, rather than to those it was recorded with.")
 @fail_if_option()
+@viewing_options
 @once_options
 def command(
     session: str,
@@ -36,6 +39,8 @@ def command(
     speed: float,
     slo: tuple[Condition, ...] | None,
     fail_if: tuple[Condition, ...],
+    privacy: bool,
+    readonly: bool,
     once: bool,
     as_json: bool,
     plain: bool,
@@ -56,9 +61,10 @@ def command(
     if once:
         source = ReplaySource(path, at=at or "100%")
         source.toggle()
-        code = print_once(source, as_json)
+        code = print_once(source, as_json, privacy)
     else:
-        code = watch(ReplaySource(path, at=at, speed=speed), alarm=viewer_alarm(slo, None))
+        source = ReplaySource(path, at=at, speed=speed)
+        code = watch(source, alarm=viewer_alarm(slo, None), viewing=Viewing(privacy, readonly))
     if not fail_if:
         return code
     from profiler.session.summary import session_values

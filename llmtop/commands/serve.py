@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import click
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.engine_options import engine_config, engine_options
 from llmtop.commands.judging import fail_if_option, gate, slo_option, webhook_option
+from llmtop.commands.viewing_options import viewing_options
 from llmtop.commands.watching import Watch, watch, watch_engine
 from llmtop.commands.web_options import watch_in_browser, web_options
+from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
     from llmtop.serving_config import ServeConfig
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 )
 @slo_option("Objectives: attainment is shown, a miss alerts.")
 @webhook_option()
+@viewing_options
 @fail_if_option()
 @click.option(
     "--control",
@@ -87,7 +91,10 @@ def command(model: str | None, headless: bool, web: bool, web_port: int, **optio
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        code = _run(config, listener, headless, watch_in_browser(web_port) if web else watch)
+        viewing = Viewing(options["privacy"], options["readonly"], options["control"])
+        in_terminal = partial(watch, viewing=viewing)
+        show = watch_in_browser(web_port, viewing) if web else in_terminal
+        code = _run(config, listener, headless, show)
     if not options["fail_if"]:
         return code
     from profiler.session.summary import session_values
@@ -110,6 +117,8 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
 
     if options["no_record"] and options["session"]:
         raise click.UsageError("--session and --no-record exclude each other")
+    if headless and (options["privacy"] or options["readonly"]):
+        raise click.UsageError("--privacy and --readonly are of the dashboard: not with --headless")
     if options["no_observe"] and not headless:
         raise click.UsageError("--no-observe needs --headless")
     if options["no_observe"] and (options["slo"] or options["alert_webhook"]):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.terminal import has_terminal
+from llmtop.viewing import AS_IT_IS, Viewing
 
 if TYPE_CHECKING:
     from llmtop.alarm import Alarm
@@ -20,17 +21,21 @@ Watch = Callable[["Source", str, str | None], int]
 
 
 def watch(
-    source: Source, base_url: str = "", api_key: str | None = None, alarm: Alarm | None = None
+    source: Source,
+    base_url: str = "",
+    api_key: str | None = None,
+    alarm: Alarm | None = None,
+    viewing: Viewing = AS_IT_IS,
 ) -> int:
     """The exit code, once the source has ended or the person has left."""
     try:
         if not has_terminal():
             from llmtop.plain import run_plain
 
-            return run_plain(source, alarm)
+            return run_plain(source, alarm, viewing.privacy)
         from llmtop.app import run_app
 
-        return run_app(source, base_url, api_key, alarm)
+        return run_app(source, base_url, api_key, alarm, viewing)
     finally:
         tell_recorded(source)
 

@@ -13,6 +13,7 @@ from llmtop.commands.watching import Watch, tell_recorded
 
 if TYPE_CHECKING:
     from llmtop.sources.base import Source
+    from llmtop.viewing import Viewing
 
 LOOPBACK: Final = "127.0.0.1"
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,16 +39,16 @@ def web_options(command: Command) -> Command:
     return command
 
 
-def attach_in_browser(url: str, port: int, api_key: str | None) -> int:
+def attach_in_browser(url: str, port: int, api_key: str | None, viewing: Viewing) -> int:
     """The exit code, after Ctrl-C. Raises: LlmtopError."""
     require_web()
     from llmtop.browser.page import run_in_browser
 
     with open_socket(LOOPBACK, port) as page:
-        return run_in_browser(url, page, api_key)
+        return run_in_browser(url, page, api_key, viewing)
 
 
-def watch_in_browser(port: int) -> Watch:
+def watch_in_browser(port: int, viewing: Viewing) -> Watch:
     """What shows a source of our own in a browser, from its start to its end.
 
     Raises: LlmtopError, the function that is returned too.
@@ -59,7 +60,7 @@ def watch_in_browser(port: int) -> Watch:
         with open_socket(LOOPBACK, port) as page:
             source.start()
             try:
-                return run_in_browser(url, page, api_key, source)
+                return run_in_browser(url, page, api_key, viewing, source)
             finally:
                 if source.farewell:
                     click.echo(source.farewell, err=True)

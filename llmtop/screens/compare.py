@@ -116,7 +116,7 @@ class CompareScreen(Screen[None]):
             self.app.exit(chosen)
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self._shown.model.keymap, "compare"))
+        self.app.push_screen(HelpScreen(self._shown.model.keymap, "compare", self.focused))
 
     @on(PressStrip.Pressed)
     async def _pressed(self, event: PressStrip.Pressed) -> None:

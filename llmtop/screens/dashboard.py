@@ -31,6 +31,7 @@ from llmtop.screens.steps import StepsPage
 from llmtop.screens.timekeys import TimeKeys
 from llmtop.sources.base import Player, Replay
 from llmtop.viewfile import FORMS, save_view
+from llmtop.viewing import Viewing
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import CommandLine
 from llmtop.widgets.painted import Painted
@@ -85,12 +86,14 @@ class Dashboard(TimeKeys):
         replay: Replay | None,
         base_url: str,
         api_key: str | None,
+        viewing: Viewing,
     ) -> None:
         super().__init__()
         self._compositor = DirectCompositor()
         self._model = model
         self._player = player
         self._replay = replay
+        self._viewing = viewing
         self._server = (base_url, api_key)
         self._load = LoadControl(base_url, api_key) if base_url else None
         self._load_waits = False
@@ -140,7 +143,7 @@ class Dashboard(TimeKeys):
             self._load.toggle()
         if self._load_waits:
             return "starts once the server is ready"
-        return self._load.error or self._load.text()
+        return self._model.privacy.text(self._load.error) or self._load.text()
 
     def repaint(self) -> None:
         """Paint the last picture again, since what the viewer chose has changed."""
@@ -283,14 +286,18 @@ class Dashboard(TimeKeys):
     def action_prompt(self) -> None:
         base_url, api_key = self._server
         if base_url:
-            self.app.push_screen(PromptScreen(base_url, api_key))
+            self.app.push_screen(PromptScreen(base_url, api_key, self._model.privacy))
 
     def action_kernels(self) -> None:
-        if self._server[0] and self._replay is None:
+        refusal = self._viewing.capture_refusal
+        if not self._server[0] or self._replay is not None:
+            self._show_kernels(0)
+        elif refusal:
+            self.notify(refusal)
+            self._show_kernels(0)
+        else:
             hint = f"1 to {MAX_CAPTURED_STEPS}, each slower; nothing: the last ones"
             self._ask("capture kernels, steps", "16", hint, self._try_capture, live=False)
-        else:
-            self._show_kernels(0)
 
     def _try_capture(self, text: str) -> str:
         text = text.strip()
@@ -329,7 +336,7 @@ class Dashboard(TimeKeys):
         try:
             path = save_view(self._view, form, exports_dir())
         except LlmtopError as error:
-            return error.message
+            return self._model.privacy.text(error.message)
         self.notify(f"saved {path}", markup=False)
         return ""
 
@@ -344,9 +351,8 @@ class Dashboard(TimeKeys):
         self.notify(f"copied {name}", markup=False)
 
     def action_help(self) -> None:
-        self.app.push_screen(
-            HelpScreen(self._model.keymap, "live" if self._replay is None else "replay")
-        )
+        mode = "live" if self._replay is None else "replay"
+        self.app.push_screen(HelpScreen(self._model.keymap, mode, self.focused))
 
     # Mouse
 

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from llmtop.chat import MAX_TOKENS, Chat, ChatError
+from llmtop.privacy import Privacy
 from llmtop.sanitize import clean_line
 from llmtop.widgets.conversation import Exchange, conversation_rows
 from llmtop.widgets.scrolled import Scrolled
@@ -22,7 +23,10 @@ _PAINT_EVERY_S: Final = 0.1
 
 
 class PromptScreen(ModalScreen[None]):
-    """Enter asks. Esc cancels the answer under way, then closes the box and its conversation."""
+    """Enter asks. Esc cancels the answer under way, then closes the box and its conversation.
+
+    While `privacy` is on, question and answer are masked.
+    """
 
     DEFAULT_CSS = """
     PromptScreen { align: center bottom; }
@@ -37,8 +41,10 @@ class PromptScreen(ModalScreen[None]):
         Binding("pagedown", "scroll_lines(8)", show=False),
     ]
 
-    def __init__(self, base_url: str, api_key: str | None) -> None:
+    def __init__(self, base_url: str, api_key: str | None, privacy: Privacy) -> None:
         super().__init__()
+        self._privacy = privacy
+        self._masked = privacy.on
         self._chat = Chat(base_url, api_key)
         self._exchanges: list[Exchange] = []
         self._asking: asyncio.Task[None] | None = None
@@ -46,7 +52,12 @@ class PromptScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Container(id="prompt-box"):
             yield Scrolled(id="prompt-answers", follow=True)
-            yield Input(placeholder="ask the model", max_length=MAX_QUESTION, id="prompt-question")
+            yield Input(
+                placeholder="ask the model",
+                max_length=MAX_QUESTION,
+                password=self._masked,
+                id="prompt-question",
+            )
 
     def on_mount(self) -> None:
         self.query_one(
@@ -110,13 +121,14 @@ class PromptScreen(ModalScreen[None]):
             self._asking.cancel()
 
     def _paint_answer(self) -> None:
-        if self.answering:
+        if self.answering or self._masked != self._privacy.on:
             self._paint()
 
     def _paint(self) -> None:
         if not self.is_mounted:
             return
         answers = self.query_one(Scrolled)
-        answers.show(conversation_rows(self._exchanges, answers.size.width))
+        self.query_one(Input).password = self._masked = self._privacy.on
+        answers.show(conversation_rows(self._exchanges, answers.size.width, self._privacy))
         escape = "Esc cancels" if self.answering else "Enter asks, Esc closes"
         self.query_one("#prompt-box").border_subtitle = f"{escape}, PgUp PgDn scroll"

@@ -46,6 +46,13 @@ def chart_after(name: str, by: int) -> str:
 class Chart(Panel):
     """Shows the chosen chart, or the one `ahead` places after it, so that two never agree."""
 
+    about = (
+        "One number a second over the last minutes, the newest at the right. The axis begins at "
+        "0 and ends at the number that the title names. Dots above generated tokens are what "
+        "the device would allow."
+    )
+    own_keys = ("chart",)
+
     def __init__(self, *, id: str, ahead: int = 0, top: str = "├┤", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._ahead = ahead

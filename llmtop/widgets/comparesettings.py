@@ -11,6 +11,8 @@ from llmtop.widgets.rows import Row
 
 
 class CompareSettings(Panel):
+    about = "The settings in which A and B differ."
+
     can_focus = False
 
     def __init__(self, choice: Choice, *, id: str) -> None:

@@ -17,6 +17,9 @@ _NAME = 12
 
 
 class CompareWorst(Panel):
+    about = "The pairs of requests that are slower in B by most."
+    own_keys = ("down", "up", "open", "a-or-b", "latency")
+
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""
 

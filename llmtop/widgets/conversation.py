@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llmtop.chat import Timing
 from llmtop.format import milliseconds, short
+from llmtop.privacy import Privacy
 from llmtop.widgets.rows import Row
 from llmtop.widgets.wrapping import wrapped
 
@@ -24,12 +25,14 @@ class Exchange:
         return self.state not in ("asking", "answered", "cancelled")
 
 
-def conversation_rows(exchanges: list[Exchange], width: int) -> list[Row]:
+def conversation_rows(exchanges: list[Exchange], width: int, privacy: Privacy) -> list[Row]:
+    """What was said, in `width` cells, masked as `privacy` has it."""
     rows: list[Row] = []
     for exchange in exchanges:
-        rows += _indented(exchange.question, "> ", "key", "value", width)
-        rows += _indented(exchange.answer, "  ", "text", "text", width) if exchange.answer else []
-        rows += [(("  ", "text"), *span) for span in _state(exchange, width)]
+        rows += _indented(privacy.words(exchange.question), "> ", "key", "value", width)
+        answer = privacy.words(exchange.answer)
+        rows += _indented(answer, "  ", "text", "text", width) if answer else []
+        rows += [(("  ", "text"), *span) for span in _state(exchange, width, privacy)]
         rows.append(())
     return rows
 
@@ -40,12 +43,12 @@ def _indented(text: str, lead: str, lead_role: str, role: str, width: int) -> li
     return [((lead if i == 0 else blank, lead_role), (line, role)) for i, line in enumerate(lines)]
 
 
-def _state(exchange: Exchange, width: int) -> list[Row]:
+def _state(exchange: Exchange, width: int, privacy: Privacy) -> list[Row]:
     measured = timing_row(exchange.timing) if exchange.timing else ()
     if exchange.state == "asking":
         return [measured or (("waiting for the first token", "dim"),)]
     if exchange.failed:
-        return [((line, "bad"),) for line in wrapped(exchange.state, width - 2)]
+        return [((line, "bad"),) for line in wrapped(privacy.text(exchange.state), width - 2)]
     ended = ((" cancelled", "warn"),) if exchange.state == "cancelled" else ()
     return [(*measured, *ended)] if measured or ended else []
 

@@ -14,6 +14,11 @@ from profiler.events import GpuSample
 
 
 class Devices(Panel):
+    about = (
+        "The first device as NVML reads it, how near the engine comes to what it can do, or why "
+        "there is none."
+    )
+
     def title(self, view: View) -> Row:
         devices = view.state.gpus.devices
         if not devices:

@@ -24,6 +24,11 @@ _BAR: Final = 20
 class GpuBoard(Panel):
     """Every device gets the same share of the panel; charts appear where there is room."""
 
+    about = (
+        "Every device as NVML reads it: clocks, power, memory, what throttles it; or why there "
+        "is none."
+    )
+
     def title(self, view: View) -> Row:
         count = len(view.state.gpus.devices)
         return (("GPU", "title"), (f" {count} devices" if count > 1 else "", "dim"))

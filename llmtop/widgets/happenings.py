@@ -18,6 +18,9 @@ LEVEL_ROLES: Final = {"debug": "faint", "info": "dim", "warning": "warn", "error
 class Happenings(Panel):
     """Findings that are open, alerts before others, newest first; then the newest entries."""
 
+    about = "What was found and is not over, alerts first, and below it the newest of the log."
+    own_keys = ("open: the request that the first finding is about", "log: all of it")
+
     def title(self, view: View) -> Row:
         return (("Findings and events", "title"),)
 

@@ -1,4 +1,4 @@
-"""The help as rows, made from the registries of keys and of table fields."""
+"""The help as rows, made from panels and from the registries of keys and of table fields."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Final
 
 from llmtop.columns import FIELDS
 from llmtop.keys import Key, Keymap
+from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row, fit_row
+from llmtop.widgets.wrapping import wrapped
 
 COLUMN_WIDTH: Final = 56
+_PROSE: Final = 90
 _KEY_WIDTH: Final = 9
 _NOTES: Final = (
     ("--", "not known; 0 is zero"),
@@ -23,7 +26,8 @@ def help_rows(keymap: Keymap, mode: str, width: int) -> list[Row]:
 
     In as many columns as fit `width`.
     """
-    sections = [_key_section(head, keys, mode) for head, keys in keymap.groups(mode).items()]
+    offered = keymap.offered(mode)
+    sections = [_key_section(head, keys, offered) for head, keys in keymap.groups(mode).items()]
     if mode != "compare":
         fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
         sections.append([_head("Filter fields"), *fields, EMPTY])
@@ -31,8 +35,28 @@ def help_rows(keymap: Keymap, mode: str, width: int) -> list[Row]:
     return _columns([s for s in sections if s], max(1, width // COLUMN_WIDTH), width)
 
 
-def _key_section(head: str, keys: list[Key], mode: str) -> list[Row]:
-    lines = [_line(key.shown, key.help, "key") for key in keys if key.mode in ("any", mode)]
+def panel_rows(panel: Panel, keymap: Keymap, mode: str, width: int) -> list[Row]:
+    """What `panel` shows, below the title it has now, and the keys that do something on it."""
+    view = panel.painted_view
+    title = EMPTY if view is None else panel.title(view)
+    offered = {key.name: key for key in keymap.offered(mode)}
+    keys: list[Row] = []
+    for own in panel.own_keys:
+        name, _, here = own.partition(": ")
+        if name in offered:
+            keys.append(_line(offered[name].shown, here or offered[name].help, "key"))
+    text: list[Row] = [((line, "text"),) for line in wrapped(panel.about, min(width, _PROSE))]
+    return [title, *text, EMPTY, *keys, *([EMPTY] if keys else [])]
+
+
+def no_panel_rows(keymap: Keymap) -> list[Row]:
+    """How to have the help begin with a panel."""
+    text = f"{keymap.shown('next-panel')} chooses a panel; the help then begins with what it shows"
+    return [((text, "dim"),), EMPTY]
+
+
+def _key_section(head: str, keys: list[Key], offered: list[Key]) -> list[Row]:
+    lines = [_line(key.shown, key.help, "key") for key in keys if key in offered]
     return [_head(head), *lines, EMPTY] if lines else []
 
 

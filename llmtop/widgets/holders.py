@@ -17,6 +17,11 @@ _COLUMNS = 35
 class Holders(Panel):
     """One line a request: its colour on the map, its pages, how many of them others use too."""
 
+    about = (
+        "Which request holds how many pages, and how many of them others use too. The colours "
+        "are those of the map."
+    )
+
     def title(self, view: View) -> Row:
         return (("Pages by request", "title"),)
 

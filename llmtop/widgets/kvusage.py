@@ -47,6 +47,11 @@ def prefix_hits(pages: Pages) -> Row:
 
 
 class KvUsage(Panel):
+    about = (
+        "Pages of the KV cache: private to one request, shared by several, cached for a later "
+        "prompt, or free; and how much of the prompts was found in it."
+    )
+
     def title(self, view: View) -> Row:
         return (("KV cache", "title"),)
 

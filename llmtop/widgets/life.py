@@ -11,6 +11,8 @@ from profiler.folds.request_view import RequestView
 
 
 class Life(Panel):
+    about = "The request from its arrival on, a lane a phase, and what its first token waited for."
+
     def title(self, view: View) -> Row:
         return (("Waterfall", "title"),)
 

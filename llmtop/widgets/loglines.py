@@ -28,6 +28,19 @@ class LogLines(Panel):
     """Newest at the bottom. Lines that are too long go on below, indented; those that name the
     selected request stand out."""
 
+    about = (
+        "The server's log, findings, phases, and how requests ended, on one clock. Lines that "
+        "name the selected request stand out."
+    )
+    own_keys = (
+        "level",
+        "filter: a regular expression that lines have to match",
+        "up: older lines",
+        "down: newer lines",
+        "last: follow the end",
+        "open: the newest line's request, or its time",
+    )
+
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._lines: list[Log] = []

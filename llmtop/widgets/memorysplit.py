@@ -23,6 +23,8 @@ _ROLES: Final = {
 class MemorySplit(Panel):
     """A stacked bar of the whole device and a line for each part."""
 
+    about = "The engine's memory in parts, of all that the device has, a line each."
+
     def title(self, view: View) -> Row:
         total = view.state.memory.total_bytes
         return (("Memory ", "title"), (size(total) if total else "", "value"))

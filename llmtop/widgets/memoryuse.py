@@ -23,6 +23,8 @@ _TITLE_CELLS: Final = 14
 
 
 class MemoryUse(Panel):
+    about = "The engine's memory in parts, of all that the device has."
+
     def title(self, view: View) -> Row:
         return (("Memory", "title"),)
 

@@ -34,6 +34,16 @@ _NAME: Final = 12
 class PageFacts(Panel):
     """Cursor page: state, owner, who references it, tokens in it, when it last changed."""
 
+    about = (
+        "The page under the map's cursor: who holds it, how full it is, and what happened to "
+        "it, the newest first."
+    )
+    own_keys = (
+        "left: previous cell of the map",
+        "right: next cell of the map",
+        "open: the request that owns the page",
+    )
+
     def title(self, view: View) -> Row:
         page = view.model.cursor_page
         if not 0 <= page < view.state.pages.num_pages:

@@ -26,6 +26,21 @@ _POOL_LEGEND: Final[Row] = (("pool ▕", "dim"),)
 class PageMap(Panel):
     """One cell is one page until the viewer zooms out; then the title says how many."""
 
+    about = (
+        "Every page of the KV cache, in order. A cell is one page, or as many as the title "
+        "says; the line below says what its signs mean."
+    )
+    own_keys = (
+        "left: previous cell of the map",
+        "right: next cell of the map",
+        "up: a line of cells up",
+        "down: a line of cells down",
+        "zoom-in",
+        "zoom-out",
+        "colour",
+        "open: the request that owns the page",
+    )
+
     class Picked(Message):
         """A cell was clicked: `page` is the first of it."""
 

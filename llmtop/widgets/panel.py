@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import EMPTY, Row, fit_row, rule, with_joints
@@ -13,9 +15,14 @@ class Panel(Painted):
 
     `compact` panels have a title line and no sides. `joints` are the columns at which a line from
     above meets the title line.
+
+    The help begins with `about` the panel that has the focus: what it shows and how to read it; and
+    with its `own_keys`, each the name of an action, and behind a colon what that does here.
     """
 
     can_focus = True
+    about: ClassVar[str]
+    own_keys: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id)

@@ -14,6 +14,11 @@ from profiler.state import SessionState
 class PrefixFacts(Panel):
     """Pages by state; hit rate over the session; pages saved, cached and evicted."""
 
+    about = (
+        "How many prompt tokens the prefix cache had, and what sharing and caching save. Tail "
+        "waste is room in pages that no token lies in."
+    )
+
     def title(self, view: View) -> Row:
         return (("Pages and prefix cache", "title"),)
 

@@ -18,6 +18,11 @@ _MAX_DEPTH: Final = 5
 class PrefixTree(Panel):
     """One line a run of pages that are reused together; those of the selected request light up."""
 
+    about = (
+        "Prompts that requests have in common, as a tree: tokens, references now, hits so far, "
+        "and the first page. Those of the selected request light up."
+    )
+
     def __init__(self, *, id: str, top: str = "┌┐") -> None:
         super().__init__(id=id, top=top)
         self._of: tuple[Pages, int] | None = None

@@ -11,6 +11,8 @@ from profiler.events import ProcessSample
 
 
 class Processes(Panel):
+    about = "What each process of ours takes of a core and of memory, and what drawing this costs."
+
     def title(self, view: View) -> Row:
         return (("Processes", "title"),)
 

@@ -21,6 +21,11 @@ _STALE_NS: Final = 5_000_000_000
 class ProcessTable(Panel):
     """One line a process. The bars share a scale: the busiest process, at least one core."""
 
+    about = (
+        "What each process of ours takes of a core and of memory. One that is silent for 5 s is "
+        "marked."
+    )
+
     def title(self, view: View) -> Row:
         return (("Processes ", "title"), ("cpu 100% = one core", "dim"))
 

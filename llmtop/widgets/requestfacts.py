@@ -18,6 +18,9 @@ def fact(name: str, value: str, unit: str = "") -> Row:
 
 
 class RequestFacts(Panel):
+    about = "What the request asked for, what it got, and its latencies."
+    own_keys = ("up: previous request", "down: next request", "copy", "back: where you came from")
+
     def title(self, view: View) -> Row:
         request = view.request
         name = "gone" if request is None else request.name

@@ -22,6 +22,12 @@ _LEGEND_FROM = 110
 class RequestTable(Panel):
     """Live requests first, then the newest that ended."""
 
+    about = (
+        "One row a request: those that live, then the newest that ended. The bar is its life so "
+        "far: ░ queued, ▒ prefill, █ decode, ✖ preempted."
+    )
+    own_keys = ("down", "up", "open", "sort", "reverse", "filter", "copy", "export")
+
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""
 
@@ -147,7 +153,8 @@ class RequestTable(Panel):
         if view.model.filter_text:
             return ((f" nothing matches the filter; {key('back')} clears it", "dim"),)
         hint = f"; {key('load')} starts a built-in load, {key('prompt')} asks one question"
-        return ((f" no request yet{'' if view.mode == 'REPLAY' else hint}", "dim"),)
+        silent = view.mode == "REPLAY" or view.model.keymap.readonly
+        return ((f" no request yet{'' if silent else hint}", "dim"),)
 
     def on_click(self, event: events.Click) -> None:
         picked = self.request_at(event.y)

@@ -23,6 +23,12 @@ _UNMEASURED: Final = (
 class Roofline(Panel):
     """A dot a step; the chosen one is a diamond, and the title says how near the roof it is."""
 
+    about = (
+        "Each step by its operations a byte and its operations a second, below what the device "
+        "was measured to allow. ◆ is the chosen step."
+    )
+    own_keys = ("left: previous step", "right: next step")
+
     def title(self, view: View) -> Row:
         return (("Roofline", "title"),)
 

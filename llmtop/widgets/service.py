@@ -24,6 +24,11 @@ _COLUMN_WIDTH: Final = 7
 
 
 class Service(Panel):
+    about = (
+        "How fast requests are served: tokens and requests a second, how many run and wait, and "
+        "the quantiles of each latency in ms."
+    )
+
     def title(self, view: View) -> Row:
         return (("Service", "title"),)
 

@@ -12,6 +12,9 @@ from llmtop.widgets.rows import Row
 class SlowTokens(Panel):
     """The first one is named by its time to first token elsewhere, and not among them."""
 
+    about = "The tokens that took longest, and what their time was spent on."
+    own_keys = ("next-slow", "previous-slow", "open: the step that made the token")
+
     def title(self, view: View) -> Row:
         return (("Slowest tokens", "title"),)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from llmtop.format import grouped, percent, seconds, size
+from llmtop.keys import Keymap
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
@@ -25,15 +26,16 @@ _MEANINGS: Final = {
     "stopped": "stopped",
 }
 _BAR_WIDTH: Final = 30
-_PROSPECT: Final[tuple[Row, ...]] = (
-    (("Once it is ready", "dim"),),
-    (("  l", "key"), ("  sends it a varied load, so that every panel moves", "dim")),
-    (("  p", "key"), ("  asks the model a question", "dim")),
-    (("  ?", "key"), ("  lists all keys", "dim")),
-)
+_PROSPECT: Final = {
+    "load": "sends it a varied load, so that every panel moves",
+    "prompt": "asks the model a question",
+    "help": "lists all keys",
+}
 
 
 class Startup(Panel):
+    about = "What the server has done since its start, and how long each part took."
+
     def title(self, view: View) -> Row:
         word = "Connecting" if view.connection.status == "connecting" else "Starting"
         return ((word, "title"),)
@@ -48,7 +50,17 @@ class Startup(Panel):
         t_ns = view.state.t_ns
         rows: list[Row] = [EMPTY]
         rows += [phase_row(span, t_ns, span is spans[-1], width) for span in spans[-height:]]
-        return rows if len(rows) + len(_PROSPECT) + 1 > height else [*rows, EMPTY, *_PROSPECT]
+        prospect = _prospect(view.model.keymap)
+        return rows if len(rows) + len(prospect) > height else [*rows, *prospect]
+
+
+def _prospect(keymap: Keymap) -> list[Row]:
+    """What the viewer may do once the server is ready."""
+    keys = [key for key in keymap.offered("live") if key.name in _PROSPECT]
+    lines: list[Row] = [
+        ((f"  {key.shown}", "key"), (f"  {_PROSPECT[key.name]}", "dim")) for key in keys
+    ]
+    return [EMPTY, (("Once it is ready", "dim"),), *lines]
 
 
 def phase_row(span: PhaseSpan, t_ns: int, lasts: bool, width: int) -> Row:

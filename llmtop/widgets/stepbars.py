@@ -53,6 +53,10 @@ def batch_of(step: Step) -> Batch:
 class StepBars(Panel):
     """Newest at the right. A cell holds two steps; ▒ marks those of which one carried prefill."""
 
+    about = (
+        "How long the newest engine steps took, two in a cell. ▒ marks those that carried prefill."
+    )
+
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._batches = Batches()

@@ -79,6 +79,16 @@ class Column(NamedTuple):
 class StepColumns(Panel):
     """Keeps the columns that it shows: taking a step apart costs more than drawing it."""
 
+    about = (
+        "A column an engine step, the newest at the right: its height is its time, in layers by "
+        "cause."
+    )
+    own_keys = (
+        "left: previous step",
+        "right: next step; after the last the newest is followed",
+        "back: the newest step",
+    )
+
     class Picked(Message):
         """The viewer pressed on a step's column."""
 

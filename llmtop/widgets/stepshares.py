@@ -22,6 +22,12 @@ _WAITS = {
 
 
 class StepShares(Panel):
+    about = (
+        "What the chosen step's time was spent on, in parts that sum to it, and who waited "
+        "meanwhile."
+    )
+    own_keys = ("left: previous step", "right: next step", "back: the newest step")
+
     def title(self, view: View) -> Row:
         step = chosen_step(view)
         number = "" if step is None else grouped(step.step)

@@ -24,7 +24,7 @@ class TitleBar(Painted):
     DEFAULT_CSS = "TitleBar { height: 1; }"
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
-        lead: Row = ((" llmtop ", "barvalue"), *mode_badge(view), (" ", "bar"))
+        lead: Row = ((" llmtop ", "barvalue"), *mode_badge(view), (" ", "bar"), *_masked(view))
         room = width - width_of(lead)
         known = names(view)
         right = _right(view, room, cells_of(known[-1]))
@@ -72,6 +72,10 @@ def mode_badge(view: View) -> Row:
         return (("◌ STARTING", "key"),) if view.starting else (("● LIVE", "live"),)
     role = "paused" if status in ("starting", "connecting", "reconnecting") else "bad"
     return ((f" {status.upper()} ", role),)
+
+
+def _masked(view: View) -> Row:
+    return ((" PRIVATE ", "paused"), (" ", "bar")) if view.model.privacy.on else ()
 
 
 def names(view: View) -> list[str]:

@@ -22,6 +22,9 @@ _OWN: Final = frozenset(("own", "chunk", "recompute"))
 
 
 class TokenStep(Panel):
+    about = "The chosen token's time in parts that sum to it, and who else was in its step."
+    own_keys = ("left: previous token", "right: next token", "open: the step that made the token")
+
     def title(self, view: View) -> Row:
         request = view.request
         if request is None or not request.token_steps:

@@ -13,6 +13,12 @@ from llmtop.widgets.rows import Row
 class TokenTimes(Panel):
     """With more tokens than columns a bar is the worst of its share, and the title says so."""
 
+    about = (
+        "The time before each output token. With more tokens than columns a bar is the worst of "
+        "several."
+    )
+    own_keys = ("left: previous token", "right: next token", "open: the step that made the token")
+
     def title(self, view: View) -> Row:
         return (("Time between tokens", "title"),)
 

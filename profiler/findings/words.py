@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from profiler.state import SessionState
 
 _NAME_CHARS: Final = 14
+# All ways in which a finding's text names a request, for whoever has to take the name out again.
+NAMED: Final = re.compile(
+    r"(?<=prefill of )(?:.+(?= made \d+ wait)|.+$)"
+    r"|(?<=preempt ).+$"
+    r"|(?<=pages used, )(?:.+(?= \d+x so far)|.+$)"
+)
 
 
 def name_of(state: SessionState, request: int) -> str:
-    """The id that the client sees, without what the API puts before all of them, cut to fit."""
+    """The id that the client sees, cut to fit; its number once it is forgotten."""
     view = state.requests.get(request)
-    if view is None:
-        return f"#{request}"
-    name = view.name.removeprefix("chatcmpl-").removeprefix("cmpl-") or view.name
+    return f"#{request}" if view is None else cut_name(view.name)
+
+
+def cut_name(name: str) -> str:
+    """`name` without what the API puts before all of them, and not longer than fits."""
+    name = name.removeprefix("chatcmpl-").removeprefix("cmpl-") or name
     return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
 
 

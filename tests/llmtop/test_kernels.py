@@ -12,6 +12,7 @@ import pytest
 from llmtop import orders
 from llmtop.app import LlmtopApp
 from llmtop.orders import MAX_TEXT, order_capture
+from llmtop.viewing import Viewing
 from llmtop.widgets.kerneltable import kernel_rows
 from llmtop.widgets.rows import plain, width_of
 from profiler.events import KernelRow, KernelWindow, ModelShape, SessionStart, Step
@@ -84,7 +85,7 @@ async def test_the_screen_waits_for_a_newer_window(
         return "" if num_steps == 8 else "This server takes no orders"
 
     monkeypatch.setattr("llmtop.screens.dashboard.order_capture", answer)
-    app = LlmtopApp(busy_source, "http://127.0.0.1:9", "key")
+    app = LlmtopApp(busy_source, "http://127.0.0.1:9", "key", viewing=Viewing(control=True))
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("T", *["backspace"] * 2, "9", "9", "9", "enter")
         await pilot.pause()

@@ -80,11 +80,11 @@ def test_it_waits_for_the_first_state_but_not_for_good(
         if naps == 3:
             source.state = busy_state
 
-    assert look_once(source, nap).t_ns == busy_state.t_ns
+    assert look_once(source, sleep=nap).t_ns == busy_state.t_ns
     assert naps == 3 and source.stopped
     silent = source_of(SessionState())
     with pytest.raises(LlmtopError, match="no state within 10 s"):
-        look_once(silent, lambda seconds: None)
+        look_once(silent, sleep=lambda seconds: None)
     assert silent.stopped
 
 

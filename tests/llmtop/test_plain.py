@@ -56,7 +56,7 @@ def test_following_ends_with_its_source(busy_source: Any) -> None:
         naps.append(seconds)
         busy_source.connection = Connection("ended", "the server has stopped")
 
-    follow(busy_source, lines.append, Alarm(), sleep)
+    follow(busy_source, Narrator(lines.append, "x", Alarm()), sleep)
     assert len(naps) == 1
     assert lines[-1] == "ended: the server has stopped"
 
@@ -72,7 +72,7 @@ def test_a_recording_is_told_to_its_end(
     recorder.stop()
     lines: list[str] = []
     source = ReplaySource(tmp_path / "s.db")
-    play_through(source, source.replay, lines.append, Alarm())
+    play_through(source, source.replay, Narrator(lines.append, "s.db", Alarm()))
     assert sum("running" in line for line in lines) == 3
     source.stop()
     assert run_plain(ReplaySource(tmp_path / "s.db")) == 0
