@@ -11,15 +11,18 @@ from typing import Final
 
 import msgspec
 
+from profiler.device_events import MAX_CAPTURED_STEPS as MAX_CAPTURED_STEPS
+from profiler.device_events import GpuAbsent as GpuAbsent
+from profiler.device_events import GpuSample as GpuSample
+from profiler.device_events import KernelRow as KernelRow
+from profiler.device_events import KernelWindow as KernelWindow
+from profiler.device_events import MemorySample as MemorySample
+from profiler.device_events import ProcessSample as ProcessSample
+from profiler.event import Event as Event
+from profiler.foreign_events import Buckets as Buckets
+from profiler.foreign_events import MetricsSample as MetricsSample
+
 SCHEMA_VERSION: Final = 1
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag=_snake_case):
-    t_ns: int
 
 
 class ModelShape(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +60,7 @@ class SessionStart(Event, frozen=True, gc=False):
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
-    config: dict[str, str | int | float | bool | None] = {}
+    config: dict[str, str | int | float | bool | None] = msgspec.field(default_factory=dict)
     read_bytes_per_s: float | None = None
     matmul_flops_per_s: float | None = None
     shape: ModelShape | None = None
@@ -133,6 +136,17 @@ class RequestAborted(Event, frozen=True, gc=False):
     num_output_tokens: int
 
 
+class ClientBehind(Event, frozen=True, gc=False):
+    """The client of a request takes nothing of what is sent to it: told once a second meanwhile.
+
+    `since_ns` is when the write that waits was begun; `num_tokens` more of its tokens wait.
+    """
+
+    request: int
+    since_ns: int
+    num_tokens: int
+
+
 class StepRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One request's share of a step: prompt tokens computed, tokens put out (0 or more)."""
 
@@ -182,52 +196,6 @@ class Step(Event, frozen=True, gc=False):
 
 
 # Some 250 kernels a step, half a KiB each in the profiler's memory: 64 MiB.
-MAX_CAPTURED_STEPS: Final = 512
-
-
-class ClientBehind(Event, frozen=True, gc=False):
-    """The client of a request takes nothing of what is sent to it: told once a second meanwhile.
-
-    `since_ns` is when the write that waits was begun; `num_tokens` more of its tokens wait.
-    """
-
-    request: int
-    since_ns: int
-    num_tokens: int
-
-
-class KernelRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One kernel of a window; on a CPU one operator, without those that it calls.
-
-    `part` is "linear" for products with weights, "attention", or "" for all else and where it is
-    not known.
-    """
-
-    name: str
-    calls: int
-    time_ns: int
-    part: str = ""
-
-
-class KernelWindow(Event, frozen=True, gc=False):
-    """What the device ran from step `first_step` on, for `num_steps`, by torch's profiler.
-
-    `begin_ns` is when the first of them was launched; the window is told when the last has ended.
-    `cost_ns` is how long the engine stood still to start, stop and read the profiler:
-    `start_cost_ns` of it right before `begin_ns`, the rest right before the window was told.
-    Kernels are ordered by time; what is beyond the table's end is a row a part, named "others".
-    `device_type` is "cuda", or "cpu" where rows are operators, as torch spells them.
-    """
-
-    begin_ns: int
-    cost_ns: int
-    first_step: int
-    num_steps: int
-    device_type: str
-    kernels: tuple[KernelRow, ...]
-    start_cost_ns: int = 0
-
-
 class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """`count` pages from `page` on changed alike. `op` is one of
 
@@ -264,57 +232,6 @@ class PageKeyframe(Event, frozen=True, gc=False):
     spans: tuple[PageSpan, ...]
 
 
-class GpuSample(Event, frozen=True, gc=False):
-    """One NVML reading of one device. None is "this device does not tell", never zero.
-
-    `throttle` names why clocks are held down, "" if they are not. `process_mem_bytes` belongs to
-    the engine's processes. Rates of PCIe are bytes per second over NVML's own 20 ms window.
-    """
-
-    device: int
-    name: str
-    mem_used_bytes: int
-    mem_total_bytes: int
-    process_mem_bytes: int | None = None
-    util_pct: float | None = None
-    mem_util_pct: float | None = None
-    power_w: float | None = None
-    power_limit_w: float | None = None
-    temp_c: float | None = None
-    sm_mhz: int | None = None
-    mem_mhz: int | None = None
-    throttle: str | None = None
-    energy_mj: int | None = None
-    pcie_rx_bytes_per_s: int | None = None
-    pcie_tx_bytes_per_s: int | None = None
-
-
-class GpuAbsent(Event, frozen=True, gc=False):
-    """There is no NVML device to sample, and why."""
-
-    reason: str
-
-
-class ProcessSample(Event, frozen=True, gc=False):
-    """One of our processes, once a second: the stream's heartbeat. `cpu_pct` 100 is one core."""
-
-    role: str
-    pid: int
-    cpu_pct: float
-    rss_bytes: int
-
-
-class MemorySample(Event, frozen=True, gc=False):
-    """Where the engine's device memory went. On CPU the device is the process's own memory."""
-
-    device: str
-    weights_bytes: int
-    kv_bytes: int
-    activation_bytes: int
-    graph_bytes: int
-    total_bytes: int
-
-
 class Recording(Event, frozen=True, gc=False):
     """The session file, once a second: its size with its log. `error` says why recording ended and
     is "" while it goes on."""
@@ -349,7 +266,7 @@ class Finding(Event, frozen=True, gc=False):
     text: str
     request: int = 0
     step: int = 0
-    evidence: dict[str, int | float] = {}
+    evidence: dict[str, int | float] = msgspec.field(default_factory=dict)
     sql: str = ""
 
 
@@ -382,6 +299,7 @@ AnyEvent = (
     | Finding
     | KernelWindow
     | ClientBehind
+    | MetricsSample
     | Dropped
 )
 

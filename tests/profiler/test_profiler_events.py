@@ -42,7 +42,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if get_origin(hint) in (Union, types.UnionType):
         return st.one_of([values_of(arg) for arg in get_args(hint)])
     if get_origin(hint) is tuple:
-        return st.lists(structs_of(get_args(hint)[0]), max_size=6).map(tuple)
+        return st.lists(values_of(get_args(hint)[0]), max_size=6).map(tuple)
     if get_origin(hint) is dict:
         return st.dictionaries(WORDS, values_of(get_args(hint)[1]), max_size=4)
     if issubclass(hint, msgspec.Struct):

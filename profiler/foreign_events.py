@@ -1,0 +1,31 @@
+"""What a server of another kind says of itself: one reading of its metrics page."""
+
+from __future__ import annotations
+
+import msgspec
+
+from profiler.event import Event
+
+
+class Buckets(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A histogram since the server's start: `counts[i]` values were at most `edges[i]` seconds,
+    `count` altogether, and `sum_s` is what they sum to."""
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+    count: float
+    sum_s: float
+
+
+class MetricsSample(Event, frozen=True, gc=False):
+    """`engine` names the kind of server. What the page does not tell is in none of the three.
+
+    `gauges` hold for the moment; `counters` and `histograms` count from the server's start, so
+    they mean something only beside an earlier sample. Keys are those of profiler.foreign.names.
+    """
+
+    engine: str
+    model: str
+    gauges: dict[str, float]
+    counters: dict[str, float]
+    histograms: dict[str, Buckets]
