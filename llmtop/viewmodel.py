@@ -229,7 +229,9 @@ class View:
     @property
     def starting(self) -> bool:
         """Whether the server has yet to say that it is ready for the first time."""
-        return self.mode == "LIVE" and all(s.name != "ready" for s in self.state.phases.spans)
+        if self.mode != "LIVE" or self.state.foreign.last is not None:
+            return False
+        return all(s.name != "ready" for s in self.state.phases.spans)
 
     @property
     def wall_ns(self) -> int | None:

@@ -27,6 +27,7 @@ from profiler.events import (
     KernelWindow,
     Log,
     MemorySample,
+    MetricsSample,
     PageDelta,
     PageKeyframe,
     Phase,
@@ -46,6 +47,7 @@ from profiler.folds import packing, seconds
 from profiler.folds.clients import Clients
 from profiler.folds.clock import NS_PER_S, Clock
 from profiler.folds.findings import Findings, FindingsFrame
+from profiler.folds.foreign import Foreign
 from profiler.folds.gpus import Gpus, GpusFrame
 from profiler.folds.held import Held
 from profiler.folds.latency import LatencyFrame, LatencyProfiler
@@ -90,6 +92,7 @@ class StateFrame(msgspec.Struct, array_like=True):
     kernels: KernelWindow | None = None
     held: list[tuple[int, int]] = []
     clients: list[ClientBehind] = []
+    foreign: list[MetricsSample] = []
 
 
 class SessionState:
@@ -123,6 +126,7 @@ class SessionState:
         self.kernels: KernelWindow | None = None
         self.held = Held()
         self.clients = Clients()
+        self.foreign = Foreign(self._clock)
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
@@ -276,6 +280,9 @@ class SessionState:
     def _client_behind(self, event: ClientBehind) -> None:
         self.clients.behind(event)
 
+    def _metrics(self, event: MetricsSample) -> None:
+        self.foreign.sample(event)
+
     def _dropped(self, event: Dropped) -> None:
         self.drops += event.count
 
@@ -306,6 +313,7 @@ class SessionState:
             self.kernels,
             self.held.spans,
             self.clients.told,
+            list(self.foreign.samples),
         )
         return packing.encode(frame)
 
@@ -346,6 +354,7 @@ class SessionState:
         self.kernels = frame.kernels
         self.held.spans = frame.held
         self.clients.told = frame.clients
+        self.foreign.samples.extend(frame.foreign)
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
@@ -378,5 +387,6 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     Finding: lambda state, event: state.findings.finding(event),
     KernelWindow: SessionState._kernel_window,
     ClientBehind: SessionState._client_behind,
+    MetricsSample: SessionState._metrics,
     Dropped: SessionState._dropped,
 }

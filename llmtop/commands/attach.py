@@ -14,6 +14,7 @@ from llmtop.commands.web_options import attach_in_browser, web_options
 from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
+    from llmtop.sources.base import Source
     from profiler.conditions import Condition
 
 
@@ -63,8 +64,9 @@ def command(
 ) -> int:
     """Watch a server that runs somewhere else.
 
-    The server is an `llmtop serve`. A connection that is lost is made again and goes on where it
-    stopped. Leaving does not stop the server.
+    Of an `llmtop serve` all is shown. Of vLLM, SGLang, llama.cpp, TGI, TensorRT-LLM, LMDeploy,
+    Dynamo, Ray Serve, Triton and NIM what their metrics pages tell, read once a second. A
+    connection that is lost is made again. Leaving does not stop the server.
     """
     check_once(once, as_json, plain)
     if web and once:
@@ -75,9 +77,18 @@ def command(
     if web:
         return attach_in_browser(url, web_port, api_key, viewing)
     from llmtop.commands.watching import watch
-    from llmtop.sources.remote import RemoteSource
 
-    source = RemoteSource(url, api_key)
+    source = _source(url, api_key)
     if once:
         return print_once(source, as_json, privacy)
     return watch(source, url, api_key, viewer_alarm(slo, alert_webhook), viewing)
+
+
+def _source(url: str, api_key: str | None) -> Source:
+    """Of what answers there now. Raises: LlmtopError if nothing of it can be shown."""
+    from llmtop.sources.metrics import MetricsSource
+    from llmtop.sources.probing import probe
+    from llmtop.sources.remote import RemoteSource
+
+    target = probe(url, api_key)
+    return RemoteSource(url, api_key) if target is None else MetricsSource(target, api_key)

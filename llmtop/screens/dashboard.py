@@ -16,6 +16,7 @@ from llmtop.keys import KEYS
 from llmtop.orders import order_capture
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
+from llmtop.screens.foreign import ForeignAbsentPage, ForeignPage
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
 from llmtop.screens.kernels import KernelsScreen
@@ -46,6 +47,7 @@ from profiler.events import MAX_CAPTURED_STEPS
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
+_FOREIGN: Final = {"overview": "foreign", "log": "log"}
 _LOG_HINT: Final = "a regular expression"
 
 
@@ -106,6 +108,8 @@ class Dashboard(TimeKeys):
             "gpu": GpuPage(id="gpu"),
             "steps": StepsPage(id="steps"),
             "log": LogPage(id="log"),
+            "foreign": ForeignPage(id="foreign"),
+            "foreign-absent": ForeignAbsentPage(id="foreign-absent-page"),
         }
         self._page: Page | None = None
 
@@ -156,9 +160,11 @@ class Dashboard(TimeKeys):
 
     def _current(self, view: View) -> Page:
         wanted = self._model.page
-        if wanted == "overview" and view.starting:
+        if view.state.foreign.last is not None:
+            wanted = _FOREIGN.get(wanted, "foreign-absent")
+        elif wanted == "overview" and view.starting:
             wanted = "startup"
-        if self._page is None or self._page.id != wanted:
+        if self._page is None or self._page is not self._pages[wanted]:
             if self._page is not None:
                 self._page.maximise(None)
                 self._page.display = False

@@ -1,0 +1,31 @@
+"""The tabs of a server of another kind: what its metrics page tells, and what it does not."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+
+from llmtop.screens.page import Page
+from llmtop.widgets.foreignabsent import ForeignAbsent
+from llmtop.widgets.foreignboard import ForeignBoard
+from llmtop.widgets.foreignchart import ForeignChart
+from llmtop.widgets.happenings import Happenings
+
+
+class ForeignPage(Page):
+    DEFAULT_CSS = """
+    ForeignPage > ForeignBoard { height: 14; }
+    ForeignPage > ForeignChart { height: 1fr; }
+    ForeignPage > Happenings { height: 4; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield ForeignBoard(id="foreign-board")
+        yield ForeignChart(id="foreign-chart", top="├┤")
+        yield Happenings(id="foreign-log", top="├┤", bottom="└┘")
+
+
+class ForeignAbsentPage(Page):
+    DEFAULT_CSS = "ForeignAbsentPage > ForeignAbsent { height: 1fr; }"
+
+    def compose(self) -> ComposeResult:
+        yield ForeignAbsent(id="foreign-absent", bottom="└┘")

@@ -1,0 +1,137 @@
+"""Reads the metrics page of a server of another kind, once a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Final, Literal
+
+import httpx
+import msgspec
+
+from llmtop.priority import give_way
+from llmtop.sanitize import clean_line
+from llmtop.sources.base import Replay
+from llmtop.sources.keeper import Keeper
+from llmtop.sources.probing import Target
+from llmtop.sources.scrape import client_of, fetch, reason
+from llmtop.viewmodel import Connection
+from profiler.errors import StreamError
+from profiler.events import AnyEvent, Log, MetricsSample
+from profiler.foreign.reading import engine_of, read
+from profiler.session.ring import Ring
+from profiler.state import SessionState
+
+PERIOD_S: Final = 1.0
+
+
+class MetricsSource:
+    """A thread of its own reads the page; `poll` folds what it has read, on this host's clock.
+
+    A server that goes away is asked again each second; its counters begin anew with it.
+    """
+
+    mode: Literal["LIVE"] = "LIVE"
+
+    def __init__(self, target: Target, api_key: str | None = None) -> None:
+        self._target = target
+        self._api_key = api_key
+        self._state = SessionState()
+        self.ring = Ring()
+        self._keeper = Keeper(self.ring)
+        self._inbox: deque[AnyEvent] = deque()
+        self._connection = Connection("connecting", "")
+        self._seq = 0
+        self._met = False
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        return self._target.url
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
+    def bytes_recorded(self) -> int | None:
+        return self._keeper.num_bytes
+
+    @property
+    def session_file(self) -> Path | None:
+        return self._keeper.path
+
+    @property
+    def farewell(self) -> str:
+        return ""
+
+    @property
+    def replay(self) -> Replay | None:
+        return None
+
+    def keep(self) -> str:
+        return self._keeper.keep()
+
+    def start(self) -> None:
+        self.ring.begin(self._state)
+        engine, version = self._target.engine.name, clean_line(self._target.version)
+        text = f"reading the metrics of {engine} {version}".rstrip()
+        self._inbox.append(Log(time.monotonic_ns(), "info", "viewer", text))
+        self._thread = threading.Thread(target=self._run, name="llmtop-metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=0.2)  # it may wait for an answer, and owns nothing else
+        self._keeper.end()
+
+    def poll(self, now_ns: int) -> SessionState:
+        for _ in range(len(self._inbox)):
+            event = self._inbox.popleft()
+            self._seq += 1
+            self._state.apply(event, self._seq)
+            self.ring.append(event, self._state)
+        self._state.advance(now_ns)
+        return self._state
+
+    def _run(self) -> None:
+        give_way()
+        with client_of(self._api_key) as client:
+            due_s = time.monotonic()
+            while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
+                self._read(client)
+                due_s = max(due_s + PERIOD_S, time.monotonic())
+
+    def _read(self, client: httpx.Client) -> None:
+        try:
+            sample = self._sample(client)
+        except (httpx.HTTPError, StreamError) as error:
+            why = error.message if isinstance(error, StreamError) else reason(error)
+            self._lost(why)
+            return
+        self._inbox.append(sample)
+        self._connection, self._met = Connection("connected"), True
+
+    def _sample(self, client: httpx.Client) -> MetricsSample:
+        page = fetch(client, self._target.url)
+        if page.status != 200:
+            raise StreamError(f"the server answered with status {page.status}")
+        engine = engine_of(page.text)
+        if engine is not self._target.engine:
+            raise StreamError(f"this is no metrics page of {self._target.engine.name} any more")
+        sample = read(page.text, engine, time.monotonic_ns())
+        model = clean_line(sample.model or self._target.model)
+        return msgspec.structs.replace(sample, model=model)
+
+    def _lost(self, why: str) -> None:
+        status: Literal["reconnecting", "connecting"] = (
+            "reconnecting" if self._met else "connecting"
+        )
+        if self._connection.status == "connected":
+            text = f"the metrics page is gone: {why}"
+            self._inbox.append(Log(time.monotonic_ns(), "warning", "viewer", text))
+        self._connection = Connection(status, f"{why}; trying again")

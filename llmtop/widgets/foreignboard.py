@@ -1,0 +1,149 @@
+"""What the metrics page of another kind of server tells, with what it does not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmtop.format import NONE, grouped, milliseconds, percent, short
+from llmtop.sanitize import clean_line
+from llmtop.viewmodel import View
+from llmtop.widgets.bar import bar
+from llmtop.widgets.panel import Panel
+from llmtop.widgets.rows import EMPTY, Row, Span, flowed
+from profiler.folds.foreign import RATE_S, SPREAD_S, Foreign
+from profiler.foreign.names import BY_NAME, Engine
+from profiler.foreign.spread import Quantile, Spread
+
+_UNKNOWN: Final = Engine("", "", {}, {}, {})
+_LATENCIES: Final = (
+    ("ttft", "to the first token"),
+    ("itl", "between tokens"),
+    ("e2el", "of whole requests"),
+    ("queue", "in the queue"),
+    ("prefill", "in prefill"),
+    ("decode", "in decode"),
+)
+_NAME: Final = 8
+_COLUMN: Final = 10
+_BAR: Final = 24
+
+
+def engine_of(foreign: Foreign) -> Engine:
+    return _UNKNOWN if foreign.last is None else BY_NAME.get(foreign.last.engine, _UNKNOWN)
+
+
+class ForeignBoard(Panel):
+    about = (
+        "What the server's metrics page tells, read once a second. ~ is an estimate: a histogram "
+        "tells between which two edges a value lies, and nothing beyond its last edge."
+    )
+
+    def title(self, view: View) -> Row:
+        last = view.state.foreign.last
+        if last is None:
+            return (("Metrics", "title"),)
+        model = clean_line(last.model)
+        return ((f"{last.engine} ", "title"), (model, "value"))
+
+    def note(self, view: View) -> str:
+        if view.state.foreign.is_stale:
+            return "STALE: nothing new for some seconds"
+        return f"rates over {RATE_S} s, latencies over {SPREAD_S} s"
+
+    def body(self, view: View, width: int, height: int) -> list[Row]:
+        foreign = view.state.foreign
+        engine = engine_of(foreign)
+        rows = [*_load(foreign, engine, width), *_cache(foreign, engine, width), EMPTY, _head()]
+        return [*rows, *(_latency(foreign, engine, key, what) for key, what in _LATENCIES)]
+
+
+def _load(foreign: Foreign, engine: Engine, width: int) -> list[Row]:
+    parts = [
+        _rate(foreign, engine, "generated", foreign.generated, " tok/s"),
+        _rate(foreign, engine, "prompt", "prompt_tokens", " tok/s"),
+        _rate(foreign, engine, "done", "finished", " req/s"),
+        _gauge(foreign, engine, "running"),
+        _gauge(foreign, engine, "waiting"),
+        _rate(foreign, engine, "preempted", "preemptions", "/s"),
+    ]
+    return flowed(parts, width, "   ")
+
+
+def _rate(foreign: Foreign, engine: Engine, name: str, key: str, unit: str) -> Row:
+    value = foreign.rate(key)
+    return _told(name, NONE if value is None else short(value) + unit, engine.marks.get(key))
+
+
+def _gauge(foreign: Foreign, engine: Engine, key: str) -> Row:
+    return _told(key, grouped(foreign.gauge(key)), engine.marks.get(key))
+
+
+def _told(name: str, text: str, mark: str | None) -> Row:
+    row: Row = ((f"{name} ", "dim"), (text, "dim" if text == NONE else "value"))
+    return (*row, (f" ({mark})", "dim")) if mark and text != NONE else row
+
+
+def _cache(foreign: Foreign, engine: Engine, width: int) -> list[Row]:
+    return [*flowed(_usage(foreign, engine), width), _prefix(foreign, engine)]
+
+
+def _usage(foreign: Foreign, engine: Engine) -> list[Row]:
+    usage, tokens = foreign.gauge("kv_usage"), foreign.gauge("kv_tokens")
+    if usage is None:
+        return [(("KV cache  ", "dim"), (_why(engine, "kv_usage"), "dim"))]
+    share = (f" {percent(usage, 1.0)}", "value")
+    rows: list[Row] = [(("KV cache  ", "dim"), *bar(usage, 1.0, _BAR, "chart"), share)]
+    if tokens is not None:
+        rows.append(((f"of {grouped(tokens)} tokens", "value"),))
+    if mark := engine.marks.get("kv_usage"):
+        rows.append(((f"({mark})", "dim"),))
+    return rows
+
+
+def _prefix(foreign: Foreign, engine: Engine) -> Row:
+    share = foreign.prefix_share
+    if share is None:
+        known = foreign.last is not None and "prefix_hits" in foreign.last.counters
+        return (("prefix    ", "dim"), (_quiet() if known else _why(engine, "prefix"), "dim"))
+    row: Row = (("prefix    ", "dim"), (percent(share, 1.0), "value"))
+    mark = engine.marks.get("prefix_hit_rate", "of prompt tokens came out of the cache")
+    return (*row, (f" {mark}", "dim"))
+
+
+def _why(engine: Engine, key: str) -> str:
+    return engine.lacks.get(key, f"not exposed by {engine.name or 'this server'}")
+
+
+def _quiet() -> str:
+    return f"no request within {SPREAD_S} s"
+
+
+def _head() -> Row:
+    words = ("n", "mean", "p50", "p95", "p99")
+    names = "".join(word.rjust(_COLUMN) for word in words)
+    return (("ms".ljust(_NAME) + names, "dim"),)
+
+
+def _latency(foreign: Foreign, engine: Engine, key: str, what: str) -> Row:
+    name: Span = (key.ljust(_NAME), "text")
+    spread = foreign.spread(key)
+    if spread is not None:
+        cells = "".join(text.rjust(_COLUMN) for text in _cells(spread))
+        return (name, (cells, "value"), (f"  {engine.marks.get(key, what)}", "dim"))
+    mean_s = foreign.mean_itl_s if key == "itl" else None
+    if mean_s is not None:
+        mean = milliseconds(mean_s * 1e3).rjust(_COLUMN)
+        return (name, (NONE.rjust(_COLUMN), "dim"), (mean, "value"))
+    known = foreign.last is not None and key in foreign.last.histograms
+    return (name, (f"  {_quiet() if known else _why(engine, key)}", "dim"))
+
+
+def _cells(spread: Spread) -> list[str]:
+    shares = [_share(spread.quantile(share)) for share in (0.5, 0.95, 0.99)]
+    return [short(spread.n), milliseconds(spread.mean_s * 1e3), *shares]
+
+
+def _share(found: Quantile) -> str:
+    if found.guess_s is None:
+        return f">{milliseconds(found.low_s * 1e3)}"
+    return f"~{milliseconds(found.guess_s * 1e3)}"
