@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from profiler.events import AnyEvent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--renew-screens", action="store_true", help="keep the screens as they are drawn now"
+    )
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> ModelFolder:
     """The default model's folder; skips where it is neither cached nor to be fetched."""

@@ -8,7 +8,7 @@ from llmtop.widgets.devices import gpu_line, no_device
 from llmtop.widgets.kvusage import kv_bar
 from llmtop.widgets.nearness import nearness
 from llmtop.widgets.painted import Painted
-from llmtop.widgets.rows import Row, joined, spread, width_of
+from llmtop.widgets.rows import Row, first_that_fits, joined, spread, width_of
 from llmtop.widgets.service import batch, latency_line
 
 _LABEL = 5
@@ -21,8 +21,8 @@ class Brief(Painted):
         lead: Row = ((" ", "text"),)
         lines = (
             _flow(view, width - 1),
-            batch(view),
-            _latencies(view),
+            batch(view, width - 1),
+            _latencies(view, width - 1),
             _kv(view, width),
             _device(view, width - 1),
         )
@@ -47,8 +47,12 @@ def _flow(view: View, width: int) -> Row:
     return spread(line, ((windows, "dim"),), width)
 
 
-def _latencies(view: View) -> Row:
-    return joined((latency_line(view, "ttft"), latency_line(view, "itl")), "   ")
+def _latencies(view: View, width: int) -> Row:
+    lines = [
+        joined([latency_line(view, name, least) for name in ("ttft", "itl")], "   ")
+        for least in (False, True)
+    ]
+    return first_that_fits(lines, width)
 
 
 def _kv(view: View, width: int) -> Row:

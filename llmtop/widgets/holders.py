@@ -12,6 +12,7 @@ from profiler.folds.pages import Pages
 from profiler.folds.request_view import RequestView
 
 _COLUMNS = 35
+_PHASE_WIDTH = 9
 
 
 class Holders(Panel):
@@ -36,7 +37,7 @@ class Holders(Panel):
             return [(("no request holds a page", "dim"),)]
         most = held[0][0]
         rows: list[Row] = [
-            (("  id          phase      pages shared", "dim"),),
+            (("  id          ", "dim"), (_phase("phase", width), "dim"), ("  pages shared", "dim")),
         ]
         shown = held[: height - 2] if len(held) > height - 1 else held
         rows += [
@@ -70,12 +71,17 @@ def _line(
     role = "select" if request.request == selected else "text"
     shared = num_shared(pages, request.request)
     name = fit(short_name(request.name), 11)
-    text = f"{name} {request.phase:<9}{grouped(count):>7} {grouped(shared):>6}"
+    phase = _phase(request.phase, width)
+    text = f"{name} {phase}{grouped(count):>7} {grouped(shared):>6}"
     own = own_role(request.request)
     room = width - _COLUMNS - 3
     return (
         ("█ ", own),
         (text, role),
-        (" ", "text"),
-        *(bar(count, most, room, own) if room > 3 else ()),
+        *(((" ", "text"), *bar(count, most, room, own)) if room > 3 else ()),
     )
+
+
+def _phase(text: str, width: int) -> str:
+    """Gives way first where a line does not hold all columns."""
+    return text.ljust(_PHASE_WIDTH) if width >= _COLUMNS + 2 else ""

@@ -54,7 +54,7 @@ class RequestTable(Panel):
         arrow = "↓" if model.descending else "↑"
         title: list[Span] = [
             ("Requests ", "title"),
-            (f"{len(requests.live)} live", "value"),
+            (f"{grouped(len(requests.live))} live", "value"),
             (f", sort {FIELDS[model.sort].title} {arrow}", "dim"),
         ]
         if model.filter_text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -88,6 +88,11 @@ def joined(parts: Iterable[Row], gap: str = "  ") -> Row:
             out.append((gap, "text"))
         out.extend(part)
     return tuple(out)
+
+
+def first_that_fits(lines: Sequence[Row], width: int) -> Row:
+    """The first of `lines` that `width` holds whole, else the last."""
+    return next((line for line in lines if width_of(line) <= width), lines[-1])
 
 
 def flowed(parts: Iterable[Row], width: int, gap: str = "  ") -> list[Row]:

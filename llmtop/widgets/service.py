@@ -7,7 +7,7 @@ from typing import Final
 from llmtop.format import NONE, grouped, ns_as_ms, short
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, Span, joined
+from llmtop.widgets.rows import Row, Span, first_that_fits, joined
 from profiler.folds.latency import WINDOW_S
 from profiler.folds.quantiles import Quantiles
 from profiler.folds.throughput import TOKEN_WINDOW_S
@@ -36,7 +36,7 @@ class Service(Panel):
         return f"tok/s over {TOKEN_WINDOW_S} s, latencies over {WINDOW_S} s"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
-        rows = [rates(view), batch(view), _head()]
+        rows = [rates(view), batch(view, width), _head()]
         for name, meaning in _LATENCIES[: max(0, height - 3)]:
             rows.append(_latency(name, meaning, view.state.latency.quantiles(name)))
         return rows[:height]
@@ -61,19 +61,23 @@ def _rate(name: str, value: float | None) -> Row:
     return ((f"{name} ", "dim"), (short(value), "value"))
 
 
-def batch(view: View) -> Row:
-    """Requests by what they do now, then by how they ended."""
+def batch(view: View, width: int) -> Row:
+    """Requests by what they do now, then by how they ended; of what is none, less where `width`
+    does not hold it all."""
     requests = view.state.requests
     failed = requests.num_aborted + requests.num_rejected
-    parts: list[Row] = [
-        _count("running", requests.num_running, "decode"),
-        _count("prefill", requests.num_prefilling, "prefill"),
-        _count("waiting", requests.num_waiting, "queued"),
-        _count("done", requests.num_finished, "value"),
-        _count("failed", failed, "bad" if failed else "value"),
-        _count("preempted", requests.num_preemptions, "value"),
-    ]
-    return joined(parts, "  ")
+    parts = (
+        ("running", requests.num_running, "decode"),
+        ("prefill", requests.num_prefilling, "prefill"),
+        ("waiting", requests.num_waiting, "queued"),
+        ("done", requests.num_finished, "value"),
+        ("failed", failed, "bad" if failed else "value"),
+        ("preempted", requests.num_preemptions, "value"),
+    )
+    some = tuple(part for part in parts if part[1] or part[0] == "running")
+    looks = ((parts, "  "), (parts, " "), (some, "  "), (some, " "))
+    lines = [joined([_count(*part) for part in chosen], gap) for chosen, gap in looks]
+    return first_that_fits(lines, width)
 
 
 def _count(name: str, value: int, role: str) -> Row:
@@ -100,13 +104,14 @@ def _latency(name: str, meaning: str, found: Quantiles | None) -> Row:
     return (*spans, (f"  {meaning}", "dim"))
 
 
-def latency_line(view: View, name: str) -> Row:
-    """One latency on a narrow screen: ttft p50 84 p95 212 p99 431 ms."""
+def latency_line(view: View, name: str, least: bool = False) -> Row:
+    """One latency on a narrow screen: ttft p50 84 p95 212 p99 431 ms; `least` ends with p95."""
     found = view.state.latency.quantiles(name)
     if found is None:
         return ((f"{name} ", "text"), (f"{NONE} ms", "dim"))
     last = ("p99", found.p99) if found.p99 is not None else (f"max of {found.n}", found.max)
+    told = (("p50", found.p50), ("p95", found.p95), last)
     spans: list[Span] = [(f"{name} ", "text")]
-    for label, value in (("p50", found.p50), ("p95", found.p95), last):
+    for label, value in told[:2] if least else told:
         spans += [(f"{label} ", "dim"), (f"{ns_as_ms(round(value))} ", "value")]
     return (*spans, ("ms", "dim"))

@@ -49,7 +49,9 @@ class StepShares(Panel):
 
 def _house(step: Step) -> list[Row]:
     """Who waited, and where the pages were."""
-    waits: Row = ((f"{step.num_waiting} waiting{_WAITS.get(step.waits_for, '')}", "queued"),)
+    waits: Row = (
+        (f"{grouped(step.num_waiting)} waiting{_WAITS.get(step.waits_for, '')}", "queued"),
+    )
     pages: Row = (
         ("pages ", "dim"),
         (grouped(step.pages_used), "value"),

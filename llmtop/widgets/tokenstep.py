@@ -87,7 +87,7 @@ def _batch(step: Step) -> Row:
     decode = len(step.rows) - len(prefill)
     tokens = sum(row.prefill_tokens for row in prefill)
     text = f"{len(prefill)} prefill of {grouped(tokens)} tokens" if prefill else "no prefill"
-    waits = f", {step.num_waiting} waiting" if step.num_waiting else ""
+    waits = f", {grouped(step.num_waiting)} waiting" if step.num_waiting else ""
     return (
         ("batch of ", "dim"),
         (f"{len(step.rows)}", "value"),

@@ -77,12 +77,12 @@ class Gpus:
     def missing(self, event: GpuAbsent) -> None:
         self.absent = event
 
-    @property
-    def mem_used_bytes(self) -> int | None:
-        """Over all devices; None when there is none."""
-        if not self.devices:
-            return None
-        return sum(history.last.mem_used_bytes for history in self.devices.values())
+    def mem_used_bytes(self, name: str) -> int | None:
+        """On the one device called `name` that our processes are on; None where it is not known
+        which that is."""
+        named = [h.last for h in self.devices.values() if h.last.name == name]
+        ours = [sample for sample in named if sample.process_mem_bytes] or named
+        return ours[0].mem_used_bytes if len(ours) == 1 else None
 
     def seconds(self, second: int) -> list[GpuSecond]:
         """One row for each device that was read in `second`."""

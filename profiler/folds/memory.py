@@ -28,9 +28,11 @@ class MemoryProfiler:
 
     @property
     def other_bytes(self) -> int | None:
-        """In use on a device, but by none of the engine's parts; None where NVML does not say."""
-        used = self._gpus.mem_used_bytes
-        if used is None or self.engine_bytes is None:
+        """In use on the engine's device, but by none of its parts; None where NVML does not say."""
+        if self.last is None or self.engine_bytes is None:
+            return None
+        used = self._gpus.mem_used_bytes(self.last.device)
+        if used is None:
             return None
         return max(0, used - self.engine_bytes)
 

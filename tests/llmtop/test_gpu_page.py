@@ -100,7 +100,7 @@ def test_without_a_device_the_reason_stands_there() -> None:
 
 def test_memory_parts_are_those_of_the_engine_and_sum_to_the_device() -> None:
     state = state_of(sample(S))
-    state.apply(MemorySample(S, "cuda:0", 14 * GIB, 14 * GIB, 2 * GIB, GIB, 140 * GIB))
+    state.apply(MemorySample(S, "NVIDIA H200", 14 * GIB, 14 * GIB, 2 * GIB, GIB, 140 * GIB))
     view = View(state, ViewModel(), "LIVE", Connection("connected"))
     text = "\n".join(plain(row) for row in MemorySplit(id="m").body(view, 44, 9))
     for part in ("weights       14.0 GiB  10%", "other          1.0 GiB", "free           108 GiB"):

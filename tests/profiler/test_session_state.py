@@ -135,7 +135,7 @@ def test_small_folds() -> None:
             Phase(3 * S, "ready"),
             GpuAbsent(3 * S, "the NVML library is not installed"),
             ProcessSample(3 * S, "core", 7, 90.0, 100),
-            MemorySample(3 * S, "cpu", 10, 20, 3, 0, 100),
+            MemorySample(3 * S, "GPU", 10, 20, 3, 0, 100),
             Log(3 * S, "error", "core", "x" * 9999),
             Dropped(4 * S, 10, 5),
         ]
@@ -144,7 +144,7 @@ def test_small_folds() -> None:
         ("load", 1 * S, 3 * S, 10),
         ("ready", 3 * S, 3 * S, 0),
     ]
-    assert state.gpus.absent is not None and state.gpus.mem_used_bytes is None
+    assert state.gpus.absent is not None
     assert state.memory.parts() == [("weights", 10), ("kv", 20), ("activations", 3)]
     assert len(state.log.lines[0].text) == MAX_TEXT + 1
     assert state.drops == 5
@@ -153,6 +153,20 @@ def test_small_folds() -> None:
     assert state.gpus.absent is None
     assert state.gpus.devices[0].energy_j == 4.0
     assert state.memory.other_bytes == 27
+
+
+def test_other_memory_is_that_of_the_engines_own_device() -> None:
+    state = SessionState()
+    state.apply(MemorySample(S, "GPU", 10, 20, 3, 0, 100))
+    state.apply(GpuSample(S, 0, "GPU", 50, 100))
+    state.apply(GpuSample(S, 1, "another", 80, 100))
+    assert state.memory.other_bytes == 17
+    state.apply(GpuSample(S, 2, "GPU", 60, 100))
+    assert state.memory.other_bytes is None
+    state.apply(GpuSample(S, 2, "GPU", 60, 100, process_mem_bytes=33))
+    assert state.memory.other_bytes == 27
+    state.apply(MemorySample(S, "a processor (8 threads)", 10, 20, 3, 0, 100))
+    assert state.memory.other_bytes is None
 
 
 def test_steps_that_were_lost_leave_a_gap_not_a_guess() -> None:
