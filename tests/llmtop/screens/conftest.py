@@ -73,7 +73,7 @@ def told(t_ns: int) -> Iterator[AnyEvent]:
         KernelRow("_decode_kernel", 56, 20 * MS, "attention"),
         KernelRow("others", 0, 0),
     )
-    yield KernelWindow(t_ns, t_ns - S, 1500 * MS, 300, 2, "cuda", kernels)
+    yield KernelWindow(t_ns, t_ns - S, 30 * MS, 300, 2, "cuda", kernels, 20 * MS)
 
 
 def way(state: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
