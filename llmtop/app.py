@@ -31,6 +31,7 @@ from llmtop.themed import ThemedApp
 from llmtop.viewfile import save_new
 from llmtop.viewing import AS_IT_IS, Viewing
 from llmtop.viewmodel import View, ViewModel
+from llmtop.widgets.asciiset import AsciiFilter
 from profiler.findings.objective import LEVEL as ALERT
 
 FRAME_S: Final = 0.25
@@ -60,7 +61,11 @@ class LlmtopApp(ThemedApp[int]):
         super().__init__(replace(keymap or Keymap(), readonly=viewing.readonly))
         self.source = source
         self._mode = "live" if source.replay is None else "replay"
-        self.model = ViewModel(self.keymap, privacy=Privacy(viewing.privacy, source.address))
+        self.model = ViewModel(
+            self.keymap, viewing.ascii, privacy=Privacy(viewing.privacy, source.address)
+        )
+        if viewing.ascii:
+            self._filters.append(AsciiFilter())
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(

@@ -9,11 +9,12 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class Viewing:
     """With `privacy` the picture begins masked. `readonly` refuses the keys that act. `control`
-    lets the viewer give orders to a server that takes them."""
+    lets the viewer give orders to a server that takes them. With `ascii` nothing else is drawn."""
 
     privacy: bool = False
     readonly: bool = False
     control: bool = False
+    ascii: bool = False
 
     @property
     def capture_refusal(self) -> str:
@@ -25,7 +26,7 @@ class Viewing:
     @property
     def flags(self) -> tuple[str, ...]:
         """The same, as options of `llmtop attach`."""
-        chosen = {"--privacy": self.privacy, "--readonly": self.readonly}
+        chosen = {"--privacy": self.privacy, "--readonly": self.readonly, "--ascii": self.ascii}
         chosen["--control"] = self.control and not self.readonly
         return tuple(flag for flag, given in chosen.items() if given)
 

@@ -28,6 +28,7 @@ class ViewModel:
     """The viewer's choices; keys change them, widgets read them."""
 
     keymap: Keymap = field(default_factory=Keymap)
+    ascii: bool = False
     page: str = "overview"
     sort: str = "age"
     descending: bool = True

@@ -55,6 +55,7 @@ def command(
     alert_webhook: str | None,
     privacy: bool,
     readonly: bool,
+    ascii: bool,
     control: bool,
     web: bool,
     web_port: int,
@@ -73,7 +74,7 @@ def command(
         raise click.UsageError("--web and --once exclude each other")
     if readonly and control:
         raise click.UsageError("--readonly and --control exclude each other")
-    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy, readonly, control)
+    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy, readonly, control, ascii)
     if web:
         return attach_in_browser(url, web_port, api_key, viewing)
     from llmtop.commands.watching import watch

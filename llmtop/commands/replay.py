@@ -41,6 +41,7 @@ def command(
     fail_if: tuple[Condition, ...],
     privacy: bool,
     readonly: bool,
+    ascii: bool,
     once: bool,
     as_json: bool,
     plain: bool,
@@ -64,7 +65,8 @@ def command(
         code = print_once(source, as_json, privacy)
     else:
         source = ReplaySource(path, at=at, speed=speed)
-        code = watch(source, alarm=viewer_alarm(slo, None), viewing=Viewing(privacy, readonly))
+        viewing = Viewing(privacy, readonly, ascii=ascii)
+        code = watch(source, alarm=viewer_alarm(slo, None), viewing=viewing)
     if not fail_if:
         return code
     from profiler.session.summary import session_values

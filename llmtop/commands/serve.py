@@ -91,7 +91,9 @@ def command(model: str | None, headless: bool, web: bool, web_port: int, **optio
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        viewing = Viewing(options["privacy"], options["readonly"], options["control"])
+        viewing = Viewing(
+            options["privacy"], options["readonly"], options["control"], options["ascii"]
+        )
         in_terminal = partial(watch, viewing=viewing)
         show = watch_in_browser(web_port, viewing) if web else in_terminal
         code = _run(config, listener, headless, show)

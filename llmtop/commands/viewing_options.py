@@ -1,7 +1,9 @@
-"""`--privacy` and `--readonly`: options of the commands that watch something."""
+"""`--privacy`, `--readonly` and `--ascii`: options of the commands that watch something."""
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,9 +12,20 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def speaks_utf8() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
+
+
 def viewing_options(command: Command) -> Command:
-    """Adds the two."""
+    """Adds the three."""
     for option in (
+        click.option(
+            "--ascii",
+            is_flag=True,
+            default=lambda: not speaks_utf8(),
+            help="Draw in ASCII alone.  [default: where the terminal's encoding is not UTF-8]",
+        ),
         click.option(
             "--readonly",
             is_flag=True,

@@ -11,6 +11,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from llmtop.viewmodel import View
+from llmtop.widgets.asciiset import ascii_row
 from llmtop.widgets.cells import Cells, cells_in, changed_runs, stretch
 from llmtop.widgets.palette import style_of
 from llmtop.widgets.rows import EMPTY, Row, exact_row
@@ -45,7 +46,7 @@ class Painted(Widget):
         drawn = self.rows(view, width, height)[:height]
         drawn += [EMPTY] * (height - len(drawn))
         if self._painted_size != (width, height):
-            self._drawn, self._rows = drawn, [exact_row(row, width) for row in drawn]
+            self._drawn, self._rows = drawn, [self._exact(row, width) for row in drawn]
             self._cells = [cells_in(row) for row in self._rows]
             self._painted_size = (width, height)
             self._strips.clear()
@@ -55,12 +56,17 @@ class Painted(Widget):
             return
         self._send_changes(drawn, width)
 
+    def _exact(self, row: Row, width: int) -> Row:
+        exact = exact_row(row, width)
+        only_ascii = self._view is not None and self._view.model.ascii
+        return ascii_row(exact) if only_ascii else exact
+
     def _send_changes(self, drawn: list[Row], width: int) -> None:
         dirty: list[Region] = []
         for y, raw in enumerate(drawn):
             if raw == self._drawn[y]:
                 continue
-            row = exact_row(raw, width)
+            row = self._exact(raw, width)
             cells = cells_in(row)
             runs = changed_runs(self._cells[y], cells)
             if runs:

@@ -15,6 +15,7 @@ from rich.segment import Segment
 from llmtop.app import LlmtopApp
 from llmtop.cost import CostMeter
 from llmtop.sources.replay import ReplaySource
+from llmtop.viewing import AS_IT_IS, Viewing
 from llmtop.viewmodel import Connection, Cost
 from profiler.events import AnyEvent, GpuSample, KernelRow, KernelWindow, Log
 from profiler.state import SessionState
@@ -143,9 +144,12 @@ def walk(still: None, state_source: Callable[[str], Any]) -> Callable[..., Any]:
     """A function: state, size -> every screen of it, in order, after `keys_before` were pressed."""
 
     async def through(
-        state: str, size: tuple[int, int], keys_before: tuple[str, ...] = ()
+        state: str,
+        size: tuple[int, int],
+        keys_before: tuple[str, ...] = (),
+        viewing: Viewing = AS_IT_IS,
     ) -> list[Shot]:
-        app = LlmtopApp(state_source(state))
+        app = LlmtopApp(state_source(state), viewing=viewing)
         shots = []
         async with app.run_test(size=size) as pilot:
             await pilot.press(*keys_before)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 from rich.cells import cell_len
 
+from llmtop.viewing import Viewing
 from llmtop.widgets.palette import THEME_NAMES
 
 HERE: Final = Path(__file__).parent
@@ -25,6 +26,7 @@ TITLE_LINES: Final = 2
 TO_ANSI: Final = ("t",) * THEME_NAMES.index("ansi-dark")
 COLOURLESS: Final = "DEFAULT"
 SIXTEEN: Final = (COLOURLESS, "STANDARD")
+LETTERS: Final = set("日本語")  # of a request's name
 NO_NUMBER: Final = re.compile(r"\b(nan|None|inf)\b|Traceback", re.IGNORECASE)
 
 Walk = Callable[..., Any]
@@ -137,3 +139,22 @@ async def test_the_sixteen_colours_and_none_at_all_show_the_same(
     plain = await walk(state, size)
     assert texts(plain) == texts(dark)
     assert [(name, kind) for name, kind in colours(plain) if kind != COLOURLESS] == []
+
+
+def cells(line: str) -> list[str]:
+    """A character a cell; a wide one stands in both of its own."""
+    return [character for character in line for _ in range(cell_len(character))]
+
+
+@pytest.mark.parametrize(("state", "size"), VARIED)
+async def test_in_ascii_each_cell_stays_where_it_was(walk: Walk, state: str, size: Size) -> None:
+    """Our own glyphs all have a likeness; what others wrote in other letters is question marks."""
+    dark = await walk(state, size)
+    drawn = await walk(state, size, viewing=Viewing(ascii=True))
+    check_sound(drawn, size)
+    for shot, before in zip(drawn, dark, strict=True):
+        for line, as_it_was in zip(shot.text, before.text, strict=True):
+            assert line.isascii(), shot.name
+            pairs = list(zip(line, cells(as_it_was), strict=True))
+            assert [pair for pair in pairs if pair[1].isascii() and pair[0] != pair[1]] == []
+            assert {old for new, old in pairs if new == "?"} <= {"?"} | LETTERS
