@@ -13,7 +13,9 @@ from llmtop.format import NONE
 from llmtop.privacy import Privacy
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Source
+from profiler.foreign.snapshot import ForeignSnapshot, foreign_snapshot
 from profiler.snapshot import Snapshot, flattened, snapshot
+from profiler.state import SessionState
 
 WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.02
@@ -21,7 +23,7 @@ _POLL_S: Final = 0.02
 
 def look_once(
     source: Source, private: bool = False, sleep: Callable[[float], None] = time.sleep
-) -> Snapshot:
+) -> Snapshot | ForeignSnapshot:
     """The source's state as soon as it has one; of a replay, where it stands. With `private` it is
     masked.
 
@@ -32,13 +34,20 @@ def look_once(
     try:
         for _ in range(round(WITHIN_S / _POLL_S)):
             state = source.poll(time.monotonic_ns())
-            if source.connection.status in ("connected", "ended") and state.t_ns:
-                return snapshot(privacy.state(state))
+            if source.connection.status in ("connected", "ended") and _is_whole(state):
+                shown = privacy.state(state)
+                return snapshot(shown) if state.foreign.last is None else foreign_snapshot(shown)
             _check(source)
             sleep(_POLL_S)
     finally:
         source.stop()
     raise LlmtopError(f"{source.address} sent no state within {WITHIN_S:.0f} s")
+
+
+def _is_whole(state: SessionState) -> bool:
+    """A foreign server's rates and latencies need two readings."""
+    readings = len(state.foreign.samples)
+    return state.session is not None or bool(state.phases.spans) or readings > 1
 
 
 def _check(source: Source) -> None:
@@ -48,11 +57,11 @@ def _check(source: Source) -> None:
         raise LlmtopError(f"no picture of {source.address}: {why}", connection.hint)
 
 
-def as_json(found: Snapshot) -> str:
+def as_json(found: msgspec.Struct) -> str:
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
 
 
-def as_plain(found: Snapshot) -> str:
+def as_plain(found: msgspec.Struct) -> str:
     """A line a field: its path, two spaces or more, its value."""
     rows = list(flattened(found))
     width = max(len(path) for path, _ in rows)

@@ -20,7 +20,9 @@ from llmtop.sources.base import Replay, Source
 from llmtop.viewmodel import Connection
 from profiler.events import Finding, Log
 from profiler.folds.phases import PhaseSpan
+from profiler.foreign.snapshot import foreign_line
 from profiler.state import SessionState
+from profiler.walltime import wall_ns_of
 
 POLL_S: Final = 0.25
 LINE_EVERY_NS: Final = 10_000_000_000
@@ -112,6 +114,7 @@ class Narrator:
         self._tell_log(state)
         self._tell_findings(state, self._privacy.findings(found))
         ready = any(span.name == "ready" for span in state.phases.spans)
+        ready = ready or len(state.foreign.samples) > 1
         since = self._summary_ns
         if ready and (last or since is None or state.t_ns - since >= LINE_EVERY_NS):
             self._summary_ns = state.t_ns
@@ -158,15 +161,14 @@ def _log_text(line: Log) -> str:
 
 def stamp(state: SessionState, t_ns: int) -> str:
     """Local time of `t_ns` and a space; nothing before the session began."""
-    session = state.session
-    if session is None:
-        return ""
-    wall_s = (session.wall_ns + t_ns - session.t_ns) / 1e9
-    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S ")
+    wall_ns = wall_ns_of(state, t_ns)
+    return "" if wall_ns is None else datetime.fromtimestamp(wall_ns / 1e9).strftime("%H:%M:%S ")
 
 
 def summary(state: SessionState) -> str:
     """The service in one line."""
+    if state.foreign.last is not None:
+        return f"{stamp(state, state.t_ns)}{clean_line(foreign_line(state.foreign))}"
     flow, requests, pages = state.throughput, state.requests, state.pages
     session = state.session
     up = clock(None if session is None else state.t_ns - session.t_ns)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from llmtop.format import short_name
 from profiler.events import Finding, Log, SessionStart
 from profiler.findings.words import NAMED, cut_name
 from profiler.folds.findings import Findings
+from profiler.folds.foreign import Foreign
 from profiler.folds.logs import Logs
 from profiler.folds.request_view import RequestView
 from profiler.folds.requests import Requests
@@ -72,6 +74,7 @@ class Privacy:
         masked = copy(state)
         masked.session = None if state.session is None else self._session(state.session)
         masked.requests = self._requests(state.requests)
+        masked.foreign = self._foreign(state.foreign)
         masked.log = self._log(state.log)
         masked.findings = self._findings(state.findings)
         return masked
@@ -133,10 +136,15 @@ class Privacy:
         return self._hosts.sub(HIDDEN, _PLACE.sub(HIDDEN, text))
 
     def _session(self, session: SessionStart) -> SessionStart:
-        """The model without the folders before it."""
         config = {k: self.text(v) if isinstance(v, str) else v for k, v in session.config.items()}
-        model = re.split(r"[/\\]", session.model.rstrip("/\\"))[-1]
-        return msgspec.structs.replace(session, model=model, config=config)
+        return msgspec.structs.replace(session, model=_bare(session.model), config=config)
+
+    def _foreign(self, foreign: Foreign) -> Foreign:
+        masked, last = copy(foreign), foreign.last
+        if last is not None:
+            named = msgspec.structs.replace(last, model=_bare(last.model))
+            masked.samples = deque([*islice(foreign.samples, len(foreign.samples) - 1), named])
+        return masked
 
     def _requests(self, requests: Requests) -> Requests:
         masked = copy(requests)
@@ -168,6 +176,11 @@ class Privacy:
         masked.open = dict(zip(findings.open, self.findings(findings.open.values()), strict=True))
         masked.ended = deque(self.findings(findings.ended), findings.ended.maxlen)
         return masked
+
+
+def _bare(model: str) -> str:
+    """A model without the folders before it."""
+    return re.split(r"[/\\]", model.rstrip("/\\"))[-1]
 
 
 def _tells(name: str) -> bool:

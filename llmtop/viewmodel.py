@@ -16,6 +16,7 @@ from profiler.explain.explainer import Explainer
 from profiler.folds.request_view import RequestView
 from profiler.session.markers import Marker
 from profiler.state import SessionState
+from profiler.walltime import wall_ns_of
 
 Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
 CHARTS = ("generated", "itl_p95", "ttft_p95", "prompt", "running")
@@ -237,5 +238,4 @@ class View:
     @property
     def wall_ns(self) -> int | None:
         """Unix time of the picture, None before the session began."""
-        session = self.state.session
-        return None if session is None else session.wall_ns + self.state.t_ns - session.t_ns
+        return wall_ns_of(self.state, self.state.t_ns)

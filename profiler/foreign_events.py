@@ -22,6 +22,7 @@ class MetricsSample(Event, frozen=True, gc=False):
 
     `gauges` hold for the moment; `counters` and `histograms` count from the server's start, so
     they mean something only beside an earlier sample. Keys are those of profiler.foreign.names.
+    `wall_ns` is the Unix time of `t_ns`.
     """
 
     engine: str
@@ -29,3 +30,4 @@ class MetricsSample(Event, frozen=True, gc=False):
     gauges: dict[str, float]
     counters: dict[str, float]
     histograms: dict[str, Buckets]
+    wall_ns: int = 0

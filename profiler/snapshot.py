@@ -9,6 +9,7 @@ import msgspec
 
 from profiler.folds.quantiles import Quantiles
 from profiler.state import SessionState
+from profiler.walltime import wall_ns_of
 
 VERSION: Final = 1
 
@@ -102,7 +103,7 @@ def snapshot(state: SessionState) -> Snapshot:
     return Snapshot(
         version=VERSION,
         t_ns=state.t_ns,
-        wall_ns=None if session is None or age_ns is None else session.wall_ns + age_ns,
+        wall_ns=wall_ns_of(state, state.t_ns),
         uptime_s=None if age_ns is None else age_ns / 1e9,
         phase="" if state.phase is None else state.phase.name,
         model=None if session is None else session.model,
@@ -117,7 +118,7 @@ def snapshot(state: SessionState) -> Snapshot:
     )
 
 
-def flattened(found: Snapshot) -> Iterator[tuple[str, Any]]:
+def flattened(found: msgspec.Struct) -> Iterator[tuple[str, Any]]:
     """Every field by its path, "latency.ttft_ms.p95", and its value; None is "not known"."""
     yield from _flat("", msgspec.to_builtins(found))
 

@@ -125,7 +125,7 @@ class MetricsSource:
             raise StreamError(f"this is no metrics page of {self._target.engine.name} any more")
         sample = read(page.text, engine, time.monotonic_ns())
         model = clean_line(sample.model or self._target.model)
-        return msgspec.structs.replace(sample, model=model)
+        return msgspec.structs.replace(sample, model=model, wall_ns=time.time_ns())
 
     def _lost(self, why: str) -> None:
         status: Literal["reconnecting", "connecting"] = (

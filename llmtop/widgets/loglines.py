@@ -17,6 +17,7 @@ from llmtop.widgets.rows import Row, plain
 from llmtop.widgets.wrapping import wrapped
 from profiler.events import Log
 from profiler.folds.clock import NS_PER_S
+from profiler.walltime import wall_ns_of
 
 _ROLES: Final = {"debug": "dim", "info": "good", "warning": "warn", "error": "bad"}
 _TEXT_ROLES: Final = {"debug": "dim", "warning": "warn", "error": "bad"}
@@ -134,10 +135,8 @@ def log_rows(line: Log, time: str, width: int) -> tuple[Row, ...]:
 
 
 def _time(view: View, t_ns: int) -> str:
-    session = view.state.session
-    if session is None:
-        return clock(t_ns)
-    return wall_clock(session.wall_ns + t_ns - session.t_ns)
+    wall_ns = wall_ns_of(view.state, t_ns)
+    return clock(t_ns) if wall_ns is None else wall_clock(wall_ns)
 
 
 @lru_cache(maxsize=256)

@@ -19,9 +19,11 @@ from llmtop.viewfile import FORMS, save_view
 from llmtop.viewing import Viewing
 from llmtop.viewmodel import Connection
 from llmtop.widgets.conversation import Exchange
-from profiler.events import AnyEvent, Finding, Log, RequestQueued, SessionStart
+from profiler.events import AnyEvent, Finding, Log, MetricsSample, RequestQueued, SessionStart
 from profiler.findings.words import name_of
 from profiler.state import SessionState
+
+S = 1_000_000_000
 
 MASKED = Viewing(privacy=True)
 SECRETS = ("alice", "gpu-box", "10.0.0.7", "/srv", "acme")
@@ -233,3 +235,14 @@ def test_plain_lines_and_snapshots_are_masked(
     said = capsys.readouterr().out
     assert "warning server" in said
     assert not leaks(said)
+
+
+def test_a_foreign_server_s_model_loses_its_folders() -> None:
+    state = SessionState()
+    for second in (1, 2):
+        told = MetricsSample(second * S, "vLLM", "/home/ada/models/secret", {}, {}, {})
+        state.apply(told, second)
+    masked = Privacy(True).state(state).foreign
+    assert masked.last is not None and masked.last.model == "secret"
+    assert len(masked.samples) == 2
+    assert state.foreign.last is not None and "ada" in state.foreign.last.model

@@ -1,0 +1,171 @@
+"""What answers at an address, by servers that answer as the real ones do, and as broken ones do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from llmtop.errors import LlmtopError
+from llmtop.sources.metrics import MetricsSource
+from llmtop.sources.probing import probe
+from llmtop.sources.scrape import client_of, fetch
+from profiler.errors import StreamError
+
+PAGES = Path(__file__).parents[1] / "data" / "metrics"
+VLLM = (PAGES / "vllm.prom").read_bytes()
+TEXT, HTML, JSON = "text/plain; version=0.0.4", "text/html", "application/json"
+
+Answers = dict[str, tuple[int, str, bytes]]
+Start = Callable[[Answers], Any]
+
+
+class Peer:
+    """Answers what it was told to, and remembers what it was asked."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        peer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                peer.asked.append((self.path, self.headers["authorization"]))
+                status, kind, body = answers.get(self.path, (404, TEXT, b""))
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                if 300 <= status < 400:
+                    self.send_header("location", body.decode())
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+
+@pytest.fixture
+def peer() -> Iterator[Start]:
+    started: list[Peer] = []
+
+    def start(answers: Answers) -> Peer:
+        started.append(Peer(answers))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.server.shutdown()
+        one.server.server_close()
+
+
+def test_a_vllm_is_found_with_its_model_and_version(peer: Start) -> None:
+    vllm = peer(
+        {
+            "/metrics": (200, TEXT, VLLM),
+            "/v1/models": (200, JSON, b'{"data":[{"id":"qwen","owned_by":"vllm"}]}'),
+            "/version": (200, JSON, b'{"version":"0.33.0"}'),
+        }
+    )
+    target = probe(f"{vllm.url}/v1/", None)
+    assert target is not None
+    assert target == (f"{vllm.url}/metrics", target.engine, "qwen", "0.33.0")
+    assert target.engine.name == "vLLM"
+
+
+@pytest.mark.parametrize("models", [b"", b"[]", b'{"data":[]}', b'{"data":3}', b"<html>"])
+def test_what_it_is_called_may_be_unknown(peer: Start, models: bytes) -> None:
+    vllm = peer({"/metrics": (200, TEXT, VLLM), "/v1/models": (200, JSON, models)})
+    target = probe(vllm.url, None)
+    assert target is not None and (target.model, target.version) == ("", "")
+
+
+def test_a_page_elsewhere_is_found_and_json_is_read_once_and_not_again(peer: Start) -> None:
+    """TensorRT-LLM forgets the iterations that somebody has read at /metrics."""
+    page = b"trtllm_num_requests_running 2\n"
+    trt = peer({"/metrics": (200, JSON, b"[]"), "/prometheus/metrics": (200, TEXT, page)})
+    target = probe(trt.url, None)
+    assert target is not None and target.url == f"{trt.url}/prometheus/metrics"
+    assert trt.paths.count("/metrics") == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "what", "hint"),
+    [
+        ({"/props": (200, JSON, b"{}")}, "llama.cpp shows no metrics", "--metrics"),
+        ({"/server_info": (200, JSON, b"{}")}, "SGLang shows no metrics", "--enable-metrics"),
+        ({"/api/version": (200, JSON, b"{}")}, "Ollama has no metrics", "llmtop proxy"),
+        ({"/v1/models": (200, JSON, b"{}")}, "shows no metrics page", "llmtop proxy"),
+        ({"/metrics": (200, HTML, b"<html>vllm:x 1</html>")}, "no server of llmtop", "doctor"),
+        ({"/metrics": (200, TEXT, b"go_threads 8\n")}, "no server of llmtop", "doctor"),
+        ({}, "no server of llmtop", "doctor"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_with_what_would_help(
+    peer: Start, answers: Answers, what: str, hint: str
+) -> None:
+    with pytest.raises(LlmtopError, match=what) as caught:
+        probe(peer(answers).url, None)
+    assert hint in (caught.value.hint or "")
+
+
+def test_who_does_not_answer_is_waited_for(peer: Start) -> None:
+    gone = peer({})
+    gone.server.shutdown()
+    gone.server.server_close()
+    assert probe(gone.url, None) is None
+
+
+def test_a_key_goes_to_its_server_and_no_redirect_takes_it_elsewhere(peer: Start) -> None:
+    other = peer({"/metrics": (200, TEXT, VLLM)})
+    lure = (302, TEXT, f"{other.url}/metrics".encode())
+    first = peer({"/metrics": lure, "/v1/llmtop/hello": lure})
+    with pytest.raises(LlmtopError):
+        probe(first.url, "sesame")
+    assert other.asked == []
+    assert {key for _, key in first.asked} == {"Bearer sesame"}
+
+
+def test_a_page_without_end_is_left(peer: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtop.sources.scrape.MAX_PAGE_BYTES", 1000)
+    large = peer({"/metrics": (200, TEXT, b"x" * 5000)})
+    with client_of(None) as client, pytest.raises(StreamError, match="longer"):
+        fetch(client, f"{large.url}/metrics")
+
+
+def test_a_page_that_turns_into_another_is_no_reading(peer: Start) -> None:
+    answers: Answers = {"/metrics": (200, TEXT, VLLM)}
+    vllm = peer(answers)
+    target = probe(vllm.url, None)
+    assert target is not None
+    source = MetricsSource(target)
+    with client_of(None) as client:
+        source._read(client)
+        assert source.connection.status == "connected"
+        for status, kind, body in ((200, HTML, b"<html>"), (500, TEXT, VLLM), (401, TEXT, b"")):
+            answers["/metrics"] = (status, kind, body)
+            source._read(client)
+            assert source.connection.status == "reconnecting", body
+        answers["/metrics"] = (200, TEXT, VLLM)
+        source._read(client)
+        assert source.connection.status == "connected"
+
+
+def test_reasons_are_few_words() -> None:
+    from llmtop.sources.scrape import reason
+
+    assert reason(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate")) == (
+        "TLS failed"
+    )
+    assert reason(httpx.ConnectError("refused")) == "no connection"
+    assert reason(httpx.ReadTimeout("slow")) == "no answer in time"
