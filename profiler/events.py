@@ -19,8 +19,8 @@ from profiler.device_events import KernelWindow as KernelWindow
 from profiler.device_events import MemorySample as MemorySample
 from profiler.device_events import ProcessSample as ProcessSample
 from profiler.event import Event as Event
-from profiler.foreign_events import Buckets as Buckets
-from profiler.foreign_events import MetricsSample as MetricsSample
+from profiler.metrics_events import Buckets as Buckets
+from profiler.metrics_events import MetricsSample as MetricsSample
 
 SCHEMA_VERSION: Final = 1
 
