@@ -20,7 +20,7 @@ from llmtop.sources.scrape import client_of, fetch, reason
 from llmtop.viewmodel import Connection
 from profiler.errors import StreamError
 from profiler.events import AnyEvent, Log, MetricsSample
-from profiler.foreign.reading import engine_of, read
+from profiler.foreign.reading import is_of, read
 from profiler.session.ring import Ring
 from profiler.state import SessionState
 
@@ -120,9 +120,9 @@ class MetricsSource:
         page = fetch(client, self._target.url)
         if page.status != 200:
             raise StreamError(f"the server answered with status {page.status}")
-        engine = engine_of(page.text)
-        if engine is not self._target.engine:
-            raise StreamError(f"this is no metrics page of {self._target.engine.name} any more")
+        engine = self._target.engine
+        if not is_of(page.text, engine):
+            raise StreamError(f"this is no metrics page of {engine.name} any more")
         sample = read(page.text, engine, time.monotonic_ns())
         model = clean_line(sample.model or self._target.model)
         return msgspec.structs.replace(sample, model=model, wall_ns=time.time_ns())

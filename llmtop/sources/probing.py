@@ -78,7 +78,7 @@ def _nothing(client: httpx.Client, root: str) -> LlmtopError:
             return LlmtopError(f"{root}: {what}", hint.format(url=root))
     return LlmtopError(
         f"{root} answers, but it is no server of llmtop and shows no metrics that are known",
-        "llmtop doctor tells what this program can attach to",
+        "llmtop attach --help names the servers that it knows",
     )
 
 

@@ -35,7 +35,7 @@ def engine_of(foreign: Foreign) -> Engine:
 class ForeignBoard(Panel):
     about = (
         "What the server's metrics page tells, read once a second. ~ is an estimate: a histogram "
-        "tells between which two edges a value lies, and nothing beyond its last edge."
+        "tells between which two edges a value lies; < is below its first and > beyond its last."
     )
 
     def title(self, view: View) -> Row:
@@ -144,6 +144,8 @@ def _cells(spread: Spread) -> list[str]:
 
 
 def _share(found: Quantile) -> str:
-    if found.guess_s is None:
+    if found.high_s is None:
         return f">{milliseconds(found.low_s * 1e3)}"
+    if found.guess_s is None:
+        return f"<{milliseconds(found.high_s * 1e3)}"
     return f"~{milliseconds(found.guess_s * 1e3)}"

@@ -23,7 +23,7 @@ class Metric:
     where: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Engine:
     """`prefix` is what its names begin with. Gauges: running, waiting, kv_usage (0 to 1),
     kv_tokens (the cache's capacity), prefix_hit_rate. Counters: prompt_tokens, generation_tokens,

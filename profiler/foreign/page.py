@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Container, Iterable
 from typing import Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,29 +33,29 @@ def names_of(text: str) -> set[str]:
     return {_name(line) for line in text.splitlines() if line and line[0] != "#"}
 
 
-def parse(text: str, wanted: Callable[[str], bool]) -> Page:
-    """Reads the lines of the names that are `wanted`; NaN, infinities and blanks are left out.
+def parse(text: str, prefix: str, wanted: Container[str]) -> Page:
+    """Reads the lines of the `wanted` names, which begin with `prefix`; NaN, infinities and blanks
+    are left out.
 
     A page has thousands of lines that nobody asks for, and the parser takes 10 us for each.
     """
-    lines = [s for s in text.splitlines() if s and s[0] != "#" and wanted(_name(s))]
+    own = (line for line in text.splitlines() if line.startswith(prefix) and line[:1] != "#")
+    lines = [line for line in own if _name(line) in wanted][:MAX_SAMPLES]
+    whole = _read("\n".join(lines) + "\n")
+    parts = [whole] if whole is not None else [_read(line + "\n") for line in lines]
     samples: dict[str, list[Sample]] = {}
-    num_bad = 0
-    for line in lines[:MAX_SAMPLES]:
-        found = _read(line)
-        num_bad += found is None
-        for sample in found or ():
+    for part in parts:
+        for sample in part or ():
             samples.setdefault(sample.name, []).append(sample)
-    return Page(samples, num_bad)
+    return Page(samples, sum(part is None for part in parts))
 
 
-def _read(line: str) -> list[Sample] | None:
-    """The line's sample, [] where its value says nothing; None if it is damaged."""
+def _read(text: str) -> list[Sample] | None:
+    """The samples whose values say something; None if a line is damaged."""
     try:
-        families = list(text_string_to_metric_families(line + "\n"))
+        return list(_told(text_string_to_metric_families(text)))
     except (ValueError, IndexError, KeyError):
         return None
-    return list(_told(families))
 
 
 def _told(families: Iterable[object]) -> Iterable[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from statistics import fmean
 from typing import Final
 
@@ -30,10 +31,15 @@ def engine_of(text: str) -> Engine | None:
     return NIM if names >= _NIM_SIGNS else None
 
 
+def is_of(text: str, engine: Engine) -> bool:
+    """Whether the page is still this engine's: cheaper than to ask whose it is."""
+    return text.startswith(engine.prefix) or f"\n{engine.prefix}" in text
+
+
 def read(text: str, engine: Engine, t_ns: int) -> MetricsSample:
     """What the page tells at `t_ns`."""
     own = _names(engine)
-    page = _without_phantoms(parse(text, own.__contains__))
+    page = _without_phantoms(parse(text, engine.prefix, own))
     gauges = _values(page, engine.gauges) | _capacity(page, engine)
     histograms = {
         key: found
@@ -49,6 +55,7 @@ def known(sample: MetricsSample) -> Engine:
     return BY_NAME[sample.engine]
 
 
+@cache
 def _names(engine: Engine) -> set[str]:
     plain = [m for table in (engine.gauges, engine.counters) for m in table.values()]
     names = {name for metric in plain for name in metric.names}

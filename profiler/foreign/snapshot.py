@@ -12,8 +12,8 @@ from profiler.walltime import wall_ns_of
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """A quantile from a histogram: above `low`, at most `high`; `guess` between them. None is
-    beyond the last edge."""
+    """A quantile from a histogram: above `low`, at most `high`, None beyond its last edge; `guess`
+    between them, None there and below its first edge."""
 
     low: float
     high: float | None

@@ -10,7 +10,8 @@ from profiler.events import Buckets
 
 class Quantile(NamedTuple):
     """The value lies above `low_s` and is at most `high_s`, None where only infinity is above;
-    `guess_s` is between them as if the bucket were evenly filled, None beyond the last edge."""
+    `guess_s` is between them as if the bucket were evenly filled. It is None beyond the last edge,
+    and below the first, where all values may be next to nothing."""
 
     low_s: float
     high_s: float | None
@@ -32,10 +33,11 @@ class Spread(NamedTuple):
     def quantile(self, share: float) -> Quantile:
         """Of at least one value. Source: Prometheus' histogram_quantile, with its bounds told."""
         rank, before, low = share * self.n, 0.0, 0.0
+        first = self.edges[0] if self.edges else 0.0
         for edge, end in zip(self.edges, self.ends, strict=True):
             if end >= rank and end > before:
                 inside = (rank - before) / (end - before)
-                return Quantile(low, edge, low + (edge - low) * inside)
+                return Quantile(low, edge, None if edge == first else low + (edge - low) * inside)
             before, low = end, edge
         return Quantile(low, None, None)
 

@@ -106,9 +106,13 @@ def test_a_page_elsewhere_is_found_and_json_is_read_once_and_not_again(peer: Sta
         ({"/server_info": (200, JSON, b"{}")}, "SGLang shows no metrics", "--enable-metrics"),
         ({"/api/version": (200, JSON, b"{}")}, "Ollama has no metrics", "llmtop proxy"),
         ({"/v1/models": (200, JSON, b"{}")}, "shows no metrics page", "llmtop proxy"),
-        ({"/metrics": (200, HTML, b"<html>vllm:x 1</html>")}, "no server of llmtop", "doctor"),
-        ({"/metrics": (200, TEXT, b"go_threads 8\n")}, "no server of llmtop", "doctor"),
-        ({}, "no server of llmtop", "doctor"),
+        (
+            {"/metrics": (200, HTML, b"<html>vllm:x 1</html>")},
+            "no server of llmtop",
+            "attach --help",
+        ),
+        ({"/metrics": (200, TEXT, b"go_threads 8\n")}, "no server of llmtop", "attach --help"),
+        ({}, "no server of llmtop", "attach --help"),
     ],
 )
 def test_what_cannot_be_shown_is_said_with_what_would_help(

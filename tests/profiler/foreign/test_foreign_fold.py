@@ -85,7 +85,8 @@ def test_quantiles_lie_between_edges_and_beyond_the_last_one_nothing_is_guessed(
     assert spread is not None
     assert (spread.n, spread.mean_s) == (100, 0.15)
     middle = spread.quantile(0.5)
-    assert (middle.low_s, middle.high_s, middle.guess_s) == (0.0, 0.1, pytest.approx(0.1))
+    assert middle == (0.0, 0.1, None), "all of them may be next to nothing"
+    assert spread.quantile(0.7) == (0.1, 0.2, pytest.approx(0.15))
     high = spread.quantile(0.95)
     assert (high.low_s, high.high_s) == (0.2, 0.4) and high.guess_s == pytest.approx(0.325)
     assert spread.quantile(0.99) == (0.4, None, None)
