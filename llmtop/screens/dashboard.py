@@ -302,7 +302,8 @@ class Dashboard(TimeKeys):
             self.notify(refusal)
             self._show_kernels(0)
         else:
-            hint = f"1 to {MAX_CAPTURED_STEPS}, each slower; nothing: the last ones"
+            # Measured on an H100: 0.1 s for 16 steps, 0.37 s for 64.
+            hint = f"1 to {MAX_CAPTURED_STEPS}, at the end all wait ~6 ms a step; empty: the last"
             self._ask("capture kernels, steps", "16", hint, self._try_capture, live=False)
 
     def _try_capture(self, text: str) -> str:
