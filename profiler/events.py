@@ -2,7 +2,8 @@
 
 Every event starts with `t_ns`, nanoseconds of the monotonic clock of the host that runs the engine;
 all processes of one host share that clock. The engine emits one `Step` per engine step and never
-one event per token: a token's time is the end of the step that made it.
+one event per token: a token's time is the end of the step that made it. What is seen of another
+server's requests is in `foreign_events`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from typing import Final
 
 import msgspec
 
+from profiler.event import Event as Event
+from profiler.foreign_events import RequestAnswered as RequestAnswered
+from profiler.foreign_events import RequestForwarded as RequestForwarded
+from profiler.foreign_events import TokenArrival as TokenArrival
+from profiler.foreign_events import TokensReceived as TokensReceived
+from profiler.page_events import PageDelta as PageDelta
+from profiler.page_events import PageKeyframe as PageKeyframe
+from profiler.page_events import PageRun as PageRun
+from profiler.page_events import PageSpan as PageSpan
+
 SCHEMA_VERSION: Final = 1
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag=_snake_case):
-    t_ns: int
 
 
 class ModelShape(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +45,9 @@ class SessionStart(Event, frozen=True, gc=False):
     """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`.
 
     `read_bytes_per_s` and `matmul_flops_per_s` are what the device was measured to do at most, None
-    where nobody measured it; so is `shape` where the engine does not tell.
+    where nobody measured it; so is `shape` where the engine does not tell. `upstream` is the
+    address of another server, seen through a proxy: then `device` is "" and numbers are 0 that it
+    does not tell.
     """
 
     wall_ns: int
@@ -57,10 +62,11 @@ class SessionStart(Event, frozen=True, gc=False):
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
-    config: dict[str, str | int | float | bool | None] = {}
+    config: dict[str, str | int | float | bool | None] = msgspec.field(default_factory=dict)
     read_bytes_per_s: float | None = None
     matmul_flops_per_s: float | None = None
     shape: ModelShape | None = None
+    upstream: str = ""
 
 
 class Phase(Event, frozen=True, gc=False):
@@ -77,12 +83,13 @@ class Phase(Event, frozen=True, gc=False):
 
 
 class RequestQueued(Event, frozen=True, gc=False):
-    """`request` numbers the requests of a session from 1; `name` is the id the client sees."""
+    """`request` numbers the requests of a session from 1; `name` is the id the client sees. None is
+    what another server's client did not ask for, and what only the answer will tell."""
 
     request: int
     name: str
-    num_prompt_tokens: int
-    max_tokens: int
+    num_prompt_tokens: int | None
+    max_tokens: int | None
     priority: int = 0
     sampling: str = ""
 
@@ -228,42 +235,6 @@ class KernelWindow(Event, frozen=True, gc=False):
     start_cost_ns: int = 0
 
 
-class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`count` pages from `page` on changed alike. `op` is one of
-
-    alloc    a free page now belongs to `request`, with one reference
-    share    `request` took one more reference to a sealed page
-    seal     the page is full, immutable and can be found by its prefix hash
-    release  `request` gave one reference back; at zero a sealed page is cached, another is free
-    evict    a cached page (no reference) lost its prefix hash and is free
-    """
-
-    op: str
-    page: int
-    count: int
-    request: int
-
-
-class PageDelta(Event, frozen=True, gc=False):
-    runs: tuple[PageRun, ...]
-
-
-class PageSpan(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`count` pages from `page` on in one state. `owner` is the request that allocated them."""
-
-    page: int
-    count: int
-    owner: int
-    refs: int
-    sealed: bool
-
-
-class PageKeyframe(Event, frozen=True, gc=False):
-    """Every page that is not free, so that a reader who lost deltas is right again."""
-
-    spans: tuple[PageSpan, ...]
-
-
 class GpuSample(Event, frozen=True, gc=False):
     """One NVML reading of one device. None is "this device does not tell", never zero.
 
@@ -349,7 +320,7 @@ class Finding(Event, frozen=True, gc=False):
     text: str
     request: int = 0
     step: int = 0
-    evidence: dict[str, int | float] = {}
+    evidence: dict[str, int | float] = msgspec.field(default_factory=dict)
     sql: str = ""
 
 
@@ -382,6 +353,9 @@ AnyEvent = (
     | Finding
     | KernelWindow
     | ClientBehind
+    | RequestForwarded
+    | TokensReceived
+    | RequestAnswered
     | Dropped
 )
 

@@ -84,6 +84,10 @@ class ThroughputMonitor:
         now.prefill_tokens += share.prefill_tokens
         now.generated_tokens += share.new_tokens
 
+    def received(self, num_tokens: int) -> None:
+        """Tokens that no step of ours made."""
+        self._now().generated_tokens += num_tokens
+
     def queued(self) -> None:
         self._now().queued += 1
 
