@@ -38,7 +38,8 @@ class RequestAnswered(Event, frozen=True, gc=False):
 
     `status` is 0 where none came, and `first_byte_ns` None. `num_bytes` of the body came, as they
     were sent. The numbers of tokens are the server's own `usage`, None where it did not tell, and
-    `counted_tokens` what was counted as it came, None where the answer could not be read.
+    `counted_tokens` what was counted as it came, None where the answer could not be read;
+    `finish_reason` is in its words, "" where it gave none.
     """
 
     request: int
@@ -49,3 +50,4 @@ class RequestAnswered(Event, frozen=True, gc=False):
     cached_tokens: int | None = None
     num_output_tokens: int | None = None
     counted_tokens: int | None = None
+    finish_reason: str = ""
