@@ -136,7 +136,8 @@ class Privacy:
         """The model without the folders before it."""
         config = {k: self.text(v) if isinstance(v, str) else v for k, v in session.config.items()}
         model = re.split(r"[/\\]", session.model.rstrip("/\\"))[-1]
-        return msgspec.structs.replace(session, model=model, config=config)
+        upstream = HIDDEN if session.upstream else ""
+        return msgspec.structs.replace(session, model=model, config=config, upstream=upstream)
 
     def _requests(self, requests: Requests) -> Requests:
         masked = copy(requests)

@@ -192,6 +192,7 @@ class SessionState:
         self.session = event
         self.pages.resize(event.num_pages)
         self.roofline.start(event)
+        self.throughput.tells_steps = not event.upstream
         self.objectives = told_objectives(event)
         if self.objectives:
             self.throughput.slo = request_bounds(self.objectives)
@@ -329,6 +330,7 @@ class SessionState:
         self.gpus.thaw(frame.gpus)
         self.latency.thaw(frame.latency)
         self.throughput.thaw(frame.throughput)
+        self.throughput.tells_steps = not self.upstream
         self.totals = frame.totals
         self.seconds.thaw(frame.seconds)
         self.memory.last = frame.memory

@@ -65,12 +65,17 @@ def batch(view: View) -> Row:
     """Requests by what they do now, then by how they ended."""
     requests = view.state.requests
     failed = requests.num_aborted + requests.num_rejected
+    ended = [
+        _count("done", requests.num_finished, "value"),
+        _count("failed", failed, "bad" if failed else "value"),
+    ]
+    if view.state.upstream:
+        return joined([_count("under way", len(requests.live), "decode"), *ended], "  ")
     parts: list[Row] = [
         _count("running", requests.num_running, "decode"),
         _count("prefill", requests.num_prefilling, "prefill"),
         _count("waiting", requests.num_waiting, "queued"),
-        _count("done", requests.num_finished, "value"),
-        _count("failed", failed, "bad" if failed else "value"),
+        *ended,
         _count("preempted", requests.num_preemptions, "value"),
     ]
     return joined(parts, "  ")

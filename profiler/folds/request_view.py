@@ -104,6 +104,14 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
         return max(self.told_tokens, sum(run.num_tokens for run in self.token_runs()))
 
     @property
+    def known_output_tokens(self) -> int | None:
+        """As `num_output_tokens`; None of an answer that could not be read."""
+        answer = self.answer
+        if answer is not None and answer.num_output_tokens is answer.counted_tokens is None:
+            return None
+        return self.num_output_tokens
+
+    @property
     def token_steps(self) -> array[int]:
         """The step of each output token, those left out whose step is no longer known."""
         return array("q", (step for step, _, k in self._chunks() for _ in range(k)))
