@@ -18,6 +18,7 @@ INTERRUPTED: Final = 130
 # The one line of help beside each name: the first line of the command's own help, held by a test.
 COMMANDS: Final[dict[str, str]] = {
     "serve": "Serve a model and watch it work.",
+    "proxy": "Measure each request to any OpenAI server.",
     "attach": "Watch a server that runs somewhere else.",
     "replay": "Watch a recorded session.",
     "explain": "Say what happened in a recorded session, and why.",

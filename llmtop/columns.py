@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Final
 
-from llmtop.format import NONE, milliseconds, seconds, short, short_name
+from llmtop.format import NONE, grouped, milliseconds, seconds, short, short_name
 from llmtop.sanitize import clean_line
 from profiler.folds.request_view import RequestView
 
@@ -32,6 +32,13 @@ class Field:
 
 def _ms(value_ns: float | None) -> float | None:
     return None if value_ns is None else value_ns / 1e6
+
+
+def output_tokens(request: RequestView) -> str:
+    """The number of tokens put out; with ~ where it is an estimate."""
+    count = request.known_output_tokens
+    estimate = "~" if request.is_estimate and count is not None else ""
+    return f"{estimate}{grouped(count)}"
 
 
 def age_ns(request: RequestView, t_ns: int) -> int:
@@ -72,11 +79,18 @@ def _age_text(value_ms: float) -> str:
 
 _ALL: Final = (
     Field("id", "request id", lambda r, t: clean_line(short_name(r.name)), True, 10, "id"),
-    Field("phase", "queued prefill decode preempted done", lambda r, t: r.phase, True, 9, "phase"),
+    Field(
+        "phase",
+        "queued upstream prefill decode preempted done",
+        lambda r, t: r.phase,
+        True,
+        9,
+        "phase",
+    ),
     Field("age", "ms since arrival", lambda r, t: age_ns(r, t) / 1e6, False, 6, "age", _age_text),
     Field("in", "prompt tokens", lambda r, t: r.num_prompt_tokens, False, 6, "in"),
     Field("hit", "tokens from the prefix cache", lambda r, t: r.cached_tokens, False, 6, "hit"),
-    Field("out", "tokens put out", lambda r, t: r.num_output_tokens, False, 5, "out"),
+    Field("out", "tokens put out", lambda r, t: r.known_output_tokens, False, 5, "out"),
     Field("tps", "output tokens per second", lambda r, t: r.tokens_per_s, False, 6, "tok/s"),
     Field(
         "ttft", "ms to the first token", lambda r, t: _ms(r.ttft_ns), False, 6, "ttft", milliseconds
@@ -88,7 +102,7 @@ _ALL: Final = (
     Field("queue", "ms in the queue", lambda r, t: _ms(r.queue_ns)),
     Field("tpot", "mean ms per output token", lambda r, t: _ms(r.tpot_ns)),
     Field("e2el", "ms from arrival to end", lambda r, t: _ms(r.e2el_ns)),
-    Field("preempts", "times preempted", lambda r, t: r.preemptions),
+    Field("preempts", "times preempted", lambda r, t: None if r.is_foreign else r.preemptions),
     Field("finish", "stop length abort", lambda r, t: r.finish_reason or "", True),
     Field("prio", "priority", lambda r, t: r.priority),
 )
@@ -100,6 +114,8 @@ def cell_text(field: Field, request: RequestView, t_ns: int) -> str:
     value = field.value(request, t_ns)
     if value is None:
         return NONE
+    if field.name == "out" and request.is_estimate:
+        return f"~{field.text(float(value))}"
     return value if isinstance(value, str) else field.text(value)
 
 

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TypeVar
 
+from llmtop.columns import output_tokens
 from llmtop.format import grouped, ns_as_ms, seconds, short_name, size
 from profiler.events import Finding, Log
 from profiler.folds.phases import PhaseSpan
@@ -71,8 +72,8 @@ def request_entry(request: RequestView) -> Log:
     reason = request.finish_reason or ""
     cached = f" ({request.cached_tokens} cached)" if request.cached_tokens else ""
     words = [
-        f"{short_name(request.name)} {reason}: {request.num_prompt_tokens} in{cached}",
-        f"{request.num_output_tokens} out",
+        f"{short_name(request.name)} {reason}: {grouped(request.num_prompt_tokens)} in{cached}",
+        f"{output_tokens(request)} out",
     ]
     if request.ttft_ns is not None:
         words.append(f"ttft {ns_as_ms(request.ttft_ns)} ms")

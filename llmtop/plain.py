@@ -174,16 +174,21 @@ def summary(state: SessionState) -> str:
     up = clock(None if session is None else state.t_ns - session.t_ns)
     parts = [
         f"{stamp(state, state.t_ns)}up {up}",
-        f"running {requests.num_running} waiting {requests.num_waiting}",
+        f"running {requests.num_running} waiting {_told(state, requests.num_waiting)}",
         f"done {requests.num_finished} failed {requests.num_aborted + requests.num_rejected}",
-        f"preempted {requests.num_preemptions}",
+        f"preempted {_told(state, requests.num_preemptions)}",
         f"generated {short(flow.generated_per_s)} prompt {short(flow.prompt_per_s)} tok/s",
         _latency(state, "ttft"),
         _latency(state, "itl"),
-        f"kv {percent(pages.used, pages.num_pages)} used",
+        f"kv {_told(state, percent(pages.used, pages.num_pages))} used",
         f"drops {state.drops}",
     ]
     return "  ".join(parts)
+
+
+def _told(state: SessionState, value: int | str) -> str:
+    """What only an engine of ours tells."""
+    return NONE if state.upstream else str(value)
 
 
 def _latency(state: SessionState, name: str) -> str:

@@ -137,7 +137,9 @@ class Privacy:
 
     def _session(self, session: SessionStart) -> SessionStart:
         config = {k: self.text(v) if isinstance(v, str) else v for k, v in session.config.items()}
-        return msgspec.structs.replace(session, model=_bare(session.model), config=config)
+        upstream = HIDDEN if session.upstream else ""
+        model = _bare(session.model)
+        return msgspec.structs.replace(session, model=model, config=config, upstream=upstream)
 
     def _foreign(self, foreign: Foreign) -> Foreign:
         masked, last = copy(foreign), foreign.last

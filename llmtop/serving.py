@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
-from typing import Final
-
-import msgspec
 
 from engine.errors import EngineError
 from engine.server.launch import CoreLaunch
-from llmtop.commands.listen import is_loopback, open_socket
+from llmtop.commands.listen import inherited_or_new
 from llmtop.errors import LlmtopError
+from llmtop.lifeline import read_config
 from llmtop.paths import cache_dir
 from llmtop.serving_config import ServeConfig
 from llmtop.serving_progress import say_nothing, say_on_stderr, say_on_stdout
 from profiler.errors import ProfilerError
-
-STDIN: Final = 0
-MAX_CONFIG_BYTES: Final = 1 << 20
 
 
 def run_server(config: ServeConfig, *, lifeline: bool = False) -> int:
@@ -31,7 +25,7 @@ def run_server(config: ServeConfig, *, lifeline: bool = False) -> int:
 
     Raises: EngineError, LlmtopError, ProfilerError if it cannot start or the core failed.
     """
-    listener = _listener(config)
+    listener = inherited_or_new(config.socket_fd, config.host, config.port, config.api_key)
     # The core imports torch for seconds: it starts before this process imports anything else.
     launch = CoreLaunch(config.engine, cache_dir(), config.observe)
     try:
@@ -51,39 +45,10 @@ async def _serve(
     return await ServerProcess(config, launch, listener, say, announce, lifeline).run()
 
 
-def _listener(config: ServeConfig) -> socket.socket:
-    """The socket to serve on, ours to close. Raises: LlmtopError."""
-    if config.socket_fd is None:
-        listener = open_socket(config.host, config.port)
-    else:
-        listener = socket.socket(fileno=os.dup(config.socket_fd))
-    host = listener.getsockname()[0]
-    if not config.api_key and not is_loopback(host):
-        listener.close()
-        raise LlmtopError(
-            f"{host} is open to the network and there is no key", "set a key, or use 127.0.0.1"
-        )
-    return listener
-
-
-def read_config() -> ServeConfig:
-    """The configuration in the first line of standard input. Raises: LlmtopError."""
-    data = b""
-    while not data.endswith(b"\n"):
-        chunk = os.read(STDIN, 1 << 16)
-        data += chunk
-        if not chunk or len(data) > MAX_CONFIG_BYTES:
-            raise LlmtopError("standard input holds no configuration", "use llmtop serve")
-    try:
-        return msgspec.json.decode(data, type=ServeConfig)
-    except msgspec.DecodeError as error:
-        raise LlmtopError(f"standard input holds no configuration: {error}") from None
-
-
 def main() -> int:
     """The exit code of a server that another process of ours has started."""
     try:
-        return run_server(read_config(), lifeline=True)
+        return run_server(read_config(ServeConfig), lifeline=True)
     except (EngineError, LlmtopError, ProfilerError) as error:
         say_on_stderr(f"error: {error.message}")
         if error.hint:

@@ -22,7 +22,7 @@ from llmtop.sanitize import clean_line
 from llmtop.serving_config import ServeConfig
 from llmtop.webhook import Webhook
 from profiler.bus import Bus
-from profiler.events import AnyEvent, Log
+from profiler.events import AnyEvent, GpuAbsent, Log
 from profiler.findings.watch import Watch
 from profiler.follower import Follower
 from profiler.gpu import GpuSampler
@@ -38,25 +38,33 @@ class Observer:
     """Publishes what happens. Lives on the event loop; `publish_soon` may be called anywhere.
 
     `hear` is told each event too, observed or not: it is what a server without dashboard says.
-    Once a second `behind` is asked for clients that do not take what is sent to them.
+    Once a second `behind` is asked for clients that do not take what is sent to them. `no_device`
+    says why the devices of this machine are none of the server's, where that is so.
     """
 
     def __init__(
         self,
-        config: ServeConfig,
         hear: Callable[[AnyEvent], None],
-        behind: Callable[[], Sequence[AnyEvent]],
+        recording: Path | None,
+        *,
+        behind: Callable[[], Sequence[AnyEvent]] = tuple,
+        observe: bool = True,
+        alert_webhook: str | None = None,
+        no_device: str = "",
     ) -> None:
         self.session = uuid4().hex
-        self._observe = config.observe
+        self._observe = observe
         self._hear = hear
         self._behind = behind
         self._bus = Bus()
         self._follower = Follower(self._bus, watch=Watch(), publish=self._bus.publish)
-        webhook = config.alert_webhook
-        self._alarm = Alarm(webhook=None if webhook is None else Webhook(webhook, self._complain))
+        webhook = None if alert_webhook is None else Webhook(alert_webhook, self._complain)
+        self._alarm = Alarm(webhook=webhook)
         self.feed = EventFeed(self._bus, self._follower.keyframe)
-        self._recorder = _recorder(config, self._bus, self._follower)
+        self._recorder: Recorder | None = None
+        if recording is not None:
+            self._recorder = Recorder(recording, self._bus, self._follower, self._bus.publish)
+        self._no_device = no_device
         self._gpus = GpuSampler(self._bus.publish, self._pids)
         self._loop = asyncio.get_running_loop()
         self._page = b""
@@ -75,9 +83,15 @@ class Observer:
         if self._recorder is not None:
             self._recorder.start()
         if self._observe:
-            self._gpus.start()
+            self._watch_devices()
             self._meters = {pid: ProcessMeter(role, pid) for role, pid in pids.items()}
             self._beating = asyncio.create_task(self._beat())
+
+    def _watch_devices(self) -> None:
+        if self._no_device:
+            self.publish(GpuAbsent(time.monotonic_ns(), self._no_device))
+        else:
+            self._gpus.start()
 
     def publish(self, event: AnyEvent) -> None:
         self._hear(event)
@@ -152,14 +166,13 @@ class Observer:
             self.publish(event)
 
 
-def _recorder(config: ServeConfig, bus: Bus, follower: Follower) -> Recorder | None:
+def recording_path(config: ServeConfig) -> Path | None:
+    """The file that a server is to record into, None for none."""
     if not config.record or not config.observe:
         return None
     if config.session_path is not None:
-        path = Path(config.session_path)
-    else:
-        path = new_session(sessions_dir(), config.engine.model, datetime.now())
-    return Recorder(path, bus, follower, bus.publish)
+        return Path(config.session_path)
+    return new_session(sessions_dir(), config.engine.model, datetime.now())
 
 
 class LogRelay(logging.Handler):

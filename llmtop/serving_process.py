@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -11,44 +10,32 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
-
-import uvicorn
 
 from engine.errors import EngineError
 from engine.models.tokenizer import Tokenizer
 from engine.request import TokenOutput
-from engine.server.app import Observed, create_app
+from engine.server.app import create_app
 from engine.server.async_engine import AsyncEngine, ServedModel
 from engine.server.client import CoreClient
 from engine.server.launch import CoreLaunch
 from engine.server.pulse import BEAT_S, Watchdog
+from engine.server.stream import Observed
 from engine.server.wire import Ready, Refused
 from llmtop import __version__
 from llmtop.commands.listen import url_of
+from llmtop.http_server import HttpServer, http_config
+from llmtop.lifeline import stop_signals, wait_for_stdin
 from llmtop.serving_config import ServeConfig
-from llmtop.serving_observer import LogRelay, Observer
+from llmtop.serving_observer import LogRelay, Observer, recording_path
 from llmtop.serving_progress import Progress
 from profiler.events import SCHEMA_VERSION, AnyEvent, Phase
 from profiler.objectives import parse_objectives, with_objectives
 
 CORE_STOP_S: Final = 5.0
-LAST_RESPONSES_S: Final = 3
-# Longer than the usual client keeps an idle connection, so that it is not the server who closes
-# one that a request is just being sent on.
-KEEP_ALIVE_S: Final = 75
 INTERRUPTED: Final = 130
-STDIN: Final = 0
-
-
-class HttpServer(uvicorn.Server):
-    """Leaves signals to us: a stop drains first."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 class ServerProcess:
@@ -72,7 +59,13 @@ class ServerProcess:
         self._announce = announce
         self._lifeline = lifeline
         self._engine = AsyncEngine()
-        self._observer = Observer(config, Progress(say).hear, self._engine.outbox.behind)
+        self._observer = Observer(
+            Progress(say).hear,
+            recording_path(config),
+            behind=self._engine.outbox.behind,
+            observe=config.observe,
+            alert_webhook=config.alert_webhook,
+        )
         self._client = CoreClient(launch, self, Watchdog(config.core_silent_s))
         self._complaint = ""
         self._tokenizer: Tokenizer | None = None
@@ -86,14 +79,14 @@ class ServerProcess:
     async def run(self) -> int:
         """The exit code. Raises: EngineError if the core failed."""
         loop = asyncio.get_running_loop()
-        for number in _stop_signals():
+        for number in stop_signals():
             loop.add_signal_handler(number, self._on_signal, number)
         relay = LogRelay(self._observer)
         logging.getLogger().addHandler(relay)
         server = self._http_server()
         serving = asyncio.create_task(server.serve([self._listener]))
         if self._lifeline:
-            threading.Thread(target=_wait_for_stdin, args=(loop, self.stop), daemon=True).start()
+            threading.Thread(target=wait_for_stdin, args=(loop, self.stop), daemon=True).start()
         self._observer.start({"server": os.getpid(), "core": self._client.pid})
         try:
             await self._end.wait()
@@ -126,20 +119,7 @@ class ServerProcess:
             api_keys=(config.api_key,) if config.api_key else (),
             control=config.control,
         )
-        return HttpServer(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                # It bounds the head of a request (64 KiB); uvicorn's other parser has no bound.
-                http="h11",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=LAST_RESPONSES_S,
-            )
-        )
+        return HttpServer(http_config(app))
 
     def _hello(self) -> dict[str, object]:
         return {
@@ -262,18 +242,3 @@ class ServerProcess:
         self._engine.drop_all("shutdown")
         if num_dropped:
             self._observer.log("warning", "server", f"{num_dropped} requests were cut short")
-
-
-def _stop_signals() -> list[signal.Signals]:
-    """Those that ask for a drain; nohup means that the end of the terminal does not."""
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
-
-
-def _wait_for_stdin(loop: asyncio.AbstractEventLoop, at_end: Callable[[], None]) -> None:
-    while os.read(STDIN, 1 << 10):
-        pass
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped
-        loop.call_soon_threadsafe(at_end)

@@ -1,4 +1,4 @@
-"""What every event is, and how its kind is spelled."""
+"""What all events have in common."""
 
 from __future__ import annotations
 

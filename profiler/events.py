@@ -2,7 +2,8 @@
 
 Every event starts with `t_ns`, nanoseconds of the monotonic clock of the host that runs the engine;
 all processes of one host share that clock. The engine emits one `Step` per engine step and never
-one event per token: a token's time is the end of the step that made it.
+one event per token: a token's time is the end of the step that made it. What is seen of another
+server's requests is in `foreign_events`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,16 @@ from profiler.device_events import KernelWindow as KernelWindow
 from profiler.device_events import MemorySample as MemorySample
 from profiler.device_events import ProcessSample as ProcessSample
 from profiler.event import Event as Event
+from profiler.foreign_events import RequestAnswered as RequestAnswered
+from profiler.foreign_events import RequestForwarded as RequestForwarded
+from profiler.foreign_events import TokenArrival as TokenArrival
+from profiler.foreign_events import TokensReceived as TokensReceived
 from profiler.metrics_events import Buckets as Buckets
 from profiler.metrics_events import MetricsSample as MetricsSample
+from profiler.page_events import PageDelta as PageDelta
+from profiler.page_events import PageKeyframe as PageKeyframe
+from profiler.page_events import PageRun as PageRun
+from profiler.page_events import PageSpan as PageSpan
 
 SCHEMA_VERSION: Final = 1
 
@@ -45,7 +54,9 @@ class SessionStart(Event, frozen=True, gc=False):
     """The facts that hold for the whole session. `wall_ns` is the Unix time at `t_ns`.
 
     `read_bytes_per_s` and `matmul_flops_per_s` are what the device was measured to do at most, None
-    where nobody measured it; so is `shape` where the engine does not tell.
+    where nobody measured it; so is `shape` where the engine does not tell. `upstream` is the
+    address of another server, seen through a proxy: then `device` is "" and numbers are 0 that it
+    does not tell.
     """
 
     wall_ns: int
@@ -64,6 +75,7 @@ class SessionStart(Event, frozen=True, gc=False):
     read_bytes_per_s: float | None = None
     matmul_flops_per_s: float | None = None
     shape: ModelShape | None = None
+    upstream: str = ""
 
 
 class Phase(Event, frozen=True, gc=False):
@@ -80,12 +92,13 @@ class Phase(Event, frozen=True, gc=False):
 
 
 class RequestQueued(Event, frozen=True, gc=False):
-    """`request` numbers the requests of a session from 1; `name` is the id the client sees."""
+    """`request` numbers the requests of a session from 1; `name` is the id the client sees. None is
+    what another server's client did not ask for, and what only the answer will tell."""
 
     request: int
     name: str
-    num_prompt_tokens: int
-    max_tokens: int
+    num_prompt_tokens: int | None
+    max_tokens: int | None
     priority: int = 0
     sampling: str = ""
 
@@ -196,40 +209,6 @@ class Step(Event, frozen=True, gc=False):
 
 
 # Some 250 kernels a step, half a KiB each in the profiler's memory: 64 MiB.
-class PageRun(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`count` pages from `page` on changed alike. `op` is one of
-
-    alloc    a free page now belongs to `request`, with one reference
-    share    `request` took one more reference to a sealed page
-    seal     the page is full, immutable and can be found by its prefix hash
-    release  `request` gave one reference back; at zero a sealed page is cached, another is free
-    evict    a cached page (no reference) lost its prefix hash and is free
-    """
-
-    op: str
-    page: int
-    count: int
-    request: int
-
-
-class PageDelta(Event, frozen=True, gc=False):
-    runs: tuple[PageRun, ...]
-
-
-class PageSpan(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`count` pages from `page` on in one state. `owner` is the request that allocated them."""
-
-    page: int
-    count: int
-    owner: int
-    refs: int
-    sealed: bool
-
-
-class PageKeyframe(Event, frozen=True, gc=False):
-    """Every page that is not free, so that a reader who lost deltas is right again."""
-
-    spans: tuple[PageSpan, ...]
 
 
 class Recording(Event, frozen=True, gc=False):
@@ -300,6 +279,9 @@ AnyEvent = (
     | KernelWindow
     | ClientBehind
     | MetricsSample
+    | RequestForwarded
+    | TokensReceived
+    | RequestAnswered
     | Dropped
 )
 

@@ -39,8 +39,8 @@ class EndedRequest(msgspec.Struct, frozen=True):
 
     request: int
     name: str
-    num_prompt_tokens: int
-    cached_tokens: int
+    num_prompt_tokens: int | None
+    cached_tokens: int | None
     num_output_tokens: int
     end: str
     preemptions: int
@@ -219,7 +219,7 @@ def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
     finished, failed, rejected, preemptions, lost_tokens = _one(reader, _COUNTS)
     max_running, max_waiting = _one(reader, "SELECT max(num_running), max(num_waiting) FROM step")
     scheduled = [request for request in ended if request.queue_ms is not None]
-    prompt = sum(request.num_prompt_tokens for request in scheduled)
+    prompt = sum(request.num_prompt_tokens or 0 for request in scheduled)
     return Work(
         queued=reader.num_requests,
         finished=finished,
@@ -229,9 +229,9 @@ def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
         told=len(ended),
         preemptions=preemptions,
         lost_tokens=lost_tokens,
-        prompt_tokens=Quantiles.of([request.num_prompt_tokens for request in ended]),
+        prompt_tokens=Quantiles.of([r.num_prompt_tokens for r in ended if r.num_prompt_tokens]),
         output_tokens=Quantiles.of([r.num_output_tokens for r in ended if r.finished]),
-        cached_share=sum(r.cached_tokens for r in scheduled) / prompt if prompt else None,
+        cached_share=sum(r.cached_tokens or 0 for r in scheduled) / prompt if prompt else None,
         max_running=max_running,
         max_waiting=max_waiting,
     )

@@ -15,14 +15,15 @@ VERSION: Final = 1
 
 
 class Requests(msgspec.Struct, frozen=True):
-    """`running` and `waiting` are of now, the others since the session began."""
+    """`running` and `waiting` are of now, the others since the session began; None is what nobody
+    tells of another server, whose requests under way are all `running`."""
 
     running: int
-    waiting: int
+    waiting: int | None
     finished: int
     failed: int
     rejected: int
-    preemptions: int
+    preemptions: int | None
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -106,8 +107,8 @@ def snapshot(state: SessionState) -> Snapshot:
         wall_ns=wall_ns_of(state, state.t_ns),
         uptime_s=None if age_ns is None else age_ns / 1e9,
         phase="" if state.phase is None else state.phase.name,
-        model=None if session is None else session.model,
-        device=None if session is None else session.device,
+        model=None if session is None else session.model or None,
+        device=None if session is None else session.device or None,
         requests=_requests(state),
         rates=_rates(state),
         latency=_latency(state),
@@ -139,11 +140,11 @@ def _requests(state: SessionState) -> Requests:
     requests = state.requests
     return Requests(
         running=requests.num_running,
-        waiting=requests.num_waiting,
+        waiting=None if state.upstream else requests.num_waiting,
         finished=requests.num_finished,
         failed=requests.num_aborted,
         rejected=requests.num_rejected,
-        preemptions=requests.num_preemptions,
+        preemptions=None if state.upstream else requests.num_preemptions,
     )
 
 
@@ -179,7 +180,7 @@ def _in_ms(found: Quantiles | None) -> Quantiles | None:
 
 def _kv(state: SessionState) -> Kv | None:
     session, pages = state.session, state.pages
-    if session is None:
+    if session is None or session.upstream:
         return None
     return Kv(
         pages=pages.num_pages,

@@ -34,65 +34,41 @@ from profiler.events import (
     ProcessSample,
     Recording,
     RequestAborted,
+    RequestAnswered,
     RequestFinished,
     RequestFirstToken,
+    RequestForwarded,
     RequestPreempted,
     RequestQueued,
     RequestRejected,
     RequestScheduled,
     SessionStart,
     Step,
+    TokensReceived,
 )
 from profiler.folds import packing, seconds
 from profiler.folds.clients import Clients
 from profiler.folds.clock import NS_PER_S, Clock
-from profiler.folds.findings import Findings, FindingsFrame
+from profiler.folds.findings import Findings
 from profiler.folds.foreign import Foreign
-from profiler.folds.gpus import Gpus, GpusFrame
+from profiler.folds.gpus import Gpus
 from profiler.folds.held import Held
-from profiler.folds.latency import LatencyFrame, LatencyProfiler
+from profiler.folds.latency import LatencyProfiler
 from profiler.folds.logs import Logs
 from profiler.folds.memory import MemoryProfiler
-from profiler.folds.pages import Pages, PagesFrame
+from profiler.folds.pages import Pages
 from profiler.folds.phases import Phases, PhaseSpan
-from profiler.folds.requests import Requests, RequestsFrame
-from profiler.folds.roofline import Roofline, RooflineFrame
-from profiler.folds.seconds import SecondRow, Seconds, SecondsFrame
+from profiler.folds.requests import Requests
+from profiler.folds.roofline import Roofline
+from profiler.folds.seconds import SecondRow, Seconds
 from profiler.folds.slo import Slo
-from profiler.folds.steps import Steps, StepsFrame
-from profiler.folds.throughput import ThroughputFrame, ThroughputMonitor
+from profiler.folds.steps import Steps
+from profiler.folds.throughput import ThroughputMonitor
 from profiler.folds.totals import Totals
 from profiler.objectives import request_bounds, told_objectives
+from profiler.state_frame import StateFrame
 
 MAX_PROCESSES: Final = 64
-
-
-class StateFrame(msgspec.Struct, array_like=True):
-    schema: int
-    seq: int
-    t_ns: int
-    session: SessionStart | None
-    phases: list[PhaseSpan]
-    requests: RequestsFrame
-    steps: StepsFrame
-    pages: PagesFrame
-    gpus: GpusFrame
-    latency: LatencyFrame
-    throughput: ThroughputFrame
-    totals: Totals
-    seconds: SecondsFrame
-    memory: MemorySample | None
-    log_lines: list[Log]
-    log_counts: dict[str, int]
-    processes: dict[str, ProcessSample]
-    recording: Recording | None
-    drops: int
-    findings: FindingsFrame = msgspec.field(default_factory=FindingsFrame)
-    roofline: RooflineFrame = msgspec.field(default_factory=RooflineFrame)
-    kernels: KernelWindow | None = None
-    held: list[tuple[int, int]] = []
-    clients: list[ClientBehind] = []
-    foreign: list[MetricsSample] = []
 
 
 class SessionState:
@@ -144,6 +120,12 @@ class SessionState:
     def phase(self) -> PhaseSpan | None:
         """The phase that lasts."""
         return self.phases.last
+
+    @property
+    def upstream(self) -> str:
+        """The address of the server that computes, seen through a proxy; "" for an engine of ours,
+        which tells of its steps and pages."""
+        return "" if self.session is None else self.session.upstream
 
     @property
     def joules_per_token(self) -> float | None:
@@ -213,6 +195,7 @@ class SessionState:
         self.session = event
         self.pages.resize(event.num_pages)
         self.roofline.start(event)
+        self.throughput.tells_steps = not event.upstream
         self.objectives = told_objectives(event)
         if self.objectives:
             self.throughput.slo = request_bounds(self.objectives)
@@ -227,7 +210,7 @@ class SessionState:
             return
         self.latency.scheduled(view)
         self.throughput.scheduled(event.cached_tokens)
-        self.pages.lookup(view.num_prompt_tokens, event.cached_tokens)
+        self.pages.lookup(view.num_prompt_tokens or 0, event.cached_tokens)
 
     def _first_token(self, event: RequestFirstToken) -> None:
         view = self.requests.first_token(event)
@@ -258,6 +241,19 @@ class SessionState:
         self.throughput.step(share)
         self.roofline.step(event, share.new_tokens)
         self.totals.step(event, share)
+
+    def _received(self, event: TokensReceived) -> None:
+        share = self.requests.received(event)
+        self.latency.gaps(share.gaps)
+        self.throughput.received(share.new_tokens)
+        self.totals.received(share)
+
+    def _answered(self, event: RequestAnswered) -> None:
+        self.requests.answered(event)
+        # What came in pieces of unknown size was counted as one token each.
+        late_tokens = max(0, (event.num_output_tokens or 0) - (event.counted_tokens or 0))
+        self.throughput.received(late_tokens)
+        self.totals.answered(event, late_tokens)
 
     def _page_delta(self, event: PageDelta) -> None:
         self.pages.delta(event)
@@ -341,6 +337,7 @@ class SessionState:
         self.gpus.thaw(frame.gpus)
         self.latency.thaw(frame.latency)
         self.throughput.thaw(frame.throughput)
+        self.throughput.tells_steps = not self.upstream
         self.totals = frame.totals
         self.seconds.thaw(frame.seconds)
         self.memory.last = frame.memory
@@ -388,5 +385,8 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     KernelWindow: SessionState._kernel_window,
     ClientBehind: SessionState._client_behind,
     MetricsSample: SessionState._metrics,
+    RequestForwarded: lambda state, event: state.requests.forwarded(event),
+    TokensReceived: SessionState._received,
+    RequestAnswered: SessionState._answered,
     Dropped: SessionState._dropped,
 }

@@ -27,14 +27,17 @@ from profiler.events import (
     Phase,
     ProcessSample,
     RequestAborted,
+    RequestAnswered,
     RequestFinished,
     RequestFirstToken,
+    RequestForwarded,
     RequestPreempted,
     RequestQueued,
     RequestRejected,
     RequestScheduled,
     SessionStart,
     Step,
+    TokensReceived,
 )
 from profiler.folds.request_view import RequestView
 from profiler.folds.requests import Requests
@@ -236,6 +239,9 @@ _HANDLERS: Final[dict[type[Event], _Handler]] = {
     RequestQueued: _folds(Requests.queued),
     RequestScheduled: _folds(Requests.scheduled),
     RequestFirstToken: _folds(Requests.first_token),
+    RequestForwarded: _folds(Requests.forwarded),
+    TokensReceived: _folds(Requests.received),
+    RequestAnswered: _folds(Requests.answered),
     RequestPreempted: Trace._preempted,
     RequestFinished: Trace._ended,
     RequestAborted: Trace._ended,

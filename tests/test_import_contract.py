@@ -38,6 +38,7 @@ LOADED = [
     (("llmtop.sources.remote", "llmtop.sources.replay"), ("torch", "starlette", "tokenizers")),
     (("llmtop.sources.engine",), ("torch", "triton")),
     (("llmtop.serving", "llmtop.serving_config"), ("torch", "triton", "textual")),
+    (("llmtop.proxying", "llmtop.proxy.process"), ("torch", "textual", "zmq", "tokenizers")),
     (("llmtop.load",), ("torch", "textual", "engine")),
 ]
 

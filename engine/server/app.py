@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from starlette.applications import Starlette
@@ -15,26 +13,14 @@ from starlette.routing import Route
 
 from engine.errors import EngineError
 from engine.server.about import About
-from engine.server.answer import json_bytes
 from engine.server.async_engine import AsyncEngine
 from engine.server.controlling import Controlling
-from engine.server.event_feed import EventFeed
 from engine.server.generating import Generating
 from engine.server.guard import BodyLimit, KeyGuard, LocalGuard
 from engine.server.http_errors import HttpError, from_engine
-from engine.server.sse import EventStreamResponse
+from engine.server.stream import Observed, Stream
 
 MAX_BODY_BYTES: Final = 32 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What the profiler's side shows over HTTP: a Prometheus page, the event stream, and the
-    facts by which a reader knows which session it is of."""
-
-    metrics: Callable[[], bytes]
-    feed: EventFeed
-    hello: Callable[[], dict[str, object]]
 
 
 def create_app(
@@ -79,22 +65,6 @@ def create_app(
             Exception: _answer_bug,
         },
     )
-
-
-class Stream:
-    """The profiler's stream."""
-
-    def __init__(self, observed: Observed) -> None:
-        self._observed = observed
-
-    async def events(self, request: Request) -> Response:
-        last = request.headers.get("last-event-id")
-        if last is not None and not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise HttpError(400, "Last-Event-ID is not a sequence number", param="Last-Event-ID")
-        return EventStreamResponse(self._observed.feed.read(int(last) if last else None))
-
-    async def hello(self, request: Request) -> Response:
-        return Response(json_bytes(self._observed.hello()), media_type="application/json")
 
 
 def _answer_http_error(request: Request, error: Exception) -> Response:

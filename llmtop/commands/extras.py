@@ -21,6 +21,9 @@ ENGINE_MODULES: Final = (
 )
 INSTALL_ENGINE: Final = "pip install -e '.[engine]'"
 
+PROXY_MODULES: Final = ("h11", "starlette", "uvicorn")
+INSTALL_PROXY: Final = "pip install -e '.[proxy]'"
+
 INSTALL_WEB: Final = "pip install -e '.[web]'"
 
 
@@ -35,6 +38,16 @@ def require_engine() -> None:
         raise MissingExtraError(
             f"the engine is not installed: no {', '.join(missing)}",
             f"in llmtop's folder: {INSTALL_ENGINE}",
+        )
+
+
+def require_proxy() -> None:
+    """Raises: MissingExtraError."""
+    missing = [name for name in PROXY_MODULES if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"the proxy needs {' and '.join(missing)}, which this install lacks",
+            f"in llmtop's folder: {INSTALL_PROXY}",
         )
 
 

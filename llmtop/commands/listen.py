@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
+
+import click
 
 from llmtop.errors import LlmtopError
 
@@ -32,6 +35,35 @@ def open_socket(host: str, port: int) -> socket.socket:
         listener.close()
         raise _bind_error(host, port, error) from None
     return listener
+
+
+def inherited_or_new(
+    socket_fd: int | None, host: str, port: int, api_key: str | None
+) -> socket.socket:
+    """The socket to serve on, the caller's to close. Raises: LlmtopError, also where others could
+    reach it and there is no key."""
+    listener = (
+        open_socket(host, port) if socket_fd is None else socket.socket(fileno=os.dup(socket_fd))
+    )
+    bound = listener.getsockname()[0]
+    if not api_key and not is_loopback(bound):
+        listener.close()
+        raise LlmtopError(
+            f"{bound} is open to the network and there is no key", "set a key, or use 127.0.0.1"
+        )
+    return listener
+
+
+def check_key(host: str, api_key: str | None) -> None:
+    """Raises: LlmtopError where others could reach `host` and there is no key; click.UsageError for
+    an empty one."""
+    if api_key is not None and not api_key.strip():
+        raise click.UsageError("the API key is empty")
+    if not is_loopback(host) and not api_key:
+        raise LlmtopError(
+            f"{host} is open to the network and there is no key",
+            "set LLMTOP_API_KEY, or serve on 127.0.0.1",
+        )
 
 
 def _bind_error(host: str, port: int, error: OSError) -> LlmtopError:

@@ -114,8 +114,7 @@ def _run(config: ServeConfig, listener: socket.socket, headless: bool, show: Wat
 
 def _check(headless: bool, options: dict[str, Any]) -> None:
     """Raises: click.UsageError, LlmtopError."""
-    from llmtop.commands.listen import is_loopback
-    from llmtop.errors import LlmtopError
+    from llmtop.commands.listen import check_key
 
     if options["no_record"] and options["session"]:
         raise click.UsageError("--session and --no-record exclude each other")
@@ -129,18 +128,13 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
         raise click.UsageError("--no-observe tells of no kernels")
     if options["fail_if"] and (options["no_record"] or options["no_observe"]):
         raise click.UsageError("--fail-if judges the recording")
-    if options["api_key"] is not None and not options["api_key"].strip():
-        raise click.UsageError("the API key is empty")
-    if not is_loopback(options["host"]) and not options["api_key"]:
-        raise LlmtopError(
-            f"{options['host']} is open to the network and there is no key",
-            "set LLMTOP_API_KEY, or serve on 127.0.0.1",
-        )
+    check_key(options["host"], options["api_key"])
 
 
 def _config(model: str | None, listener: socket.socket, options: dict[str, Any]) -> ServeConfig:
     import msgspec
 
+    from llmtop.commands.session_files import chosen_session
     from llmtop.serving_config import ServeConfig
     from profiler.objectives import written
 
@@ -155,27 +149,10 @@ def _config(model: str | None, listener: socket.socket, options: dict[str, Any])
         api_key=options["api_key"],
         served_model_name=options["served_model_name"],
         record=record,
-        session_path=_session_path(engine.model, options["session"]) if record else None,
+        session_path=chosen_session(engine.model, options["session"]) if record else None,
         observe=not options["no_observe"],
         drain_timeout_s=options["shutdown_timeout"],
         slo=written(options["slo"] or ()),
         alert_webhook=options["alert_webhook"],
         control=options["control"],
     )
-
-
-def _session_path(model: str, chosen: Path | None) -> str:
-    """The file to record into. Raises: LlmtopError if it would overwrite something."""
-    from datetime import datetime
-
-    from llmtop.commands.session_files import new_session
-    from llmtop.errors import LlmtopError
-    from llmtop.paths import sessions_dir
-
-    if chosen is None:
-        return str(new_session(sessions_dir(), model, datetime.now()))
-    if chosen.exists():
-        raise LlmtopError(f"{chosen} exists", "--session wants a new file")
-    if not chosen.absolute().parent.is_dir():
-        raise LlmtopError(f"there is no folder {chosen.absolute().parent}")
-    return str(chosen.absolute())

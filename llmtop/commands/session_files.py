@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from llmtop.errors import LlmtopError
+from llmtop.paths import sessions_dir
 from profiler.session.bookmarks import BESIDE_SUFFIX
 
 LATEST = "latest"
@@ -21,6 +22,18 @@ def new_session(folder: Path, model: str, now: datetime) -> Path:
     stem = f"{now:%Y%m%d-%H%M%S}-{last or 'model'}"
     names = (f"{stem}{suffix}.db" for suffix in ("", *(f"-{n}" for n in range(2, 100))))
     return next(folder / name for name in names if not (folder / name).exists())
+
+
+def chosen_session(model: str, chosen: Path | None) -> str:
+    """The file to record into: the one `chosen`, or a new one. Raises: LlmtopError if it would
+    overwrite something."""
+    if chosen is None:
+        return str(new_session(sessions_dir(), model, datetime.now()))
+    if chosen.exists():
+        raise LlmtopError(f"{chosen} exists", "--session wants a new file")
+    if not chosen.absolute().parent.is_dir():
+        raise LlmtopError(f"there is no folder {chosen.absolute().parent}")
+    return str(chosen.absolute())
 
 
 def session_files(folder: Path) -> list[Path]:

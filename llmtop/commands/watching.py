@@ -13,6 +13,7 @@ from llmtop.viewing import AS_IT_IS, Viewing
 
 if TYPE_CHECKING:
     from llmtop.alarm import Alarm
+    from llmtop.proxy.config import ProxyConfig
     from llmtop.serving_config import ServeConfig
     from llmtop.sources.base import Source
 
@@ -46,10 +47,15 @@ def tell_recorded(source: Source) -> None:
         click.echo(f"recorded {path}; llmtop replay shows it", err=True)
 
 
-def watch_engine(config: ServeConfig, listener: socket.socket, show: Watch = watch) -> int:
-    """The exit code of a server of our own, started and ended with what shows it."""
+def watch_engine(
+    config: ServeConfig | ProxyConfig,
+    listener: socket.socket,
+    show: Watch = watch,
+    module: str = "llmtop.serving",
+) -> int:
+    """The exit code of a server of our own, started as `module` and ended with what shows it."""
     from llmtop.commands.listen import url_of
     from llmtop.sources.engine import EngineSource
 
     url = url_of(listener)
-    return show(EngineSource(config, listener, url), url, config.api_key)
+    return show(EngineSource(config, listener, url, module=module), url, config.api_key)

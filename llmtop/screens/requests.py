@@ -58,7 +58,7 @@ class RequestsPage(Page):
             if request is None:
                 model.move(view.state, 1)
             model.open_request()
-        elif request is not None and request.token_steps:
+        elif request is not None and request.token_steps and not request.is_foreign:
             model.open_step(request.token_steps[token_cursor(request, model.token)])
 
     def back(self, view: View) -> bool:

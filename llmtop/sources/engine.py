@@ -21,6 +21,7 @@ from profiler.session.ring import Ring
 from profiler.state import SessionState
 
 if TYPE_CHECKING:
+    from llmtop.proxy.config import ProxyConfig
     from llmtop.serving_config import ServeConfig
 
 SERVER_MODULE: Final = "llmtop.serving"
@@ -37,14 +38,15 @@ class EngineSource:
 
     def __init__(
         self,
-        config: ServeConfig,
+        config: ServeConfig | ProxyConfig,
         listener: socket.socket,
         base_url: str,
         command: tuple[str, ...] | None = None,
+        module: str = SERVER_MODULE,
     ) -> None:
         self._config = config
         self._listener = listener
-        self._command = command or (sys.executable, "-P", "-m", SERVER_MODULE)
+        self._command = command or (sys.executable, "-P", "-m", module)
         self._remote = RemoteSource(base_url, config.api_key)
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=_LAST_LINES)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from llmtop.format import NONE, percent, short, size
 from llmtop.viewmodel import View
 from llmtop.widgets.devices import gpu_line, no_device
-from llmtop.widgets.kvusage import kv_bar
+from llmtop.widgets.kvusage import KvUsage, kv_bar
 from llmtop.widgets.nearness import nearness
 from llmtop.widgets.painted import Painted
+from llmtop.widgets.panel import unseen
 from llmtop.widgets.rows import Row, first_that_fits, joined, spread, width_of
 from llmtop.widgets.service import batch, latency_line
 
@@ -58,6 +59,8 @@ def _latencies(view: View, width: int) -> Row:
 def _kv(view: View, width: int) -> Row:
     pages = view.state.pages
     label = "kv".ljust(_LABEL)
+    if view.state.upstream:
+        return ((label, "dim"), (unseen(KvUsage.inside), "dim"))
     if not pages.num_pages:
         return ((label, "dim"), ("no pages yet", "dim"))
     used, cached, free = (

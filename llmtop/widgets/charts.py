@@ -8,7 +8,7 @@ from typing import Final
 from llmtop.format import milliseconds, short
 from llmtop.viewmodel import CHARTS, View
 from llmtop.widgets.chart import Values, area, laid_under, line, marks, scale_of
-from llmtop.widgets.panel import Panel
+from llmtop.widgets.panel import Panel, unseen
 from llmtop.widgets.rows import Row
 
 # How many times higher than the largest value something possible may be and still be drawn.
@@ -62,8 +62,13 @@ class Chart(Panel):
 
     def _values(self, view: View, width: int) -> list[float | None]:
         series = self._series(view)
+        if self._is_unseen(view):
+            return []
         values = view.state.seconds.series(series.field)[-2 * width :]
         return [None if v is None else v / series.scale for v in values]
+
+    def _is_unseen(self, view: View) -> bool:
+        return bool(view.state.upstream) and self._series(view).field == "prefill_tokens"
 
     def _possible(self, view: View, width: int) -> list[float | None]:
         field = self._series(view).possible
@@ -89,6 +94,8 @@ class Chart(Panel):
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         values = self._values(view, width)
+        if self._is_unseen(view):
+            return [((unseen("prompt work"), "dim"),)]
         if not any(values):
             return [(("nothing in the last minutes", "dim"),)]
         series = self._series(view)

@@ -44,7 +44,7 @@ def _no_device_lines(view: View, width: int) -> list[Row]:
     why = "".join(text for text, _ in reason).removeprefix(": ")
     rows: list[Row] = [((head, role),)]
     session = view.state.session
-    if session is not None:
+    if session is not None and not session.upstream:
         rows.append((("runs on ", "dim"), (clean_line(session.device), "text")))
         rows.append(nearness(view, width))
     return [*rows, *(((line, "dim"),) for line in wrapped(why, width) if line)]

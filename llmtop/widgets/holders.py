@@ -22,6 +22,7 @@ class Holders(Panel):
         "Which request holds how many pages, and how many of them others use too. The colours "
         "are those of the map."
     )
+    inside = "pages"
 
     def title(self, view: View) -> Row:
         return (("Pages by request", "title"),)

@@ -51,6 +51,7 @@ class KvUsage(Panel):
         "Pages of the KV cache: private to one request, shared by several, cached for a later "
         "prompt, or free; and how much of the prompts was found in it."
     )
+    inside = "pages"
 
     def title(self, view: View) -> Row:
         return (("KV cache", "title"),)

@@ -24,6 +24,7 @@ class MemorySplit(Panel):
     """A stacked bar of the whole device and a line for each part."""
 
     about = "The engine's memory in parts, of all that the device has, a line each."
+    inside = "memory"
 
     def title(self, view: View) -> Row:
         total = view.state.memory.total_bytes

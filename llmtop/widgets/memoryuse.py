@@ -24,6 +24,7 @@ _TITLE_CELLS: Final = 14
 
 class MemoryUse(Panel):
     about = "The engine's memory in parts, of all that the device has."
+    inside = "memory"
 
     def title(self, view: View) -> Row:
         return (("Memory", "title"),)

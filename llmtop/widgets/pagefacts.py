@@ -43,6 +43,7 @@ class PageFacts(Panel):
         "right: next cell of the map",
         "open: the request that owns the page",
     )
+    inside = "pages"
 
     def title(self, view: View) -> Row:
         page = view.model.cursor_page

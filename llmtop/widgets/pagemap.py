@@ -40,6 +40,7 @@ class PageMap(Panel):
         "colour",
         "open: the request that owns the page",
     )
+    inside = "pages"
 
     class Picked(Message):
         """A cell was clicked: `page` is the first of it."""
@@ -56,6 +57,8 @@ class PageMap(Panel):
     def title(self, view: View) -> Row:
         session = view.state.session
         num_pages = view.state.pages.num_pages
+        if view.state.upstream:
+            return (("KV map", "title"),)
         per_cell = max(1, view.model.pages_per_cell)
         size = f" of {session.block_size} tokens" if session else ""
         scale = "1 cell = 1 page" if per_cell == 1 else f"1 cell = {per_cell} pages"

@@ -7,6 +7,12 @@ from typing import ClassVar
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import EMPTY, Row, fit_row, rule, with_joints
+from llmtop.widgets.wrapping import wrapped
+
+
+def unseen(inside: str) -> str:
+    """Why a server behind a proxy does not show its `inside`."""
+    return f"not seen from outside: a proxy cannot tell the server's {inside}"
 
 
 class Panel(Painted):
@@ -18,11 +24,15 @@ class Panel(Painted):
 
     The help begins with `about` the panel that has the focus: what it shows and how to read it; and
     with its `own_keys`, each the name of an action, and behind a colon what that does here.
+
+    `inside` is what the panel is about that a server shows only of itself: seen through a proxy,
+    the panel says so instead.
     """
 
     can_focus = True
     about: ClassVar[str]
     own_keys: ClassVar[tuple[str, ...]] = ()
+    inside: ClassVar[str] = ""
 
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id)
@@ -51,7 +61,7 @@ class Panel(Painted):
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         inner_width, inner_height = self.inner
-        body = self.body(view, max(1, inner_width), max(0, inner_height))[: max(0, inner_height)]
+        body = self._body(view, max(1, inner_width), max(0, inner_height))[: max(0, inner_height)]
         body += [EMPTY] * (inner_height - len(body))
         if self.compact:
             head = rule(self._marked(view), width, "─", "─", self.note(view))
@@ -62,6 +72,11 @@ class Panel(Painted):
         if self.bottom:
             out.append(rule((), width, self.bottom[0], self.bottom[1]))
         return out
+
+    def _body(self, view: View, width: int, height: int) -> list[Row]:
+        if self.inside and view.state.upstream:
+            return [((line, "dim"),) for line in wrapped(unseen(self.inside), width)]
+        return self.body(view, width, height)
 
     def _marked(self, view: View) -> Row:
         title = self.title(view)

@@ -18,6 +18,7 @@ class PrefixFacts(Panel):
         "How many prompt tokens the prefix cache had, and what sharing and caching save. Tail "
         "waste is room in pages that no token lies in."
     )
+    inside = "pages"
 
     def title(self, view: View) -> Row:
         return (("Pages and prefix cache", "title"),)

@@ -22,6 +22,7 @@ class PrefixTree(Panel):
         "Prompts that requests have in common, as a tree: tokens, references now, hits so far, "
         "and the first page. Those of the selected request light up."
     )
+    inside = "pages"
 
     def __init__(self, *, id: str, top: str = "┌┐") -> None:
         super().__init__(id=id, top=top)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from llmtop.columns import itl_p95_ms
-from llmtop.format import NONE, grouped, milliseconds, ns_as_ms, short
+from llmtop.columns import itl_p95_ms, output_tokens
+from llmtop.format import NONE, grouped, milliseconds, ns_as_ms, short, size
+from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, flowed
 from llmtop.widgets.timeline import ROLES
+from profiler.events import RequestAnswered
 from profiler.folds.request_view import RequestView
 
 
@@ -40,7 +42,8 @@ class RequestFacts(Panel):
 def _tokens(request: RequestView) -> list[Row]:
     block = fact("prompt", grouped(request.num_prompt_tokens), "tokens")
     hit = fact("cached", grouped(request.cached_tokens))
-    out = fact("output", grouped(request.num_output_tokens), f"of at most {request.max_tokens}")
+    most = "" if request.max_tokens is None else f"of at most {request.max_tokens}"
+    out = fact("output", output_tokens(request), most)
     pages = fact("KV pages", grouped(request.num_pages))
     phase: Row = ((request.phase, ROLES[request.phase]),)
     return [phase, block, hit, out, pages]
@@ -61,9 +64,22 @@ def _latencies(request: RequestView) -> list[Row]:
 def _rest(request: RequestView) -> list[Row]:
     facts: list[Row] = [
         fact("finish", request.finish_reason or NONE),
-        fact("preempted", f"{request.preemptions}x"),
-        fact("priority", str(request.priority)),
+        fact("preempted", NONE if request.is_foreign else f"{request.preemptions}x"),
+        fact("priority", NONE if request.is_foreign else str(request.priority)),
     ]
+    if request.answer is not None:
+        facts += _answer(request.answer)
     if request.sampling:
         facts.append(fact("sampling", request.sampling))
+    return facts
+
+
+def _answer(answer: RequestAnswered) -> list[Row]:
+    """What another server's answer was."""
+    facts = [
+        fact("status", str(answer.status) if answer.status else NONE),
+        fact("answer", size(answer.num_bytes)),
+    ]
+    if answer.finish_reason:
+        facts.append(fact("server's reason", clean_line(answer.finish_reason)))
     return facts

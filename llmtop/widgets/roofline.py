@@ -28,6 +28,7 @@ class Roofline(Panel):
         "was measured to allow. ◆ is the chosen step."
     )
     own_keys = ("left: previous step", "right: next step")
+    inside = "steps"
 
     def title(self, view: View) -> Row:
         return (("Roofline", "title"),)

@@ -66,15 +66,20 @@ def batch(view: View, width: int) -> Row:
     does not hold it all."""
     requests = view.state.requests
     failed = requests.num_aborted + requests.num_rejected
-    parts = (
+    under_way = ("under way", len(requests.live), "decode")
+    ended = (
+        ("done", requests.num_finished, "value"),
+        ("failed", failed, "bad" if failed else "value"),
+    )
+    inside = (
         ("running", requests.num_running, "decode"),
         ("prefill", requests.num_prefilling, "prefill"),
         ("waiting", requests.num_waiting, "queued"),
-        ("done", requests.num_finished, "value"),
-        ("failed", failed, "bad" if failed else "value"),
+        *ended,
         ("preempted", requests.num_preemptions, "value"),
     )
-    some = tuple(part for part in parts if part[1] or part[0] == "running")
+    parts = (under_way, *ended) if view.state.upstream else inside
+    some = tuple(part for part in parts if part[1] or part is parts[0])
     looks = ((parts, "  "), (parts, " "), (some, "  "), (some, " "))
     lines = [joined([_count(*part) for part in chosen], gap) for chosen, gap in looks]
     return first_that_fits(lines, width)

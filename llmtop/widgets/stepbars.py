@@ -56,6 +56,7 @@ class StepBars(Panel):
     about = (
         "How long the newest engine steps took, two in a cell. ▒ marks those that carried prefill."
     )
+    inside = "steps"
 
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)

@@ -33,6 +33,8 @@ class StepMembers(Panel):
             self.request = request
             self.again = again
 
+    inside = "steps"
+
     def title(self, view: View) -> Row:
         step = chosen_step(view)
         count = "" if step is None else f" {len(step.rows)}"

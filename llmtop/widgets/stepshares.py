@@ -27,6 +27,7 @@ class StepShares(Panel):
         "meanwhile."
     )
     own_keys = ("left: previous step", "right: next step", "back: the newest step")
+    inside = "steps"
 
     def title(self, view: View) -> Row:
         step = chosen_step(view)

@@ -1,4 +1,7 @@
-"""A request's life as one line of cells: ░ queued, ▒ prefill, █ decode, ✖ preempted."""
+"""A request's life as one line of cells: ░ queued, ▒ prefill, █ decode, ✖ preempted.
+
+Of another server's request the time until the first token is one phase, upstream: ▒ too.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,17 @@ from llmtop.format import nice_ceiling, percent
 from llmtop.widgets.rows import Row, Span, merged
 from profiler.folds.request_view import RequestView
 
-GLYPHS: Final = {"queued": "░", "prefill": "▒", "decode": "█", "preempted": "░", "done": "█"}
+GLYPHS: Final = {
+    "queued": "░",
+    "upstream": "▒",
+    "prefill": "▒",
+    "decode": "█",
+    "preempted": "░",
+    "done": "█",
+}
 ROLES: Final = {
     "queued": "queued",
+    "upstream": "prefill",
     "prefill": "prefill",
     "decode": "decode",
     "preempted": "preempt",
@@ -49,7 +60,7 @@ def _cells(phase: str, count: int) -> str:
 
 
 def _remark(request: RequestView) -> Span:
-    if request.phase == "prefill":
+    if request.phase == "prefill" and request.num_prompt_tokens is not None:
         return f" {percent(request.computed_tokens, request.num_prompt_tokens)}", "prefill"
     if request.phase == "queued":
         return " waits", "queued"

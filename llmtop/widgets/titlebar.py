@@ -84,7 +84,10 @@ def names(view: View) -> list[str]:
     if session is None:
         return [view.address, _port(view.address)]
     model = clean_line(session.model)
-    device = f"{model} on {clean_line(session.device)}"
+    if session.upstream:
+        device = f"{model or 'unnamed model'} at {clean_line(session.upstream)}"
+    else:
+        device = f"{model} on {clean_line(session.device)}"
     address = view.address.removeprefix("http://")
     found = [f"{device}, {address}", f"{model}, {address}", model]
     if view.mode != "REPLAY":

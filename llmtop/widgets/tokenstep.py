@@ -24,6 +24,7 @@ _OWN: Final = frozenset(("own", "chunk", "recompute"))
 class TokenStep(Panel):
     about = "The chosen token's time in parts that sum to it, and who else was in its step."
     own_keys = ("left: previous token", "right: next token", "open: the step that made the token")
+    inside = "steps"
 
     def title(self, view: View) -> Row:
         request = view.request
@@ -31,6 +32,8 @@ class TokenStep(Panel):
             return (("Token", "title"),)
         at = token_cursor(request, view.model.token)
         steps = request.token_steps
+        if request.is_foreign:
+            return ((f"Token {at + 1} ", "title"), (f"of {len(steps)}", "dim"))
         first = ", the time to it" if steps[at] == request.first_step else ""
         return (
             (f"Token {at + 1} ", "title"),

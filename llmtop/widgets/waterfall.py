@@ -8,7 +8,13 @@ from llmtop.widgets.rows import Row, Span
 from llmtop.widgets.timeline import GLYPHS, ROLES
 from profiler.folds.request_view import RequestView
 
-_WORDS = {"queued": "queue", "preempted": "preempted", "prefill": "prefill", "decode": "decode"}
+_WORDS = {
+    "queued": "queue",
+    "upstream": "upstream",
+    "prefill": "prefill",
+    "decode": "decode",
+    "preempted": "preempted",
+}
 
 
 def phase_line(request: RequestView, t_ns: int) -> Row:
@@ -33,7 +39,7 @@ def waterfall(request: RequestView, t_ns: int, width: int) -> list[Row]:
     label = 10
     room = max(10, width - label)
     rows = [((" " * label, "text"), *_axis(total_ns, room))]
-    phases = [p for p in ("queued", "prefill", "decode", "preempted") if _has(request, p)]
+    phases = [phase for phase in _WORDS if _has(request, phase)]
     for phase in phases:
         rows.append(((_WORDS[phase].ljust(label), "dim"), *_lane(request, phase, t_ns, room)))
     return rows

@@ -21,9 +21,10 @@ Floats = NDArray[np.float64]
 _ANSWERED: Final = ("stop", "length")
 # A request that ended had been queued, so the join leaves none out.
 _REQUESTS: Final = """
-    SELECT r.request, r.name, r.finish_reason, r.num_prompt_tokens, q.max_tokens, r.cached_tokens,
-           r.num_output_tokens, r.preemptions, r.t_queued_ns, r.t_scheduled_ns, r.t_first_ns,
-           r.t_last_ns, r.t_done_ns, i.gaps_us
+    SELECT r.request, r.name, r.finish_reason, coalesce(r.num_prompt_tokens, 0),
+           coalesce(q.max_tokens, 0), coalesce(r.cached_tokens, 0), r.num_output_tokens,
+           r.preemptions, r.t_queued_ns, r.t_scheduled_ns, r.t_first_ns, r.t_last_ns, r.t_done_ns,
+           i.gaps_us
     FROM request r JOIN request_queued q ON q.request = r.request
     LEFT JOIN itl i ON i.request = r.request ORDER BY r.request
 """

@@ -137,15 +137,15 @@ def _was_preempted(view: RequestView, t_ns: int) -> bool:
 
 def _unseen(view: RequestView, begin_ns: int, end_ns: int) -> Iterator[Part]:
     """A stretch whose steps are not known: waiting is known by the request's phases alone."""
-    at_ns = begin_ns
+    at_ns, why = begin_ns, "outside" if view.is_foreign else "lost"
     for span in view.spans:
         if span.phase not in _ABSENT:
             continue
         start_ns = max(at_ns, span.t_ns)
         stop_ns = end_ns if span.end_ns is None else min(end_ns, span.end_ns)
         if stop_ns > start_ns:
-            yield Part("unexplained", start_ns - at_ns, detail="lost")
+            yield Part("unexplained", start_ns - at_ns, detail=why)
             yield Part(_ABSENT[span.phase], stop_ns - start_ns)
             at_ns = stop_ns
     if end_ns > at_ns:
-        yield Part("unexplained", end_ns - at_ns, detail="lost")
+        yield Part("unexplained", end_ns - at_ns, detail=why)

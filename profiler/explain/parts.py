@@ -43,7 +43,7 @@ class Part(NamedTuple):
     capture      the engine stood still for the kernel profiler, in a step or before it
     idle         between two steps
     unexplained  the rest; `detail` is "slow" for what a step took beyond steps like it, "lost" for
-                 steps that are no longer known
+                 steps that are no longer known, "outside" for another server's
 
     `tokens` counts the prompt tokens that were computed, where some were. `estimated` parts are
     known by comparison with other steps or shared out by tokens; the others were measured.

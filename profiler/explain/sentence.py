@@ -32,6 +32,7 @@ _WAITS: Final = {
 _UNEXPLAINED: Final = {
     "slow": "unexplained (slower than like steps)",
     "lost": "unexplained (steps no longer kept)",
+    "outside": "unexplained (not seen from outside)",
 }
 
 NameOf = Callable[[int], str]

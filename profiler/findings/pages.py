@@ -64,11 +64,11 @@ def _grows(rows: list[SecondRow]) -> bool:
 def _most_needed(state: SessionState) -> int:
     """Pages if every request that is there ran to its `max_tokens`, none of them shared."""
     session = state.session
-    if session is None:
+    if session is None or not session.block_size:
         return 0
     size = session.block_size
     return sum(
-        -(-min(v.num_prompt_tokens + v.max_tokens, session.max_model_len) // size)
+        -(-min((v.num_prompt_tokens or 0) + (v.max_tokens or 0), session.max_model_len) // size)
         for v in state.requests.live.values()
     )
 

@@ -8,7 +8,8 @@ from operator import sub
 
 import msgspec
 
-from profiler.folds.step_times import StepTimes
+from profiler.folds.step_times import StepTimes, StepTimesFrame
+from profiler.foreign_events import RequestAnswered
 
 
 class Span(msgspec.Struct, array_like=True, gc=False):
@@ -36,6 +37,11 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
     or done. `computed_tokens` counts the context tokens that are in pages because they were cached
     or prefilled. `num_pages` is what it holds, or held when it ended.
 
+    A request that another server computes has `t_sent_ns`; it is in phase upstream, not queued or
+    prefilled, until its first token came. Each piece of its answer counts as a step, numbered from
+    0 in `step_times` of its own. What nobody tells is None; `is_estimate` says that its tokens are
+    counted pieces, `answer` what came.
+
     Tokens are kept as runs of steps, since a decoding request makes the same number of tokens in
     step after step: a token's time is the end of its step, which `step_times` knows once for all.
     `last_step` gave the newest tokens and is the true end of the last run; `steady` says that this
@@ -44,27 +50,41 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
 
     request: int
     name: str
-    num_prompt_tokens: int
-    max_tokens: int
+    num_prompt_tokens: int | None
+    max_tokens: int | None
     priority: int
     sampling: str
     t_queued_ns: int
     step_times: StepTimes | None
     phase: str = "queued"
-    cached_tokens: int = 0
+    cached_tokens: int | None = 0
     computed_tokens: int = 0
     t_scheduled_ns: int | None = None
     t_first_ns: int | None = None
     t_done_ns: int | None = None
     finish_reason: str | None = None
     preemptions: int = 0
-    num_pages: int = 0
+    num_pages: int | None = 0
     spans: list[Span] = []
     runs: list[TokenRun] = []
     last_step: int = -1
     steady: bool = False
     told_tokens: int = 0
     t_end_ns: int | None = None
+    t_sent_ns: int | None = None
+    answer: RequestAnswered | None = None
+    own_times: StepTimesFrame | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another server computes it."""
+        return self.t_sent_ns is not None
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether its output tokens are counted pieces of the answer."""
+        told = self.answer is not None and self.answer.num_output_tokens is not None
+        return self.is_foreign and not told
 
     @property
     def first_step(self) -> int | None:
@@ -79,7 +99,17 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
 
     @property
     def num_output_tokens(self) -> int:
+        if self.is_foreign and self.t_done_ns is not None:
+            return self.told_tokens
         return max(self.told_tokens, sum(run.num_tokens for run in self.token_runs()))
+
+    @property
+    def known_output_tokens(self) -> int | None:
+        """As `num_output_tokens`; None of an answer that could not be read."""
+        answer = self.answer
+        if answer is not None and answer.num_output_tokens is answer.counted_tokens is None:
+            return None
+        return self.num_output_tokens
 
     @property
     def token_steps(self) -> array[int]:
@@ -189,9 +219,43 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
         self.last_step = step
         self.steady = per_step == 1
 
+    def forward(self, t_ns: int) -> None:
+        """Another server computes it from now on."""
+        self.t_sent_ns = t_ns
+        self.step_times = StepTimes()
+        self.cached_tokens = self.num_pages = None
+        self.enter("upstream", t_ns)
+
+    def receive(self, t_ns: int, num_tokens: int) -> int | None:
+        """The time since the piece of the answer before this one, ns; None of the first."""
+        before_ns, times = self.t_last_ns, self.step_times
+        if times is None or not self.is_foreign:
+            return None
+        times.add(times.last + 1, t_ns)
+        if self.runs and self.runs[-1].per_step == num_tokens:
+            self.last_step = times.last
+        else:
+            self.begin_run(times.last, num_tokens)
+        return None if before_ns is None else t_ns - before_ns
+
+    def freeze(self) -> None:
+        """Keep the times that only this request knows where they are written."""
+        self.token_runs()
+        lives = self.own_times is None or self.t_done_ns is None
+        if self.is_foreign and self.step_times is not None and lives:
+            self.own_times = self.step_times.freeze(0)
+
+    def thaw(self, shared: StepTimes) -> None:
+        """Raises: ValueError when its own times are cut."""
+        self.step_times = shared
+        if self.own_times is not None:
+            self.step_times = StepTimes()
+            self.step_times.thaw(self.own_times)
+
     def end(self, t_ns: int, reason: str, told_tokens: int) -> None:
         self.t_end_ns = self.t_last_ns
         self.told_tokens = told_tokens
+        self.own_times = None
         self.t_done_ns = t_ns
         self.finish_reason = reason
         self.enter("done", t_ns)

@@ -9,13 +9,16 @@ import msgspec
 
 from profiler.events import (
     RequestAborted,
+    RequestAnswered,
     RequestFinished,
     RequestFirstToken,
+    RequestForwarded,
     RequestPreempted,
     RequestQueued,
     RequestRejected,
     RequestScheduled,
     Step,
+    TokensReceived,
 )
 from profiler.folds.request_view import RequestView
 from profiler.folds.step_times import StepTimes, StepTimesFrame
@@ -25,7 +28,8 @@ MAX_LIVE: Final = 65_536
 
 
 class StepShare(NamedTuple):
-    """What the rows of a step add up to. `gaps` maps a gap before a token, ns, to its tokens."""
+    """What the rows of a step, or the pieces of answers, add up to. `gaps` maps a gap before a
+    token, ns, to its tokens."""
 
     prefill_tokens: int
     new_tokens: int
@@ -73,7 +77,8 @@ class Requests:
 
     @property
     def num_waiting(self) -> int:
-        """Requests that hold no place in the batch: queued or preempted."""
+        """Requests that hold no place in the batch: queued or preempted. Of another server's nobody
+        knows; they count as running."""
         return sum(v.phase in ("queued", "preempted") for v in self.live.values())
 
     @property
@@ -120,7 +125,36 @@ class Requests:
         if view is None or view.t_first_ns is not None:
             return None
         view.t_first_ns = event.t_ns
+        if view.is_foreign:
+            view.enter("decode", event.t_ns)
         return view
+
+    def forwarded(self, event: RequestForwarded) -> None:
+        view = self.live.get(event.request)
+        if view is not None:
+            view.forward(event.t_ns)
+
+    def received(self, event: TokensReceived) -> StepShare:
+        """Give each piece's tokens to its request."""
+        new_tokens = 0
+        gaps: dict[int, int] = {}
+        for arrival in event.arrivals:
+            new_tokens += arrival.num_tokens
+            view = self.live.get(arrival.request)
+            gap_ns = None if view is None else view.receive(arrival.t_ns, arrival.num_tokens)
+            if gap_ns is not None:
+                share_ns = gap_ns // arrival.num_tokens
+                gaps[share_ns] = gaps.get(share_ns, 0) + arrival.num_tokens
+        return StepShare(0, new_tokens, gaps)
+
+    def answered(self, event: RequestAnswered) -> None:
+        view = self.live.get(event.request)
+        if view is not None:
+            view.answer = event
+            view.num_prompt_tokens, view.cached_tokens = (
+                event.num_prompt_tokens,
+                event.cached_tokens,
+            )
 
     def preempted(self, event: RequestPreempted) -> None:
         self.num_preemptions += 1
@@ -181,8 +215,8 @@ class Requests:
     def freeze(self) -> RequestsFrame:
         live, done = list(self.live.values()), list(self.done)
         for view in (*live, *done):
-            view.token_runs()
-        firsts = (view.first_step for view in (*done, *live))
+            view.freeze()
+        firsts = (view.first_step for view in (*done, *live) if not view.is_foreign)
         oldest = min((step for step in firsts if step is not None), default=self.step_times.last)
         return RequestsFrame(
             live,
@@ -200,7 +234,7 @@ class Requests:
         """Raises: ValueError when the frame is not one of `freeze`."""
         self.step_times.thaw(frame.step_times)
         for view in (*frame.live, *frame.done):
-            view.step_times = self.step_times
+            view.thaw(self.step_times)
         self.live = {v.request: v for v in frame.live}
         self.done.extend(frame.done)
         self.num_finished = frame.num_finished

@@ -46,6 +46,8 @@ class ThroughputMonitor:
     the second that runs; over what there was when the session is younger. None before there is a
     tenth of a second to divide by. Tokens count at the end of their step.
 
+    Without `tells_steps` another server computes: its steps and prompt work are unknown.
+
     A finished request is good when it meets every objective of `slo`; `missed` counts the
     failures of each objective over the session.
     """
@@ -61,6 +63,7 @@ class ThroughputMonitor:
         self.good = 0
         self.finished = 0
         self.missed: dict[str, int] = {}
+        self.tells_steps = True
 
     def _now(self) -> Tally:
         """The second that runs, to be added to."""
@@ -83,6 +86,10 @@ class ThroughputMonitor:
         now.steps += 1
         now.prefill_tokens += share.prefill_tokens
         now.generated_tokens += share.new_tokens
+
+    def received(self, num_tokens: int) -> None:
+        """Tokens that no step of ours made."""
+        self._now().generated_tokens += num_tokens
 
     def queued(self) -> None:
         self._now().queued += 1
@@ -118,6 +125,9 @@ class ThroughputMonitor:
             return None
         return self._sum(field, first) * NS_PER_S / span_ns
 
+    def _step_rate(self, field: str) -> float | None:
+        return self._rate(field, TOKEN_WINDOW_S) if self.tells_steps else None
+
     def _sum(self, field: str, first: int) -> int:
         return sum(getattr(t, field) for t in self._tallies if t.second >= first)
 
@@ -129,16 +139,16 @@ class ThroughputMonitor:
     @property
     def prompt_per_s(self) -> float | None:
         """Prompt tokens computed per second, those out of the prefix cache left out."""
-        return self._rate("prefill_tokens", TOKEN_WINDOW_S)
+        return self._step_rate("prefill_tokens")
 
     @property
     def cached_per_s(self) -> float | None:
         """Prompt tokens per second that the prefix cache saved."""
-        return self._rate("cached_tokens", TOKEN_WINDOW_S)
+        return self._step_rate("cached_tokens")
 
     @property
     def steps_per_s(self) -> float | None:
-        return self._rate("steps", TOKEN_WINDOW_S)
+        return self._step_rate("steps")
 
     @property
     def requests_per_s(self) -> float | None:

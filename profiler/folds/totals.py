@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 from msgspec import field
 
-from profiler.events import Step
+from profiler.events import RequestAnswered, Step
 from profiler.folds.histogram import (
     FIRST_TOKEN_S,
     REQUEST_S,
@@ -26,7 +26,8 @@ class Totals(msgspec.Struct, array_like=True):
     """Counters and histograms in seconds or tokens.
 
     `prompt_tokens` counts whole prompts at their first token and `cached_prompt_tokens` the part
-    of them that the prefix cache held, as vLLM does; `prefill_tokens` counts what steps computed,
+    of them that the prefix cache held, as vLLM does, and another server's when it tells of them;
+    `prefill_tokens` counts what steps computed,
     again after a preemption. `device_ns` sums the steps whose device time is known.
     """
 
@@ -65,9 +66,19 @@ class Totals(msgspec.Struct, array_like=True):
         for gap_ns, tokens in gaps.items():
             self.itl_s.add_ns(gap_ns, tokens)
 
+    def received(self, share: StepShare) -> None:
+        self.generated_tokens += share.new_tokens
+        self._gaps(share.gaps)
+
+    def answered(self, event: RequestAnswered, late_tokens: int) -> None:
+        """`late_tokens` were told of only now."""
+        self.prompt_tokens += event.num_prompt_tokens or 0
+        self.cached_prompt_tokens += event.cached_tokens or 0
+        self.generated_tokens += late_tokens
+
     def first_token(self, view: RequestView) -> None:
-        self.prompt_tokens += view.num_prompt_tokens
-        self.cached_prompt_tokens += view.cached_tokens
+        self.prompt_tokens += view.num_prompt_tokens or 0
+        self.cached_prompt_tokens += view.cached_tokens or 0
         self.ttft_s.add_ns(view.ttft_ns)
 
     def finished(self, view: RequestView) -> None:
@@ -79,8 +90,12 @@ class Totals(msgspec.Struct, array_like=True):
         self.decode_s.add_ns(view.decode_ns)
         if view.prefill_ns is not None and view.decode_ns is not None:
             self.inference_s.add_ns(view.prefill_ns + view.decode_ns)
-        self.request_prompt_tokens.add(view.num_prompt_tokens)
         self.request_generation_tokens.add(view.num_output_tokens)
-        self.request_max_tokens.add(view.max_tokens)
-        self.request_computed_tokens.add(view.num_prompt_tokens - view.cached_tokens)
-        self.request_preemptions.add(view.preemptions)
+        if view.max_tokens is not None:
+            self.request_max_tokens.add(view.max_tokens)
+        if view.num_prompt_tokens is not None:
+            self.request_prompt_tokens.add(view.num_prompt_tokens)
+            if view.cached_tokens is not None:
+                self.request_computed_tokens.add(view.num_prompt_tokens - view.cached_tokens)
+        if not view.is_foreign:
+            self.request_preemptions.add(view.preemptions)

@@ -41,8 +41,8 @@ class RequestRow(msgspec.Struct, frozen=True):
     t_first_ns: int | None
     t_last_ns: int | None
     t_done_ns: int
-    num_prompt_tokens: int
-    cached_tokens: int
+    num_prompt_tokens: int | None
+    cached_tokens: int | None
     num_output_tokens: int
     finish_reason: str
     preemptions: int
@@ -68,7 +68,16 @@ EVENT_CODECS: Final[dict[str, RowCodec[Any]]] = {
     kind: RowCodec[Event](event) for kind, event in EVENT_BY_KIND.items()
 }
 # Kinds that came after the first release: files from before have no table of them.
-LATER_KINDS: Final = frozenset({"finding", "kernel_window"})
+LATER_KINDS: Final = frozenset(
+    {
+        "finding",
+        "kernel_window",
+        "client_behind",
+        "request_forwarded",
+        "tokens_received",
+        "request_answered",
+    }
+)
 # Columns for people alone: readers take the event's own.
 DERIVED: Final[dict[str, dict[str, Callable[[Any], int]]]] = {
     "step": {

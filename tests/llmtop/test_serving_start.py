@@ -14,7 +14,8 @@ import pytest
 from engine.config import EngineConfig, SchedulerConfig
 from llmtop.commands.listen import open_socket
 from llmtop.errors import LlmtopError
-from llmtop.serving import read_config, run_server
+from llmtop.lifeline import read_config
+from llmtop.serving import run_server
 from llmtop.serving_config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,8 +46,8 @@ def test_a_port_that_is_taken_is_one_clear_line():
 
 def read_from(data: bytes, monkeypatch: pytest.MonkeyPatch) -> ServeConfig:
     stream = io.BytesIO(data)
-    monkeypatch.setattr("llmtop.serving.os.read", lambda fd, count: stream.read(min(count, 100)))
-    return read_config()
+    monkeypatch.setattr("llmtop.lifeline.os.read", lambda fd, count: stream.read(min(count, 100)))
+    return read_config(ServeConfig)
 
 
 def test_the_configuration_comes_through_standard_input_whole(monkeypatch):

@@ -12,9 +12,10 @@ from engine.models.bytes import ByteVocabulary
 from engine.models.template import ChatTemplate
 from engine.models.tokenizer import Tokenizer
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
-from engine.server.app import Observed, create_app
+from engine.server.app import create_app
 from engine.server.async_engine import AsyncEngine, ServedModel
 from engine.server.event_feed import EventFeed
+from engine.server.stream import Observed
 from engine.server.wire import Refused
 from profiler.bus import Bus
 from profiler.events import SessionStart

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import socket
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.judging import slo_option, webhook_option
+from llmtop.commands.url import server_url
+from llmtop.commands.viewing_options import viewing_options
+from llmtop.viewing import Viewing
+
+if TYPE_CHECKING:
+    from llmtop.proxy.config import ProxyConfig
+
+
+@click.command(
+    "proxy",
+    cls=LlmtopCommand,
+    examples=(
+        "llmtop proxy --upstream http://127.0.0.1:8000             # clients now use port 8001",
+        "llmtop proxy --upstream http://gpu-box:8000 --headless    # llmtop attach shows it",
+        "llmtop proxy --upstream http://127.0.0.1:11434 --port 0   # Ollama, a free port",
+        "llmtop proxy --upstream http://127.0.0.1:8000 --slo 'ttft_p99<500ms'",
+    ),
+)
+@click.option(
+    "--upstream",
+    required=True,
+    callback=server_url,
+    metavar="URL",
+    help="The server that answers: vLLM, llama.cpp, SGLang, Ollama or any other of OpenAI's API.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8001,
+    show_default=True,
+    help="0 takes a free one and shows it.",
+)
+@click.option(
+    "--api-key",
+    envvar="LLMTOP_API_KEY",
+    show_envvar=True,
+    help="Clients must send it as a bearer token, and it is passed on with their requests.",
+)
+@click.option("--headless", is_flag=True, help="Pass on without the dashboard.")
+@click.option(
+    "--session",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Record into this file.  [default: a new one under the data folder]",
+)
+@click.option("--no-record", is_flag=True, help="Record no session.")
+@click.option(
+    "--silence-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds without a byte after which the server is given up.",
+)
+@click.option(
+    "--shutdown-timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that running requests have to end when the proxy is stopped.",
+)
+@slo_option("Objectives: attainment is shown, a miss alerts.")
+@webhook_option()
+@viewing_options
+def command(headless: bool, **options: Any) -> int:
+    """Measure each request to any OpenAI server.
+
+    Clients send to the proxy instead of the server. Every byte passes as it is; the proxy tells of
+    each request what it sees: when it came, its tokens and the time before each, how it ended.
+    """
+    from llmtop.commands.extras import require_proxy
+    from llmtop.commands.listen import check_key, open_socket
+
+    if options["no_record"] and options["session"]:
+        raise click.UsageError("--session and --no-record exclude each other")
+    if headless and (options["privacy"] or options["readonly"]):
+        raise click.UsageError("--privacy and --readonly are of the dashboard: not with --headless")
+    check_key(options["host"], options["api_key"])
+    require_proxy()
+    with open_socket(options["host"], options["port"]) as listener:
+        config = _config(listener, options)
+        return _run(config, listener, headless, Viewing(options["privacy"], options["readonly"]))
+
+
+def _run(config: ProxyConfig, listener: socket.socket, headless: bool, viewing: Viewing) -> int:
+    if headless:
+        from llmtop.proxying import run_proxy
+
+        return run_proxy(config)
+    from llmtop.commands.watching import watch, watch_engine
+
+    return watch_engine(config, listener, partial(watch, viewing=viewing), "llmtop.proxying")
+
+
+def _config(listener: socket.socket, options: dict[str, Any]) -> ProxyConfig:
+    from urllib.parse import urlsplit
+
+    from llmtop.commands.session_files import chosen_session
+    from llmtop.proxy.config import ProxyConfig
+    from profiler.objectives import written
+
+    name = f"proxy-{urlsplit(options['upstream']).netloc}"
+    path = None if options["no_record"] else chosen_session(name, options["session"])
+    return ProxyConfig(
+        upstream=options["upstream"],
+        host=options["host"],
+        port=listener.getsockname()[1],
+        socket_fd=listener.fileno(),
+        api_key=options["api_key"],
+        session_path=path,
+        silence_s=options["silence_timeout"],
+        drain_timeout_s=options["shutdown_timeout"],
+        slo=written(options["slo"] or ()),
+        alert_webhook=options["alert_webhook"],
+    )

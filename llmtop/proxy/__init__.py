@@ -1,0 +1,1 @@
+"""Passes requests on to any OpenAI server and measures each one."""

@@ -1,0 +1,171 @@
+"""The life of a proxy process: start, pass on, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from engine.server.stream import Observed
+from llmtop import __version__
+from llmtop.commands.listen import is_loopback, url_of
+from llmtop.http_server import HttpServer, http_config
+from llmtop.lifeline import stop_signals, wait_for_stdin
+from llmtop.proxy.app import create_app
+from llmtop.proxy.config import ProxyConfig
+from llmtop.proxy.facts import served_models, session_start
+from llmtop.proxy.forwarder import Forwarder
+from llmtop.proxy.ledger import Ledger
+from llmtop.proxy.upstream import Upstream
+from llmtop.serving_observer import LogRelay, Observer
+from llmtop.serving_progress import Progress
+from profiler.events import SCHEMA_VERSION, Phase
+from profiler.objectives import parse_objectives, with_objectives
+
+ASK_AGAIN_S: Final = 5.0
+INTERRUPTED: Final = 130
+
+
+class ProxyProcess:
+    """Lives on the event loop. `say` gets what a person may want to read on the way, `announce` the
+    one line that says where the proxy is. With `lifeline`, the end of standard input asks for a
+    stop."""
+
+    def __init__(
+        self,
+        config: ProxyConfig,
+        listener: socket.socket,
+        say: Callable[[str], None],
+        announce: Callable[[str], None],
+        lifeline: bool,
+    ) -> None:
+        self._config = config
+        self._listener = listener
+        self._announce = announce
+        self._lifeline = lifeline
+        self._observer = Observer(
+            Progress(say).hear,
+            None if config.session_path is None else Path(config.session_path),
+            alert_webhook=config.alert_webhook,
+            no_device=_why_no_device(config.upstream),
+        )
+        self._upstream = Upstream(config.upstream, config.silence_s)
+        self._ledger = Ledger(self._observer.publish)
+        self._forwarder = Forwarder(self._upstream, self._ledger, self._complain)
+        self._model = ""
+        self._end = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._signal = 0
+
+    async def run(self) -> int:
+        """The exit code."""
+        loop = asyncio.get_running_loop()
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._on_signal, number)
+        relay = LogRelay(self._observer)
+        logging.getLogger().addHandler(relay)
+        server = self._http_server()
+        serving = asyncio.create_task(server.serve([self._listener]))
+        if self._lifeline:
+            threading.Thread(target=wait_for_stdin, args=(loop, self.stop), daemon=True).start()
+        self._observer.start({"proxy": os.getpid()})
+        asking = asyncio.create_task(self._introduce())
+        try:
+            await self._end.wait()
+            asking.cancel()
+            await self._wind_up()
+        finally:
+            server.should_exit = True
+            await serving
+            await self._upstream.close()
+            logging.getLogger().removeHandler(relay)
+        return INTERRUPTED if self._signal == signal.SIGINT else 0
+
+    def stop(self) -> None:
+        """Drains and ends; called again, ends without waiting for the requests that run."""
+        if self._end.is_set():
+            self._hurry.set()
+        self._end.set()
+
+    def _on_signal(self, number: int) -> None:
+        self._signal = self._signal or number
+        self.stop()
+
+    def _http_server(self) -> HttpServer:
+        observed = Observed(self._observer.metrics, self._observer.feed, self._hello)
+        keys = (self._config.api_key,) if self._config.api_key else ()
+        app = create_app(self._forwarder, observed, keys)
+        # The server's own date passes. An answer that breaks off is told of by us.
+        return HttpServer(http_config(app, date_header=False, log_level="critical"))
+
+    def _hello(self) -> dict[str, object]:
+        return {
+            "schema": SCHEMA_VERSION,
+            "version": __version__,
+            "model": self._model,
+            "session": self._observer.session,
+        }
+
+    def _complain(self, text: str) -> None:
+        self._observer.log("warning", "server", text)
+
+    async def _introduce(self) -> None:
+        """Tells whose session it is: at once, and anew when the server names its model later."""
+        config, told = self._config, False
+        while not self._model:
+            models = await served_models(config.upstream, config.api_key)
+            self._model = models[0].id if models else ""
+            if self._model or not told:
+                start = session_start(config.upstream, models)
+                objectives = parse_objectives(config.slo) if config.slo else ()
+                self._observer.publish(with_objectives(start, objectives))
+            if not told:
+                self._ready()
+                told = True
+            if not self._model:
+                await asyncio.sleep(ASK_AGAIN_S)
+
+    def _ready(self) -> None:
+        self._observer.publish(Phase(time.monotonic_ns(), "ready"))
+        if not self._model:
+            self._complain(f"{self._config.upstream} names no model yet")
+        recording = self._observer.recording
+        kept = f", session {recording}" if recording is not None else ""
+        self._announce(f"ready: {url_of(self._listener)} passes to {self._config.upstream}{kept}")
+
+    async def _wind_up(self) -> None:
+        """Ends the requests, then the stream and the recording."""
+        self._observer.publish(Phase(time.monotonic_ns(), "drain"))
+        await self._drain()
+        self._ledger.flush()
+        self._observer.publish(Phase(time.monotonic_ns(), "stopped"))
+        await self._observer.stop()
+
+    async def _drain(self) -> None:
+        draining = asyncio.create_task(self._forwarder.drain())
+        hurrying = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait(
+            {draining, hurrying},
+            timeout=self._config.drain_timeout_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        draining.cancel()
+        hurrying.cancel()
+        num_left = self._forwarder.num_running
+        if num_left:
+            await self._forwarder.cut_short()
+            self._complain(f"{num_left} requests were cut short")
+
+
+def _why_no_device(upstream: str) -> str:
+    """Of a server elsewhere."""
+    host = urlsplit(upstream).hostname or ""
+    return "" if is_loopback(host) else f"the proxy does not see the devices of {host}"
