@@ -55,7 +55,7 @@ def explain(path: Path, objectives: tuple[Condition, ...] | None = None) -> Expl
         return Explained(
             str(path),
             "" if session is None else session.model,
-            "" if session is None else session.device,
+            "" if session is None else session.device or session.upstream,
             None if wall_ns is None else wall_ns / 1e9,
             (reader.end_ns - start_ns) / 1e9,
             reader.num_requests,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from profiler.events import SessionStart
 from profiler.folds.quantiles import Quantiles
 from profiler.report import LATENCIES, NUM_SLOWEST, Device, EndedRequest, SessionReport
 
@@ -79,7 +80,7 @@ def _session(report: SessionReport) -> Section:
 def _machine(report: SessionReport) -> Section:
     start, facts = report.start, report.facts
     rows = [
-        ("device", NONE if start is None else start.device),
+        ("device", NONE if start is None else start.device or NONE),
         ("GPUs", ", ".join(device.name for device in report.devices) or "none seen"),
         ("CPU cores", facts.get("cpus", NONE)),
         ("system", facts.get("platform", NONE)),
@@ -89,9 +90,23 @@ def _machine(report: SessionReport) -> Section:
     return Section("Machine", (), rows)
 
 
+def _foreign_model(start: SessionStart) -> Section:
+    """What another server told through a proxy."""
+    longest = number(start.max_model_len or None, 0, "tokens")
+    rows = [
+        ("name", start.model or NONE),
+        ("seen through a proxy to", start.upstream),
+        ("longest context", longest),
+    ]
+    return Section("Model", (), rows)
+
+
 def _model(report: SessionReport) -> Iterator[Section]:
     start = report.start
     if start is None:
+        return
+    if start.upstream:
+        yield _foreign_model(start)
         return
     yield Section(
         "Model",

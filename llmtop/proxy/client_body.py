@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-import httpx
 from starlette.types import Receive
 
 from llmtop.proxy.exchange import Exchange
@@ -15,7 +14,7 @@ class ClientGoneError(Exception):
     """The client went away before its request was whole."""
 
 
-class ClientBody(httpx.AsyncByteStream):
+class ClientBody:
     """Reads from the client only as fast as it is read from."""
 
     def __init__(self, receive: Receive, exchange: Exchange) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import httpx
 from starlette.types import Receive, Scope, Send
 
 from engine.server.http_errors import HttpError
@@ -16,6 +15,7 @@ from llmtop.proxy.exchange import Exchange, exchange_of
 from llmtop.proxy.headers import end_to_end
 from llmtop.proxy.ledger import Ledger
 from llmtop.proxy.upstream import Upstream, refusal
+from llmtop.proxy.wire import Response, Wire, WireError
 
 _BROKEN: Final = "error: the answer broke off"
 
@@ -99,26 +99,24 @@ class Forwarder:
         exchange: Exchange,
     ) -> None:
         try:
-            response = await self._upstream.send(scope, body)
-        except httpx.TransportError as error:
+            wire, response = await self._upstream.send(scope, aiter(body))
+        except WireError as error:
             watching.cancel()
             await self._refuse(error, scope, send, exchange)
             return
         self._reached()
         try:
-            await _pass_back(response, send, exchange)
-        except httpx.TransportError:
+            await _pass_back(wire, response, send, exchange)
+        except WireError:
             exchange.aborted(_BROKEN)
             return  # without the end that was due: the client's connection breaks off as ours did
         finally:
-            await response.aclose()
+            self._upstream.release(wire)
         watching.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         exchange.finished()
 
-    async def _refuse(
-        self, error: httpx.TransportError, scope: Scope, send: Send, exchange: Exchange
-    ) -> None:
+    async def _refuse(self, error: WireError, scope: Scope, send: Send, exchange: Exchange) -> None:
         told = refusal(error, self._upstream.base_url)
         exchange.aborted(f"error: {told.code}")
         if told.message != self._complaint:
@@ -132,14 +130,12 @@ class Forwarder:
             self._complain(f"{self._upstream.base_url} answers again")
 
 
-async def _pass_back(response: httpx.Response, send: Send, exchange: Exchange) -> None:
-    """All but the end of the answer. Raises: httpx.TransportError where it breaks off."""
-    headers = end_to_end(response.headers.raw)
-    exchange.answered(response.status_code, headers)
-    status = response.status_code
+async def _pass_back(wire: Wire, response: Response, send: Send, exchange: Exchange) -> None:
+    """All but the end of the answer. Raises: WireError where it breaks off."""
+    status, headers = response.status, end_to_end(response.headers)
+    exchange.answered(status, headers)
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for part in response.stream:
+    async for part in wire.parts(response):
         t_ns = time.monotonic_ns()
         await send({"type": "http.response.body", "body": part, "more_body": True})
         exchange.received(part, t_ns)

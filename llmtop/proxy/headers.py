@@ -43,12 +43,16 @@ def forwarded(headers: Iterable[tuple[bytes, bytes]], host: bytes) -> Headers:
     in chunks, as it came."""
     asked = list(headers)
     passed = [(n, v) for n, v in end_to_end(asked) if n not in _ANSWERED_HERE]
-    names = {name for name, _ in passed}
-    in_chunks = b"content-length" not in names and any(
-        name.lower() == b"transfer-encoding" for name, _ in asked
-    )
-    framing = [(b"transfer-encoding", b"chunked")] if in_chunks else []
-    return [(b"host", host), *passed, *framing]
+    if not is_in_chunks(asked):
+        return [(b"host", host), *passed]
+    # Where a client sends both, the length is not that of what was read.
+    passed = [(n, v) for n, v in passed if n != b"content-length"]
+    return [(b"host", host), *passed, (b"transfer-encoding", b"chunked")]
+
+
+def is_in_chunks(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the body tells its length as it goes."""
+    return any(name.lower() == b"transfer-encoding" for name, _ in headers)
 
 
 def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -85,7 +86,7 @@ class ProxyProcess:
         finally:
             server.should_exit = True
             await serving
-            await self._upstream.close()
+            self._upstream.close()
             logging.getLogger().removeHandler(relay)
         return INTERRUPTED if self._signal == signal.SIGINT else 0
 
@@ -134,6 +135,9 @@ class ProxyProcess:
                 await asyncio.sleep(ASK_AGAIN_S)
 
     def _ready(self) -> None:
+        # What is here now stays: the collector need not look at it again while bytes wait.
+        gc.collect()
+        gc.freeze()
         self._observer.publish(Phase(time.monotonic_ns(), "ready"))
         if not self._model:
             self._complain(f"{self._config.upstream} names no model yet")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
+from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
 from starlette.types import Scope
 
 from engine.server.http_errors import HttpError
-from llmtop.proxy.headers import forwarded
+from llmtop.proxy.headers import forwarded, is_in_chunks
+from llmtop.proxy.wire import Response, SilentError, Wire, WireError
 
 CONNECT_S: Final = 10.0
 # Servers keep an idle connection for 5 s and more; one that they close while it is used is lost.
 KEEP_ALIVE_S: Final = 4.0
-MAX_IDLE: Final = 256
 
 
 class Upstream:
@@ -24,54 +26,79 @@ class Upstream:
     def __init__(self, base_url: str, silence_s: float) -> None:
         parts = urlsplit(base_url)
         self.base_url = base_url
-        self._url = httpx.URL(base_url)
-        self._host = parts.netloc.encode("latin-1")
+        self._silence_s = silence_s
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._tls else 80)
+        self._netloc = parts.netloc.encode("latin-1")
         self._prefix = parts.path.rstrip("/").encode("latin-1")
-        timeout = httpx.Timeout(silence_s, connect=CONNECT_S, pool=None)
-        self._timeout = timeout.as_dict()
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=KEEP_ALIVE_S
-        )
-        self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
+        self._idle: list[Wire] = []
 
-    async def send(self, scope: Scope, body: httpx.AsyncByteStream) -> httpx.Response:
-        """The response with its body still to come, as it is on the wire; the caller closes it.
+    async def send(self, scope: Scope, body: AsyncIterator[bytes]) -> tuple[Wire, Response]:
+        """The response with its body still to come; the caller hands the wire to `release`.
 
-        Raises: httpx.TransportError, and what `body` raises.
+        Raises: WireError, and what `body` raises.
         """
+        headers = forwarded(scope["headers"], self._netloc)
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        head = b"%s %s HTTP/1.1\r\n%s\r\n" % (scope["method"].encode(), self._target(scope), lines)
+        wire = self._take_idle() or await self._connect()
+        try:
+            asked_head = scope["method"] == "HEAD"
+            return wire, await wire.ask(head, body, is_in_chunks(scope["headers"]), asked_head)
+        except BaseException:
+            wire.close()
+            raise
+
+    def release(self, wire: Wire) -> None:
+        """Keep a connection whose response has ended; close any other."""
+        if wire.is_reusable:
+            wire.idle_since_s = time.monotonic()
+            self._idle.append(wire)
+        else:
+            wire.close()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _target(self, scope: Scope) -> bytes:
         query = scope["query_string"]
-        target = self._prefix + scope["raw_path"] + (b"?" + query if query else b"")
-        request = httpx.Request(
-            scope["method"],
-            self._url,
-            headers=forwarded(scope["headers"], self._host),
-            stream=body,
-            extensions={"timeout": self._timeout, "target": target},
-        )
-        return await self._transport.handle_async_request(request)
+        path: bytes = self._prefix + scope["raw_path"]
+        return path + b"?" + query if query else path
 
-    async def close(self) -> None:
-        await self._transport.aclose()
+    def _take_idle(self) -> Wire | None:
+        """The connection that was used last; those that have waited too long are closed."""
+        eldest_s = time.monotonic() - KEEP_ALIVE_S
+        while self._idle and self._idle[0].idle_since_s < eldest_s:
+            self._idle.pop(0).close()
+        while self._idle:
+            wire = self._idle.pop()
+            if wire.is_open:
+                return wire
+            wire.close()
+        return None
+
+    async def _connect(self) -> Wire:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                reader, writer = await asyncio.open_connection(
+                    self._host, self._port, ssl=self._tls
+                )
+        except TimeoutError:
+            raise SilentError("did not take the connection in time") from None
+        except ssl.SSLCertVerificationError as error:
+            raise WireError(f"shows no valid certificate: {error.verify_message}") from None
+        except ssl.SSLError:
+            raise WireError("does not speak TLS") from None
+        except OSError:
+            raise WireError("cannot be reached: no connection") from None
+        return Wire(reader, writer, self._silence_s)
 
 
-def refusal(error: httpx.TransportError, base_url: str) -> HttpError:
+def refusal(error: WireError, base_url: str) -> HttpError:
     """What a client is told when the server gave no response."""
-    if isinstance(error, httpx.TimeoutException):
-        return HttpError(504, f"{base_url} did not answer in time", _KIND, code="upstream_timeout")
-    return HttpError(502, f"{base_url} {_why(error)}", _KIND, code="upstream_unreachable")
-
-
-_KIND: Final = "upstream_error"
-
-
-def _why(error: httpx.TransportError) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"shows no valid certificate: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return "does not speak TLS"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.ConnectError):
-        return "cannot be reached: no connection"
-    return "ended the connection without an answer"
+    text = f"{base_url} {error}"
+    if isinstance(error, SilentError):
+        return HttpError(504, text, "upstream_error", code="upstream_timeout")
+    return HttpError(502, text, "upstream_error", code="upstream_unreachable")

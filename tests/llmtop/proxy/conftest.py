@@ -130,7 +130,7 @@ async def rig_before(
         feed.close()
         server.should_exit = True
         await serving
-        await upstream.close()
+        upstream.close()
 
 
 @pytest.fixture

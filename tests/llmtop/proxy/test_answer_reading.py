@@ -152,6 +152,11 @@ def test_an_odd_request_asks_for_nothing_known(data: bytes) -> None:
     assert (body.read().most_tokens, body.read().sampling) == (None, "")
 
 
+def test_a_length_beside_chunks_does_not_pass() -> None:
+    both = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    assert forwarded(both, b"x")[1:] == [(b"transfer-encoding", b"chunked")]
+
+
 def test_headers_of_one_connection_stay_there() -> None:
     headers = [
         (b"Host", b"proxy"),
