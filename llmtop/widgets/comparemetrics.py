@@ -25,7 +25,10 @@ class CompareMetrics(Panel):
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)
         self._choice = choice
-        self._rows_shown = words.shown_rows(choice.comparison)
+
+    @property
+    def _rows_shown(self) -> list[MetricRow]:
+        return words.shown_rows(self._choice.comparison)
 
     def title(self, view: View) -> Row:
         return (("Metrics", "title"),)
