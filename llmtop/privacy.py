@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -28,6 +29,9 @@ from profiler.state import SessionState
 
 if TYPE_CHECKING:
     from llmtop.viewmodel import Connection, Playback
+    from profiler.compare.comparison import Comparison, Side
+    from profiler.compare.config import Change
+    from profiler.compare.regressions import Regression
 
 HIDDEN: Final = "•••"
 # Shorter ones, and short numbers, are as likely another word of the text.
@@ -87,6 +91,38 @@ class Privacy:
             known = self._known[text] = self._masked(text)
         return known
 
+    def about(self, text: str, files: Iterable[Path]) -> str:
+        """`text` about `files`, without their names."""
+        if not self.on:
+            return text
+        for file in files:
+            text = text.replace(file.name, HIDDEN)
+        return self.text(text)
+
+    def model(self, model: str) -> str:
+        """Without the folders before it."""
+        return re.split(r"[/\\]", model.rstrip("/\\"))[-1] if self.on else model
+
+    def comparison(self, comparison: Comparison) -> Comparison:
+        """`comparison` itself, or while on a masked one."""
+        if not self.on:
+            return comparison
+        one = comparison.a.path == comparison.b.path
+        return msgspec.structs.replace(
+            comparison,
+            a=self._side(comparison.a, HIDDEN),
+            b=self._side(comparison.b, HIDDEN if one else f"B/{HIDDEN}"),
+            config=[self._change(change) for change in comparison.config],
+            regressions=[_numbered(pair) for pair in comparison.regressions],
+        )
+
+    def _side(self, side: Side, path: str) -> Side:
+        return msgspec.structs.replace(side, path=path, model=self.model(side.model))
+
+    def _change(self, change: Change) -> Change:
+        a, b = (self.text(v) if isinstance(v, str) else v for v in (change.a, change.b))
+        return msgspec.structs.replace(change, a=a, b=b)
+
     def words(self, text: str) -> str:
         """What somebody wrote: while on only how long each word is."""
         return re.sub(r"\S", "•", text) if self.on else text
@@ -133,10 +169,8 @@ class Privacy:
         return self._hosts.sub(HIDDEN, _PLACE.sub(HIDDEN, text))
 
     def _session(self, session: SessionStart) -> SessionStart:
-        """The model without the folders before it."""
         config = {k: self.text(v) if isinstance(v, str) else v for k, v in session.config.items()}
-        model = re.split(r"[/\\]", session.model.rstrip("/\\"))[-1]
-        return msgspec.structs.replace(session, model=model, config=config)
+        return msgspec.structs.replace(session, model=self.model(session.model), config=config)
 
     def _requests(self, requests: Requests) -> Requests:
         masked = copy(requests)
@@ -172,6 +206,11 @@ class Privacy:
 
 def _tells(name: str) -> bool:
     return len(name) >= (_LEAST_NUMBER if name.isdecimal() else _LEAST_NAME)
+
+
+def _numbered(pair: Regression) -> Regression:
+    a, b = f"#{pair.request_a}", f"#{pair.request_b}"
+    return msgspec.structs.replace(pair, name_a=a, name_b=b)
 
 
 def _own_host() -> str:

@@ -16,6 +16,7 @@ from llmtop.keys import KEYS
 from llmtop.orders import order_capture
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
+from llmtop.screens.compare_page import ComparePage
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
 from llmtop.screens.kernels import KernelsScreen
@@ -29,7 +30,7 @@ from llmtop.screens.requests import RequestsPage
 from llmtop.screens.startup import StartupPage
 from llmtop.screens.steps import StepsPage
 from llmtop.screens.timekeys import TimeKeys
-from llmtop.sources.base import Player, Replay
+from llmtop.sources.base import Player, Source
 from llmtop.viewfile import FORMS, save_view
 from llmtop.viewing import Viewing
 from llmtop.viewmodel import View, ViewModel
@@ -83,7 +84,7 @@ class Dashboard(TimeKeys):
         self,
         model: ViewModel,
         player: Player,
-        replay: Replay | None,
+        source: Source,
         base_url: str,
         api_key: str | None,
         viewing: Viewing,
@@ -92,7 +93,7 @@ class Dashboard(TimeKeys):
         self._compositor = DirectCompositor()
         self._model = model
         self._player = player
-        self._replay = replay
+        self._replay = source.replay
         self._viewing = viewing
         self._server = (base_url, api_key)
         self._load = LoadControl(base_url, api_key) if base_url else None
@@ -106,6 +107,7 @@ class Dashboard(TimeKeys):
             "gpu": GpuPage(id="gpu"),
             "steps": StepsPage(id="steps"),
             "log": LogPage(id="log"),
+            "compare": ComparePage(source, id="compare"),
         }
         self._page: Page | None = None
 
@@ -261,8 +263,7 @@ class Dashboard(TimeKeys):
         self.repaint()
 
     def action_chart(self, by: int) -> None:
-        self._model.next_chart(by)
-        self.repaint()
+        self._on_page("chart", by)
 
     def action_colouring(self) -> None:
         self._model.next_colouring()
@@ -271,6 +272,11 @@ class Dashboard(TimeKeys):
     def action_level(self) -> None:
         self._model.next_level()
         self.repaint()
+
+    def action_compare(self, order: str) -> None:
+        if isinstance(self._page, ComparePage):
+            self._page.order(order)
+            self.repaint()
 
     # Server
 

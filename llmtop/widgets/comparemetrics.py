@@ -20,7 +20,7 @@ _WHOLE_FROM: Final = 79
 
 class CompareMetrics(Panel):
     about = "Each metric of A and B, the difference with its interval, and the verdict."
-    own_keys = ("table", "down", "up")
+    own_keys = ("table", "down", "up", "swap", "refresh")
 
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)
