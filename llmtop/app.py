@@ -69,7 +69,7 @@ class LlmtopApp(ThemedApp[int]):
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(
-            self.model, self._picture.player, source.replay, base_url, api_key, viewing
+            self.model, self._picture.player, source, base_url, api_key, viewing
         )
 
     def on_mount(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 NONE: Final = "--"
@@ -53,6 +54,14 @@ def clock(value_ns: int | None) -> str:
         return "--:--:--"
     total = max(0, value_ns) // 1_000_000_000
     return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d}"
+
+
+def moment(wall_ns: int) -> str:
+    """Date and time here of a Unix time; NONE for 0, and for what no calendar has."""
+    try:
+        return f"{datetime.fromtimestamp(wall_ns / 1e9):%Y-%m-%d %H:%M:%S}" if wall_ns else NONE
+    except (OverflowError, OSError, ValueError):
+        return NONE
 
 
 def size(num_bytes: float | None) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -30,6 +31,9 @@ from profiler.state import SessionState
 
 if TYPE_CHECKING:
     from llmtop.viewmodel import Connection, Playback
+    from profiler.compare.comparison import Comparison, Side
+    from profiler.compare.config import Change
+    from profiler.compare.regressions import Regression
 
 HIDDEN: Final = "•••"
 # Shorter ones, and short numbers, are as likely another word of the text.
@@ -90,6 +94,38 @@ class Privacy:
             known = self._known[text] = self._masked(text)
         return known
 
+    def about(self, text: str, files: Iterable[Path]) -> str:
+        """`text` about `files`, without their names."""
+        if not self.on:
+            return text
+        for file in files:
+            text = text.replace(file.name, HIDDEN)
+        return self.text(text)
+
+    def model(self, model: str) -> str:
+        """Without the folders before it."""
+        return re.split(r"[/\\]", model.rstrip("/\\"))[-1] if self.on else model
+
+    def comparison(self, comparison: Comparison) -> Comparison:
+        """`comparison` itself, or while on a masked one."""
+        if not self.on:
+            return comparison
+        one = comparison.a.path == comparison.b.path
+        return msgspec.structs.replace(
+            comparison,
+            a=self._side(comparison.a, HIDDEN),
+            b=self._side(comparison.b, HIDDEN if one else f"B/{HIDDEN}"),
+            config=[self._change(change) for change in comparison.config],
+            regressions=[_numbered(pair) for pair in comparison.regressions],
+        )
+
+    def _side(self, side: Side, path: str) -> Side:
+        return msgspec.structs.replace(side, path=path, model=self.model(side.model))
+
+    def _change(self, change: Change) -> Change:
+        a, b = (self.text(v) if isinstance(v, str) else v for v in (change.a, change.b))
+        return msgspec.structs.replace(change, a=a, b=b)
+
     def words(self, text: str) -> str:
         """What somebody wrote: while on only how long each word is."""
         return re.sub(r"\S", "•", text) if self.on else text
@@ -138,13 +174,13 @@ class Privacy:
     def _session(self, session: SessionStart) -> SessionStart:
         config = {k: self.text(v) if isinstance(v, str) else v for k, v in session.config.items()}
         upstream = HIDDEN if session.upstream else ""
-        model = _bare(session.model)
+        model = self.model(session.model)
         return msgspec.structs.replace(session, model=model, config=config, upstream=upstream)
 
     def _foreign(self, foreign: Foreign) -> Foreign:
         masked, last = copy(foreign), foreign.last
         if last is not None:
-            named = msgspec.structs.replace(last, model=_bare(last.model))
+            named = msgspec.structs.replace(last, model=self.model(last.model))
             masked.samples = deque([*islice(foreign.samples, len(foreign.samples) - 1), named])
         return masked
 
@@ -180,13 +216,13 @@ class Privacy:
         return masked
 
 
-def _bare(model: str) -> str:
-    """A model without the folders before it."""
-    return re.split(r"[/\\]", model.rstrip("/\\"))[-1]
-
-
 def _tells(name: str) -> bool:
     return len(name) >= (_LEAST_NUMBER if name.isdecimal() else _LEAST_NAME)
+
+
+def _numbered(pair: Regression) -> Regression:
+    a, b = f"#{pair.request_a}", f"#{pair.request_b}"
+    return msgspec.structs.replace(pair, name_a=a, name_b=b)
 
 
 def _own_host() -> str:

@@ -110,14 +110,12 @@ def _read(session: str) -> Run:
 
 def _refuse(comparison: Comparison, anyway: bool) -> None:
     """Raises: LlmtopError."""
+    from llmtop.compare.words import refusal
     from llmtop.errors import LlmtopError
 
-    if comparison.differences and not anyway:
-        differences = "; ".join(comparison.differences)
-        raise LlmtopError(
-            f"A and B were asked different things: {differences}",
-            "record both under the same load, or say --anyway",
-        )
+    refused = refusal(comparison)
+    if refused and not anyway:
+        raise LlmtopError(refused, "record both under the same load, or say --anyway")
 
 
 def _print_json(comparison: Comparison) -> None:

@@ -60,18 +60,15 @@ def _table(found: list[SessionInfo]) -> list[str]:
 
 
 def _row(info: SessionInfo) -> tuple[str, ...]:
-    from datetime import datetime
-
-    from llmtop.format import NONE, clock, size
+    from llmtop.format import NONE, clock, moment, size
     from llmtop.sanitize import clean_line
 
     name = clean_line(info.path.stem)
     if info.problem:
         return (name, NONE, NONE, NONE, NONE, size(info.num_bytes), clean_line(info.problem))
-    began = datetime.fromtimestamp(info.wall_ns / 1e9)
     return (
         name,
-        f"{began:%Y-%m-%d %H:%M:%S}",
+        moment(info.wall_ns),
         clean_line(info.model) or NONE,
         clock(info.duration_ns),
         str(info.num_requests),

@@ -15,13 +15,15 @@ Side = Literal["A", "B"]
 @dataclass(slots=True)
 class Choice:
     """`latency` names the curves that are drawn, `cursor` the request that is selected among the
-    worst, `side` the recording in which Enter opens it, `first` the first metric in sight."""
+    worst, `side` the recording in which Enter opens it, `first` the first metric in sight.
+    `here` is whether that side is the session on the screen, and the other cannot be opened."""
 
     comparison: Comparison
     latency: str = "e2el"
     cursor: int = 0
     side: Side = "B"
     first: int = 0
+    here: bool = False
 
     @property
     def distribution(self) -> Distribution | None:

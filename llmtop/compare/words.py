@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from llmtop.format import NONE, clock, grouped, milliseconds, short
+from llmtop.format import NONE, clock, grouped, milliseconds, moment, short
 from llmtop.sanitize import clean_line
 from profiler.compare.comparison import Comparison, Side
 from profiler.compare.metric_row import MetricRow
@@ -93,9 +92,7 @@ def file_name(side: Side) -> str:
 
 
 def began(side: Side) -> str:
-    if not side.wall_ns:
-        return NONE
-    return f"{datetime.fromtimestamp(side.wall_ns / 1e9):%Y-%m-%d %H:%M:%S}"
+    return moment(side.wall_ns)
 
 
 def lasted(side: Side) -> str:
@@ -124,6 +121,12 @@ def aligned(comparison: Comparison) -> str:
     without = f", {' and '.join(left)} without a partner left out" if left else ""
     lengths = f"{pairs.same_length} put out equally many tokens"
     return f"{pairs.count} pairs {_PAIRED_BY[pairs.by]}{without}; {lengths}"
+
+
+def refusal(comparison: Comparison) -> str:
+    """Why the two are not to be compared, or ""."""
+    differences = "; ".join(comparison.differences)
+    return f"A and B were asked different things: {differences}" if differences else ""
 
 
 def notes(comparison: Comparison) -> Iterator[str]:

@@ -16,6 +16,7 @@ from llmtop.keys import KEYS
 from llmtop.orders import order_capture
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
+from llmtop.screens.compare_page import ComparePage
 from llmtop.screens.foreign import ForeignAbsentPage, ForeignPage
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
@@ -30,7 +31,7 @@ from llmtop.screens.requests import RequestsPage
 from llmtop.screens.startup import StartupPage
 from llmtop.screens.steps import StepsPage
 from llmtop.screens.timekeys import TimeKeys
-from llmtop.sources.base import Player, Replay
+from llmtop.sources.base import Player, Source
 from llmtop.viewfile import FORMS, save_view
 from llmtop.viewing import Viewing
 from llmtop.viewmodel import View, ViewModel
@@ -47,7 +48,7 @@ from profiler.events import MAX_CAPTURED_STEPS
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
-_FOREIGN: Final = {"overview": "foreign", "log": "log"}
+_FOREIGN: Final = {"overview": "foreign", "log": "log", "compare": "compare"}
 _LOG_HINT: Final = "a regular expression"
 
 
@@ -85,7 +86,7 @@ class Dashboard(TimeKeys):
         self,
         model: ViewModel,
         player: Player,
-        replay: Replay | None,
+        source: Source,
         base_url: str,
         api_key: str | None,
         viewing: Viewing,
@@ -94,7 +95,7 @@ class Dashboard(TimeKeys):
         self._compositor = DirectCompositor()
         self._model = model
         self._player = player
-        self._replay = replay
+        self._replay = source.replay
         self._viewing = viewing
         self._server = (base_url, api_key)
         self._load = LoadControl(base_url, api_key) if base_url else None
@@ -110,6 +111,7 @@ class Dashboard(TimeKeys):
             "log": LogPage(id="log"),
             "foreign": ForeignPage(id="foreign"),
             "foreign-absent": ForeignAbsentPage(id="foreign-absent-page"),
+            "compare": ComparePage(source, id="compare"),
         }
         self._page: Page | None = None
 
@@ -267,8 +269,7 @@ class Dashboard(TimeKeys):
         self.repaint()
 
     def action_chart(self, by: int) -> None:
-        self._model.next_chart(by)
-        self.repaint()
+        self._on_page("chart", by)
 
     def action_colouring(self) -> None:
         self._model.next_colouring()
@@ -277,6 +278,11 @@ class Dashboard(TimeKeys):
     def action_level(self) -> None:
         self._model.next_level()
         self.repaint()
+
+    def action_compare(self, order: str) -> None:
+        if isinstance(self._page, ComparePage):
+            self._page.order(order)
+            self.repaint()
 
     # Server
 

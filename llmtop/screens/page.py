@@ -67,6 +67,10 @@ class Page(Widget):
     def zoom(self, view: View, by: int) -> None:
         """`+` and `-`."""
 
+    def chart(self, view: View, by: int) -> None:
+        """`c`: the next chart."""
+        view.model.next_chart(by)
+
     def open(self, view: View) -> None:
         """Enter: whatever is selected."""
 

@@ -22,7 +22,7 @@ _ROLES: Final = {(True, False): "chart2", (False, True): "prefill", (True, True)
 
 class CompareCurves(Panel):
     about = "Which share of the requests (y) was at most so slow (x), for A and for B."
-    own_keys = ("latency",)
+    own_keys = ("latency", "chart: next latency: curves and requests")
 
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)

@@ -12,24 +12,36 @@ from llmtop.widgets.rows import Row, fit_row
 from profiler.compare.comparison import Side
 
 
-class CompareHead(Painted):
-    """Four lines or five: the last gives way."""
+class CompareBar(Painted):
+    """The title of the comparison where that is a program of its own."""
 
-    DEFAULT_CSS = "CompareHead { height: 5; }"
+    DEFAULT_CSS = "CompareBar { height: 1; }"
 
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)
-        self._comparison = choice.comparison
+        self._choice = choice
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
-        comparison = self._comparison
         bar: Row = ((" llmtop ", "barvalue"), (" COMPARE ", "replay"), (" ", "bar"))
-        model = clean_line(comparison.b.model)
+        model = clean_line(self._choice.comparison.b.model)
+        return [fit_row((*bar, (model, "bar")), width, "bar")]
+
+
+class CompareHead(Painted):
+    """Three lines or four: the last gives way."""
+
+    DEFAULT_CSS = "CompareHead { height: 4; }"
+
+    def __init__(self, choice: Choice, *, id: str) -> None:
+        super().__init__(id=id)
+        self._choice = choice
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        comparison = self._choice.comparison
         note = next(words.notes(comparison))
         pairs: Row = ((f" {words.aligned(comparison)}", "dim"),)
         beware: Row = ((f" {note}", "dim" if note == words.CAVEAT else "warn"),)
         return [
-            fit_row((*bar, (model, "bar")), width, "bar"),
             _side("A", comparison.a),
             _side("B", comparison.b),
             *((pairs, beware) if note == words.CAVEAT else (beware, pairs)),

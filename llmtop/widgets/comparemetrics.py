@@ -20,12 +20,15 @@ _WHOLE_FROM: Final = 79
 
 class CompareMetrics(Panel):
     about = "Each metric of A and B, the difference with its interval, and the verdict."
-    own_keys = ("table", "down", "up")
+    own_keys = ("table", "down", "up", "swap", "refresh")
 
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)
         self._choice = choice
-        self._rows_shown = words.shown_rows(choice.comparison)
+
+    @property
+    def _rows_shown(self) -> list[MetricRow]:
+        return words.shown_rows(self._choice.comparison)
 
     def title(self, view: View) -> Row:
         return (("Metrics", "title"),)

@@ -8,6 +8,7 @@ from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
+from profiler.compare.config import Change
 
 
 class CompareSettings(Panel):
@@ -17,7 +18,11 @@ class CompareSettings(Panel):
 
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)
-        self._changes = choice.comparison.config
+        self._choice = choice
+
+    @property
+    def _changes(self) -> list[Change]:
+        return self._choice.comparison.config
 
     def title(self, view: View) -> Row:
         return (("Settings that differ", "title"),)

@@ -18,7 +18,17 @@ _NAME = 12
 
 class CompareWorst(Panel):
     about = "The pairs of requests that are slower in B by most."
-    own_keys = ("down", "up", "open", "a-or-b", "latency")
+    own_keys = (
+        "down",
+        "up",
+        "open",
+        "a-or-b",
+        "latency",
+        "chart: next latency: curves and requests",
+        "swap",
+        "refresh",
+        "back: to the list of recordings",
+    )
 
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""
@@ -38,8 +48,11 @@ class CompareWorst(Panel):
     def note(self, view: View) -> str:
         side = self._choice.side
         other = "A" if side == "B" else "B"
-        keymap = view.model.keymap
-        text = f"{keymap.shown('open')} opens it in {side}, {keymap.shown('a-or-b')}: {other}"
+        key = view.model.keymap.shown
+        if self._choice.here:
+            refresh = f", {key('refresh')} refreshes" if view.mode == "LIVE" else ""
+            return f"{key('swap')} swaps A and B{refresh}, {key('back')}: list"
+        text = f"{key('open')} opens it in {side}, {key('a-or-b')}: {other}"
         return text if self._choice.worst else ""
 
     def body(self, view: View, width: int, height: int) -> list[Row]:

@@ -23,8 +23,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def config_diff(a: Run, b: Run) -> list[Change]:
-    """What differs, in the order of A's own settings."""
-    first, second = _settings(a), _settings(b)
+    """What differs, in the order of A's own settings. Of the machine nothing where one of them does
+    not know its own."""
+    machine = bool(a.facts and b.facts)
+    first, second = _settings(a, machine), _settings(b, machine)
     return [
         Change(name, first.get(name), second.get(name))
         for name in first | second
@@ -32,7 +34,7 @@ def config_diff(a: Run, b: Run) -> list[Change]:
     ]
 
 
-def _settings(run: Run) -> dict[str, Setting]:
+def _settings(run: Run, machine: bool) -> dict[str, Setting]:
     """Session header, engine settings and machine; a setting wins over a header of its name."""
     header: dict[str, Setting] = {}
     if run.start is not None:
@@ -42,4 +44,4 @@ def _settings(run: Run) -> dict[str, Setting]:
             if name not in _LEFT_OUT
         }
         header |= run.start.config
-    return header | {name: run.facts[name] for name in _FACTS if name in run.facts}
+    return header | {name: run.facts[name] for name in _FACTS if machine and name in run.facts}

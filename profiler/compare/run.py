@@ -124,7 +124,7 @@ def read_run(path: Path) -> Run:
 
 
 def _run(reader: SessionReader) -> Run:
-    requests = _requests(reader.rows(_REQUESTS))
+    requests = requests_of(reader.rows(_REQUESTS))
     return Run(
         reader.path,
         reader.session,
@@ -132,12 +132,18 @@ def _run(reader: SessionReader) -> Run:
         reader.start_ns,
         reader.end_ns,
         requests,
-        Steps(*_columns(reader.rows(_STEPS), 5)),
+        steps_of(reader.rows(_STEPS)),
         reader.num_requests - len(requests),
     )
 
 
-def _requests(rows: Iterable[tuple[Any, ...]]) -> Requests:
+def steps_of(rows: Iterable[tuple[int, ...]]) -> Steps:
+    """Rows in the order of the fields of `Steps`, as columns."""
+    return Steps(*_columns(rows, 5))
+
+
+def requests_of(rows: Iterable[tuple[Any, ...]]) -> Requests:
+    """Rows as `_REQUESTS` selects them, as columns."""
     names: list[str] = []
     answered: list[bool] = []
     counts: list[tuple[int, ...]] = []

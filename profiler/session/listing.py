@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from profiler.errors import SessionFileError
+from profiler.session.opening import damaged
 from profiler.session.reader import SessionReader
 
 
@@ -42,6 +43,8 @@ def session_info(path: Path) -> SessionInfo:
         return _described(reader, num_bytes)
     except SessionFileError as error:
         return SessionInfo(path, num_bytes, problem=error.message)
+    except (TypeError, ValueError, OverflowError) as error:
+        return SessionInfo(path, num_bytes, problem=damaged(path, error).message)
     finally:
         reader.close()
 

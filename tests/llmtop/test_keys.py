@@ -31,7 +31,7 @@ def test_the_help_knows_every_key() -> None:
 
 
 def test_tabs_are_numbered_from_one_on() -> None:
-    assert [digit for digit, _, _ in Keymap().pages()] == ["1", "2", "3", "4", "5", "6"]
+    assert [digit for digit, _, _ in Keymap().pages()] == ["1", "2", "3", "4", "5", "6", "7"]
 
 
 def test_the_footer_differs_between_live_and_replay() -> None:

@@ -20,7 +20,20 @@ from profiler.state import SessionState
 SIZES: Final = [(30, 8), (60, 16), (80, 24), (100, 30), (120, 40), (200, 60)]
 MORE: Final = [
     *"0123456789:%->=&.*()",
-    *("enter", "escape", "tab", "backspace", "left", "right", "up", "down", "home", "end"),
+    *(
+        "7",
+        "enter",
+        "enter",
+        "escape",
+        "tab",
+        "backspace",
+        "left",
+        "right",
+        "up",
+        "down",
+        "home",
+        "end",
+    ),
 ]
 
 
@@ -73,12 +86,15 @@ async def test_a_live_session(
 )
 async def test_a_recorded_session(
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     pressable: list[str],
     events: Callable[..., list[Any]],
     seed: int,
     num_turns: int,
 ) -> None:
-    path = tmp_path / "session.db"
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    path = tmp_path / "data" / "sessions" / "session.db"
+    path.parent.mkdir(parents=True)
     bus = Bus()
     recorder = Recorder(path, bus, Follower(bus), bus.publish)
     recorder.start()
