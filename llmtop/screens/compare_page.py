@@ -8,6 +8,7 @@ from typing import Final
 from textual import on
 from textual.app import ComposeResult
 
+from llmtop.commands.session_files import session_files
 from llmtop.compare import words
 from llmtop.compare.choice import Choice
 from llmtop.compare.onscreen import OnScreen, held_against, read_sides
@@ -23,7 +24,7 @@ from llmtop.widgets.sessionlist import SessionList
 from profiler.compare.comparison import Comparison
 from profiler.compare.regressions import Regression
 from profiler.errors import ProfilerError
-from profiler.session.listing import SessionInfo, list_sessions
+from profiler.session.listing import SessionInfo, session_info
 
 _READING: Final = "reading both recordings"
 
@@ -135,7 +136,13 @@ class ComparePage(Page):
         self.run_worker(self._looked(), group="look", exclusive=True)
 
     async def _looked(self) -> None:
-        self._pairing.list_anew(await asyncio.to_thread(_newest_first))
+        """Newest first; at the first look each stands in the list as soon as it was read."""
+        first, found = self._pairing.sessions is None, list[SessionInfo]()
+        for path in reversed(await asyncio.to_thread(session_files, sessions_dir())):
+            found.append(await asyncio.to_thread(session_info, path))
+            if first:
+                self._pairing.list_anew(found)
+        self._pairing.list_anew(found)
         self._repaint()
 
     def _compare(self, anew: bool) -> None:
@@ -200,7 +207,3 @@ class ComparePage(Page):
         if event.again:
             self.open(view)
         self.show(view)
-
-
-def _newest_first() -> list[SessionInfo]:
-    return list_sessions(sessions_dir())[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from textual import events
@@ -58,28 +59,32 @@ class SessionList(Panel):
         return "" if found is None else f"{len(found)}, {view.model.keymap.shown('open')} compares"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
-        above = [*self._subject(view, width), *self._said(view, width), ((_HEAD + "model", "dim"),)]
+        file = self._on_screen.file
+        head: Row = ((_HEAD + "model", "dim"),)
+        above = [*self._subject(view, width, file), *self._said(view, width, file), head]
         self._above = len(above)
         found = self._pairing.sessions
         if not found:
             return [*above[:-1], ((_nothing(found), "dim"),)]
         visible, at = max(1, height - len(above)), self._pairing.cursor
         self._first = max(0, at - visible + 1, min(self._first, at, len(found) - visible))
-        rows = enumerate(found[self._first : self._first + visible], self._first)
-        return [*above, *(self._line(info, number == at, view, width) for number, info in rows)]
+        lines = [
+            _line(info, _end(info, file), info is found[at], view.model.privacy, width)
+            for info in found[self._first : self._first + visible]
+        ]
+        return [*above, *lines]
 
-    def _subject(self, view: View, width: int) -> list[Row]:
-        file = self._on_screen.file
+    def _subject(self, view: View, width: int, file: Path | None) -> list[Row]:
         name = "" if file is None else f", {clean_line(view.model.privacy.address(file.name))}"
         lines = wrapped(f"B is {self._on_screen.words}{name}", width)
         return [((line, "value"),) for line in lines]
 
-    def _said(self, view: View, width: int) -> list[Row]:
+    def _said(self, view: View, width: int, file: Path | None) -> list[Row]:
         """What goes on, or why there is no comparison."""
         pairing, mask = self._pairing, view.model.privacy
         if pairing.working:
             return [((pairing.working, "key"),)]
-        paths = [path for path in (pairing.path, self._on_screen.file) if path is not None]
+        paths = [path for path in (pairing.path, file) if path is not None]
         told = clean_line(mask.about(pairing.told, paths))
         hint = clean_line(mask.about(pairing.hint, paths))
         if pairing.refused:
@@ -87,30 +92,29 @@ class SessionList(Panel):
         lines: list[Row] = [((line, "warn"),) for line in wrapped(told, width) if line]
         return [*lines, *(((line, "dim"),) for line in wrapped(hint, width) if line)]
 
-    def _line(self, info: SessionInfo, chosen: bool, view: View, width: int) -> Row:
-        role = "select" if chosen else "text" if not info.problem else "dim"
-        lead = "▶ " if chosen else "  "
-        mask = view.model.privacy
-        if info.problem:
-            problem = clean_line(mask.about(f"{info.path.name}: {_short(info)}", [info.path]))
-            return ((fit(lead + problem, width), role),)
-        end = self._end(info)
-        room = width - len(_HEAD) - len(end)
-        text = fit(_facts(info, mask, width >= _NAMES_FROM), room)
-        return ((lead + _numbers(info) + text, role), (end, role if chosen else "dim"))
-
-    def _end(self, info: SessionInfo) -> str:
-        file = self._on_screen.file
-        if file is not None and info.path.absolute() == file.absolute():
-            return " ● on screen"
-        return "" if info.clean_end else " not closed"
-
     def on_click(self, event: events.Click) -> None:
         at = event.y - self.body_offset()[1] - self._above + self._first
         if at >= self._first and at < len(self._pairing.sessions or []):
             again = at == self._pairing.cursor
             self._pairing.cursor = at
             self.post_message(self.Picked(again))
+
+
+def _line(info: SessionInfo, end: str, chosen: bool, mask: Privacy, width: int) -> Row:
+    role = "select" if chosen else "text" if not info.problem else "dim"
+    lead = "▶ " if chosen else "  "
+    if info.problem:
+        problem = clean_line(mask.about(f"{info.path.name}: {_short(info)}", [info.path]))
+        return ((fit(lead + problem, width), role),)
+    text = fit(_facts(info, mask, width >= _NAMES_FROM), width - len(_HEAD) - len(end))
+    return ((lead + _numbers(info) + text, role), (end, role if chosen else "dim"))
+
+
+def _end(info: SessionInfo, shown: Path | None) -> str:
+    """What else there is to say of a recording, beside the one that the screen shows."""
+    if shown is not None and info.path.absolute() == shown.absolute():
+        return " ● on screen"
+    return "" if info.clean_end else " not closed"
 
 
 def _numbers(info: SessionInfo) -> str:

@@ -202,6 +202,20 @@ async def test_what_is_no_session_is_one_line_and_no_crash(
             await pilot.press("escape", "j")
 
 
+async def test_a_click_selects_and_another_compares(replayed: Path, text_of: TextOf) -> None:
+    app = replay_of(replayed)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        await until(app, pilot, "2, Enter compares", text_of)
+        await pilot.click(offset=(10, 6))
+        await pilot.pause()
+        assert "▶" in text_of(app).splitlines()[6]
+        await pilot.click(offset=(10, 6))
+        await until(app, pilot, " A 20260101-100000-base.db", text_of)
+        await pilot.click(offset=(10, 1))  # a tab
+        await until(app, pilot, "Findings and events", text_of)
+
+
 async def test_a_file_that_went_away_is_told(replayed: Path, text_of: TextOf) -> None:
     app = replay_of(replayed)
     async with app.run_test(size=(80, 24)) as pilot:
