@@ -15,6 +15,8 @@ _WHY: Final = {
     "kv": "{engine}'s metrics tell how full the KV cache is, which the Overview shows, and not "
     "which request has which page.",
     "gpu": "{engine}'s metrics do not tell of its GPUs.",
+    "compare": "Recordings are compared request by request, and {engine}'s metrics tell of none by "
+    "itself.",
     "steps": "{engine}'s metrics do not tell of single engine steps.",
 }
 

@@ -59,7 +59,12 @@ async def test_what_the_page_tells_and_what_it_does_not(
 
 @pytest.mark.parametrize(
     ("key", "words"),
-    [("2", "llmtop proxy --upstream"), ("3", "how full the KV cache is"), ("5", "engine steps")],
+    [
+        ("2", "llmtop proxy --upstream"),
+        ("3", "how full the KV cache is"),
+        ("5", "engine steps"),
+        ("7", "request by request"),
+    ],
 )
 async def test_other_tabs_say_why_they_are_empty(
     state: SessionState, source_of: Any, text_of: Callable[[Any], str], key: str, words: str
