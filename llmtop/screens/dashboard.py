@@ -48,7 +48,7 @@ from profiler.events import MAX_CAPTURED_STEPS
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
-_FOREIGN: Final = {"overview": "foreign", "log": "log", "compare": "compare"}
+_FOREIGN: Final = {"overview": "foreign", "log": "log"}
 _LOG_HINT: Final = "a regular expression"
 
 
