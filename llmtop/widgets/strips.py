@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual import events
 from textual.message import Message
 
@@ -33,13 +35,18 @@ class PressStrip(Painted):
                 self.post_message(self.Pressed(action))
 
 
+# Below, tabs stand closer: all of them fit 60 cells, and at 80 the attainment stands beside them.
+ROOMY_FROM: Final = 90
+
+
 class Tabs(PressStrip):
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         spans: list[Span] = []
         self._zones = []
         at = 0
+        gap = " " if width >= ROOMY_FROM else ""
         for digit, page, label in view.model.keymap.pages():
-            text = f" {digit} {label} "
+            text = f" {digit} {label}{gap}"
             role = "tab" if page == view.model.page else "dim"
             self._zones.append((at, at + len(text), f"page('{page}')"))
             spans.append((text, role))
