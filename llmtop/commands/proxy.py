@@ -10,7 +10,7 @@ import click
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import slo_option, webhook_option
 from llmtop.commands.url import server_url
-from llmtop.commands.viewing_options import viewing_options
+from llmtop.commands.viewing_options import viewing_of, viewing_options
 from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def command(headless: bool, **options: Any) -> int:
     require_proxy()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(listener, options)
-        return _run(config, listener, headless, Viewing(options["privacy"], options["readonly"]))
+        return _run(config, listener, headless, viewing_of(options))
 
 
 def _run(config: ProxyConfig, listener: socket.socket, headless: bool, viewing: Viewing) -> int:

@@ -10,10 +10,9 @@ import click
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.engine_options import engine_config, engine_options
 from llmtop.commands.judging import fail_if_option, gate, slo_option, webhook_option
-from llmtop.commands.viewing_options import viewing_options
+from llmtop.commands.viewing_options import viewing_of, viewing_options
 from llmtop.commands.watching import Watch, watch, watch_engine
 from llmtop.commands.web_options import watch_in_browser, web_options
-from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
     from llmtop.serving_config import ServeConfig
@@ -91,9 +90,7 @@ def command(model: str | None, headless: bool, web: bool, web_port: int, **optio
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        viewing = Viewing(
-            options["privacy"], options["readonly"], options["control"], options["ascii"]
-        )
+        viewing = viewing_of(options)
         in_terminal = partial(watch, viewing=viewing)
         show = watch_in_browser(web_port, viewing) if web else in_terminal
         code = _run(config, listener, headless, show)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+
+from llmtop.viewing import Viewing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -15,6 +17,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def speaks_utf8() -> bool:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return codecs.lookup(encoding).name == "utf-8"
+
+
+def viewing_of(options: Mapping[str, Any]) -> Viewing:
+    """What the parsed options say; a command without --control has given no leave for orders."""
+    control = options.get("control", False)
+    return Viewing(options["privacy"], options["readonly"], control, options["ascii"])
 
 
 def viewing_options(command: Command) -> Command:
