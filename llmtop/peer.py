@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+HELLO_PATH: Final = "/v1/llmtop/hello"
+"""What a server of ours says of itself, and no other server answers."""
+
 
 def root_of(base_url: str) -> str:
     """The address without the /v1 that clients of the API write."""

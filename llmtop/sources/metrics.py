@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Final, Literal
 
 import httpx
@@ -13,34 +12,29 @@ import msgspec
 
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
-from llmtop.sources.base import Replay
-from llmtop.sources.keeper import Keeper
+from llmtop.sources.kept import KeptSource
 from llmtop.sources.probing import Target
 from llmtop.sources.scrape import client_of, fetch, reason
 from llmtop.viewmodel import Connection
 from profiler.errors import StreamError
 from profiler.events import AnyEvent, Log, MetricsSample
 from profiler.foreign.reading import is_of, read
-from profiler.session.ring import Ring
 from profiler.state import SessionState
 
 PERIOD_S: Final = 1.0
 
 
-class MetricsSource:
+class MetricsSource(KeptSource):
     """A thread of its own reads the page; `poll` folds what it has read, on this host's clock.
 
     A server that goes away is asked again each second; its counters begin anew with it.
     """
 
-    mode: Literal["LIVE"] = "LIVE"
-
     def __init__(self, target: Target, api_key: str | None = None) -> None:
+        super().__init__()
         self._target = target
         self._api_key = api_key
         self._state = SessionState()
-        self.ring = Ring()
-        self._keeper = Keeper(self.ring)
         self._inbox: deque[AnyEvent] = deque()
         self._connection = Connection("connecting", "")
         self._seq = 0
@@ -55,25 +49,6 @@ class MetricsSource:
     @property
     def connection(self) -> Connection:
         return self._connection
-
-    @property
-    def bytes_recorded(self) -> int | None:
-        return self._keeper.num_bytes
-
-    @property
-    def session_file(self) -> Path | None:
-        return self._keeper.path
-
-    @property
-    def farewell(self) -> str:
-        return ""
-
-    @property
-    def replay(self) -> Replay | None:
-        return None
-
-    def keep(self) -> str:
-        return self._keeper.keep()
 
     def start(self) -> None:
         self.ring.begin(self._state)

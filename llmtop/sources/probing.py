@@ -8,13 +8,12 @@ import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
-from llmtop.peer import root_of
+from llmtop.peer import HELLO_PATH, root_of
 from llmtop.sources.scrape import Fetched, client_of, fetch
 from profiler.errors import StreamError
 from profiler.foreign.names import Engine
 from profiler.foreign.reading import engine_of
 
-HELLO_PATH: Final = "/v1/llmtop/hello"
 PAGES: Final = ("/metrics", "/prometheus/metrics", "/v1/metrics")
 _MEASURE: Final = "llmtop proxy --upstream {url} measures each request of any such server"
 # Servers that are known by another page, and how they would show their metrics.

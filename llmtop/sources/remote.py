@@ -10,26 +10,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import httpx
 import msgspec
 
-from llmtop.peer import key_headers, root_of
+from llmtop.peer import HELLO_PATH, key_headers, root_of
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
-from llmtop.sources.base import Replay
-from llmtop.sources.keeper import Keeper
+from llmtop.sources.kept import KeptSource
+from llmtop.sources.scrape import reason
 from llmtop.sources.sse import Frame, FrameReader
 from llmtop.viewmodel import Connection, Status
 from profiler.errors import ProfilerError, StreamError
 from profiler.events import SCHEMA_VERSION, AnyEvent, decode_event
-from profiler.session.ring import Ring
 from profiler.state import SessionState
 
 STREAM_PATH: Final = "/v1/llmtop/events"
-HELLO_PATH: Final = "/v1/llmtop/hello"
 _FIRST_WAIT_S: Final = 0.25
 _LONGEST_WAIT_S: Final = 8.0
 # The server sends a comment at least every 10 s; a line that is silent for longer is dead.
@@ -69,21 +66,18 @@ class RefusedError(StreamError):
     """The server answers, but will never answer with our stream: trying again is of no use."""
 
 
-class RemoteSource:
+class RemoteSource(KeptSource):
     """A thread of its own reads the stream; `poll` folds what it has read.
 
     The server's clock is that of its host. Where it is another one, the newest event and the time
     since it came tell how late it is there. The newest minutes stay in `ring`.
     """
 
-    mode: Literal["LIVE"] = "LIVE"
-
     def __init__(self, base_url: str, api_key: str | None = None) -> None:
+        super().__init__()
         self._base_url = root_of(base_url)
         self._api_key = api_key
         self._state = SessionState()
-        self.ring = Ring()
-        self._keeper = Keeper(self.ring)
         self._inbox: deque[_Keyframe | _Arrived] = deque()
         self._connection = Connection("connecting", "")
         self._seq: int | None = None
@@ -103,25 +97,6 @@ class RemoteSource:
     @property
     def connection(self) -> Connection:
         return self._connection
-
-    @property
-    def bytes_recorded(self) -> int | None:
-        return self._keeper.num_bytes
-
-    @property
-    def session_file(self) -> Path | None:
-        return self._keeper.path
-
-    @property
-    def farewell(self) -> str:
-        return ""
-
-    @property
-    def replay(self) -> Replay | None:
-        return None
-
-    def keep(self) -> str:
-        return self._keeper.keep()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="llmtop-stream", daemon=True)
@@ -285,8 +260,4 @@ def _check(response: httpx.Response, base_url: str) -> None:
 def _reason(error: httpx.HTTPError | ProfilerError) -> str:
     if isinstance(error, ProfilerError):
         return error.message
-    if isinstance(error, httpx.ConnectError):
-        return "no connection"
-    if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
-    return f"connection lost ({type(error).__name__})"
+    return reason(error)

@@ -41,11 +41,8 @@ def fetch(client: httpx.Client, url: str) -> Fetched:
 def reason(error: httpx.HTTPError) -> str:
     """Why nothing came, in a few words."""
     if isinstance(error, httpx.ConnectError):
-        return (
-            "TLS failed"
-            if "certificate" in str(error).lower() or "SSL" in str(error)
-            else ("no connection")
-        )
+        about_tls = "certificate" in str(error).lower() or "SSL" in str(error)
+        return "TLS failed" if about_tls else "no connection"
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     return f"connection lost ({type(error).__name__})"
