@@ -6,9 +6,7 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -27,7 +25,7 @@ from engine.server.wire import Ready, Refused
 from llmtop import __version__
 from llmtop.commands.listen import url_of
 from llmtop.http_server import HttpServer, http_config
-from llmtop.lifeline import stop_signals, wait_for_stdin
+from llmtop.lifeline import Stopping
 from llmtop.serving_config import ServeConfig
 from llmtop.serving_observer import LogRelay, Observer, recording_path
 from llmtop.serving_progress import Progress
@@ -35,7 +33,6 @@ from profiler.events import SCHEMA_VERSION, AnyEvent, Phase
 from profiler.objectives import parse_objectives, with_objectives
 
 CORE_STOP_S: Final = 5.0
-INTERRUPTED: Final = 130
 
 
 class ServerProcess:
@@ -57,7 +54,6 @@ class ServerProcess:
         self._config = config
         self._listener = listener
         self._announce = announce
-        self._lifeline = lifeline
         self._engine = AsyncEngine()
         self._observer = Observer(
             Progress(say).hear,
@@ -71,25 +67,19 @@ class ServerProcess:
         self._tokenizer: Tokenizer | None = None
         self._ready: Ready | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._end = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._signal = 0
+        self._stopping = Stopping(lifeline)
         self._failure: EngineError | None = None
 
     async def run(self) -> int:
         """The exit code. Raises: EngineError if the core failed."""
-        loop = asyncio.get_running_loop()
-        for number in stop_signals():
-            loop.add_signal_handler(number, self._on_signal, number)
+        self._stopping.listen()
         relay = LogRelay(self._observer)
         logging.getLogger().addHandler(relay)
         server = self._http_server()
         serving = asyncio.create_task(server.serve([self._listener]))
-        if self._lifeline:
-            threading.Thread(target=wait_for_stdin, args=(loop, self.stop), daemon=True).start()
         self._observer.start({"server": os.getpid(), "core": self._client.pid})
         try:
-            await self._end.wait()
+            await self._stopping.asked.wait()
             await self._wind_up()
         finally:
             server.should_exit = True
@@ -97,17 +87,7 @@ class ServerProcess:
             logging.getLogger().removeHandler(relay)
         if self._failure is not None:
             raise self._failure
-        return INTERRUPTED if self._signal == signal.SIGINT else 0
-
-    def stop(self) -> None:
-        """Drains and ends; called again, ends without waiting for the requests that run."""
-        if self._end.is_set():
-            self._hurry.set()
-        self._end.set()
-
-    def _on_signal(self, number: int) -> None:
-        self._signal = self._signal or number
-        self.stop()
+        return self._stopping.exit_code
 
     def _http_server(self) -> HttpServer:
         config = self._config
@@ -168,7 +148,7 @@ class ServerProcess:
         self._failure = error
         self._observer.log("error", "core", error.message)
         self._engine.fail(error)
-        self._end.set()
+        self._stopping.asked.set()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -187,10 +167,10 @@ class ServerProcess:
         """The core has gone silent, or, without a complaint, is back."""
         self._complaint = complaint
         self._engine.hush(bool(complaint))
-        if not self._end.is_set():
+        if not self._stopping.asked.is_set():
             self._observer.publish(Phase(time.monotonic_ns(), "silent" if complaint else "ready"))
         elif complaint:
-            self._hurry.set()
+            self._stopping.hurry.set()
         if complaint:  # last, so that a small screen shows it
             self._observer.log("error", "server", f"{complaint}; requests are refused meanwhile")
         else:
@@ -206,7 +186,7 @@ class ServerProcess:
         self._serve_if_ready()
 
     def _serve_if_ready(self) -> None:
-        if self._ready is None or self._tokenizer is None or self._end.is_set():
+        if self._ready is None or self._tokenizer is None or self._stopping.asked.is_set():
             return
         session = self._ready.session
         self._engine.serve(self._client, ServedModel(self._names(), self._tokenizer, session))
@@ -222,7 +202,7 @@ class ServerProcess:
     async def _wind_up(self) -> None:
         """Ends the requests, then the core, then the stream and the recording."""
         if self._complaint:
-            self._hurry.set()
+            self._stopping.hurry.set()
         if self._failure is None:
             self._observer.publish(Phase(time.monotonic_ns(), "drain"))
             await self._drain()
@@ -234,7 +214,7 @@ class ServerProcess:
 
     async def _drain(self) -> None:
         draining = asyncio.create_task(self._engine.drain(self._config.drain_timeout_s))
-        hurrying = asyncio.create_task(self._hurry.wait())
+        hurrying = asyncio.create_task(self._stopping.hurry.wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         hurrying.cancel()
         draining.cancel()

@@ -6,9 +6,7 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +17,7 @@ from engine.server.stream import Observed
 from llmtop import __version__
 from llmtop.commands.listen import is_loopback, url_of
 from llmtop.http_server import HttpServer, http_config
-from llmtop.lifeline import stop_signals, wait_for_stdin
+from llmtop.lifeline import Stopping
 from llmtop.proxy.app import create_app
 from llmtop.proxy.config import ProxyConfig
 from llmtop.proxy.facts import served_models, session_start
@@ -32,7 +30,6 @@ from profiler.events import SCHEMA_VERSION, Phase
 from profiler.objectives import parse_objectives, with_objectives
 
 ASK_AGAIN_S: Final = 5.0
-INTERRUPTED: Final = 130
 
 
 class ProxyProcess:
@@ -51,7 +48,6 @@ class ProxyProcess:
         self._config = config
         self._listener = listener
         self._announce = announce
-        self._lifeline = lifeline
         self._observer = Observer(
             Progress(say).hear,
             None if config.session_path is None else Path(config.session_path),
@@ -62,25 +58,19 @@ class ProxyProcess:
         self._ledger = Ledger(self._observer.publish)
         self._forwarder = Forwarder(self._upstream, self._ledger, self._complain)
         self._model = ""
-        self._end = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._signal = 0
+        self._stopping = Stopping(lifeline)
 
     async def run(self) -> int:
         """The exit code."""
-        loop = asyncio.get_running_loop()
-        for number in stop_signals():
-            loop.add_signal_handler(number, self._on_signal, number)
+        self._stopping.listen()
         relay = LogRelay(self._observer)
         logging.getLogger().addHandler(relay)
         server = self._http_server()
         serving = asyncio.create_task(server.serve([self._listener]))
-        if self._lifeline:
-            threading.Thread(target=wait_for_stdin, args=(loop, self.stop), daemon=True).start()
         self._observer.start({"proxy": os.getpid()})
         asking = asyncio.create_task(self._introduce())
         try:
-            await self._end.wait()
+            await self._stopping.asked.wait()
             asking.cancel()
             await self._wind_up()
         finally:
@@ -88,17 +78,7 @@ class ProxyProcess:
             await serving
             self._upstream.close()
             logging.getLogger().removeHandler(relay)
-        return INTERRUPTED if self._signal == signal.SIGINT else 0
-
-    def stop(self) -> None:
-        """Drains and ends; called again, ends without waiting for the requests that run."""
-        if self._end.is_set():
-            self._hurry.set()
-        self._end.set()
-
-    def _on_signal(self, number: int) -> None:
-        self._signal = self._signal or number
-        self.stop()
+        return self._stopping.exit_code
 
     def _http_server(self) -> HttpServer:
         observed = Observed(self._observer.metrics, self._observer.feed, self._hello)
@@ -155,7 +135,7 @@ class ProxyProcess:
 
     async def _drain(self) -> None:
         draining = asyncio.create_task(self._forwarder.drain())
-        hurrying = asyncio.create_task(self._hurry.wait())
+        hurrying = asyncio.create_task(self._stopping.hurry.wait())
         await asyncio.wait(
             {draining, hurrying},
             timeout=self._config.drain_timeout_s,
