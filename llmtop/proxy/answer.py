@@ -20,14 +20,17 @@ _ERROR_WITHIN: Final = "an error in the stream"
 class Answer:
     """The answer to one request, by its status and headers.
 
-    `is_streamed` says whether its parts come as the tokens do. `counted_tokens` is None from when
-    it turns out to be unreadable: too large, of an unknown encoding, or no completion at all.
+    `is_streamed` says whether its parts come as the tokens do, `is_whole` whether a stream has said
+    that it is over: clients hang up on that, before the connection's own end reaches them.
+    `counted_tokens` is None from when it turns out to be unreadable: too large, of an unknown
+    encoding, or no completion at all.
     """
 
     def __init__(self, status: int, headers: Headers) -> None:
         kind = value_of(headers, b"content-type").partition(";")[0].strip()
         self.status = status
         self.is_streamed = kind == "text/event-stream"
+        self.is_whole = False
         self.usage = Usage()
         self.finish_reason = ""
         self.counted_tokens: int | None = 0
@@ -77,7 +80,10 @@ class Answer:
         return self.counted_tokens or 0
 
     def _event(self, data: bytes) -> int:
-        if data == _DONE or not data:
+        if data == _DONE:
+            self.is_whole = True
+            return 0
+        if not data:
             return 0
         completion = read_completion(data)
         if completion is None:

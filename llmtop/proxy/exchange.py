@@ -39,6 +39,9 @@ class Exchange(Protocol):
 
     def finished(self) -> None: ...
 
+    def left(self) -> None:
+        """The client went: after the whole answer, or before its end."""
+
     def aborted(self, reason: str) -> None: ...
 
 
@@ -58,6 +61,9 @@ class Unmeasured:
         pass
 
     def finished(self) -> None:
+        pass
+
+    def left(self) -> None:
         pass
 
     def aborted(self, reason: str) -> None:
@@ -111,6 +117,12 @@ class Measured:
         elif self._ends(t_ns):
             reason = "length" if answer.finish_reason == "length" else "stop"
             self._ledger.tell(RequestFinished(t_ns, self._number, reason, self._num_output_tokens))
+
+    def left(self) -> None:
+        if self._answer is not None and self._answer.is_whole:
+            self.finished()
+        else:
+            self.aborted("disconnect")
 
     def aborted(self, reason: str) -> None:
         t_ns = time.monotonic_ns()

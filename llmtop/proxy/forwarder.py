@@ -81,9 +81,12 @@ class Forwarder:
         try:
             await self._forward(scope, body, watching, send, exchange)
         except ClientGoneError:
-            exchange.aborted("disconnect")
+            exchange.left()
         except asyncio.CancelledError:
-            exchange.aborted("disconnect" if body.gone else "shutdown")
+            if body.gone:
+                exchange.left()
+            else:
+                exchange.aborted("shutdown")
             if not body.gone and not self._draining:
                 raise
             task.uncancel()

@@ -172,6 +172,23 @@ async def test_a_client_that_goes_ends_its_request_there(proxied) -> None:
     assert rig.forwarder.num_running == 0
 
 
+async def test_a_client_that_goes_on_hearing_the_last_word_has_its_answer(proxied) -> None:
+    async def never_ends(peer) -> None:
+        last = token("b", "stop") + b"data: [DONE]\n\n"
+        await peer.send(CHUNKED, chunk(token("a")), chunk(last))
+        await peer.gone()
+
+    async with proxied(never_ends) as rig:
+        async with rig.client.stream("POST", "/v1/completions", json=ASK) as response:
+            async for line in response.aiter_lines():
+                if line == "data: [DONE]":
+                    break
+        await rig.told(RequestFinished)
+    (finished,) = rig.of(RequestFinished)
+    assert (finished.reason, finished.num_output_tokens) == ("stop", 2)
+    assert not rig.of(RequestAborted)
+
+
 async def test_a_client_that_goes_before_its_answer_begins(proxied) -> None:
     async def answer(peer) -> bool:
         return await peer.gone()
