@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.batch import Batch
+    from engine.kv.formats import RecordLayout
     from engine.sampling import SamplingStep
 
 
@@ -89,6 +90,13 @@ class Backend(Protocol):
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
     ) -> LayerPool: ...
 
+    def allocate_packed_pool(
+        self, num_wide: int, num_packed: int, num_kv_heads: int, layout: RecordLayout
+    ) -> LayerPool:
+        """The layer's wide pages, with packed ones beside them. Raises: EngineError where the
+        device has no kernels for them."""
+        ...
+
     def prepare(self, pools: list[LayerPool]) -> None:
         """May have the memory of all of a model's pools made ready before its use; never waits."""
         ...
@@ -108,7 +116,8 @@ class Backend(Protocol):
     def rope_and_write(
         self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, pool: LayerPool, plan: Any
     ) -> Tensor:
-        """Rotates q and k (rotate-half pairs i, i + D/2), stores k and v at the batch's slots.
+        """Rotates q and k (rotate-half pairs i, i + D/2), stores k and v at the batch's slots, then
+        packs the pages that it seals.
 
         q (T, H, D), k and v (T, H_kv, D) may be strided views; cos and sin (max_len, D/2) fp32 are
         looked up at the batch's positions. Returns the rotated q.

@@ -19,6 +19,21 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Packing:
+    """What a pass over packed pages is told besides.
+
+    Entries of block tables below `num_packed` are packed pages, those from there on wide ones.
+    A token is written to a wide page, which `slots` names, and sees its own page there; all pages
+    before it through the block table, those too that this pass fills. So what a token sees does
+    not depend on how its prompt was cut.
+    """
+
+    block_size: int
+    num_packed: int
+    seals: Tensor | None  # (n, 2) int64, wide and packed page, each filled by this pass
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """T tokens of S sequences, each sequence's tokens side by side, tensors on the model's device.
 
@@ -37,6 +52,7 @@ class Batch:
     query_lens: tuple[int, ...]  # the same facts on the host, for planning without a sync
     context_lens: tuple[int, ...]
     bounds: Bounds | None = None  # then the lengths on the host are not known, and are ()
+    packing: Packing | None = None
 
     @property
     def num_tokens(self) -> int:

@@ -27,17 +27,21 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
 class EngineConfig(msgspec.Struct, frozen=True):
     """`model` is anything the registry resolves: a name, folder, .gguf, hub id or random:NAME.
 
-    With `rehearse_capture` the kernel profiler runs once at start, so that its first window holds
-    nobody up.
+    `kv_cache_dtype` packs full pages, all layers alike, `kv_config` names a file with formats by
+    layer; the first `kv_sink_pages` pages of a sequence stay as they are. With `rehearse_capture`
+    the kernel profiler runs once at start, so that its first window holds nobody up.
     """
 
     model: str = "smollm2-135m-instruct"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    block_size: int = 16
+    block_size: int | None = None
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.9
     kv_cache_memory_bytes: int | None = None
+    kv_cache_dtype: Literal["auto", "fp8", "int8", "int4", "int2", "k8v4", "k4v2"] = "auto"
+    kv_config: str | None = None
+    kv_sink_pages: int = 1
     num_gpu_blocks_override: int | None = None
     enable_prefix_caching: bool = True
     enforce_eager: bool = False
@@ -45,6 +49,20 @@ class EngineConfig(msgspec.Struct, frozen=True):
     num_threads: int | None = None
     rehearse_capture: bool = False
     scheduler: SchedulerConfig = SchedulerConfig()
+
+    @property
+    def packs_pages(self) -> bool:
+        return self.kv_cache_dtype != "auto" or self.kv_config is not None
+
+    @property
+    def page_tokens(self) -> int:
+        """`block_size`, or where none was asked for 16 tokens a page; 64 if pages are packed."""
+        return self.block_size or (64 if self.packs_pages else 16)
+
+    @property
+    def step_tokens(self) -> int:
+        """What one step computes at most where a prompt may be cut."""
+        return max(self.scheduler.max_num_batched_tokens, self.scheduler.max_num_seqs)
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):

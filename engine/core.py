@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.capturing import Capturing
 from engine.config import EngineConfig
 from engine.errors import InvalidRequestError, QueueFullError
-from engine.kv.cache import PagedKVCache
+from engine.kv.create import create_cache
 from engine.loading import Loader, load_model
 from engine.models.progress import Progress
 from engine.narrator import Narrator
@@ -46,9 +46,7 @@ class EngineCore:
         loaded = load(config, cache_dir, progress)
         self.folder = loaded.folder
         self._runner = loaded.runner
-        self._kv = PagedKVCache(
-            self._runner.num_pages, config.block_size, config.enable_prefix_caching
-        )
+        self._kv = create_cache(config, self._runner)
         self._scheduler = Scheduler(config.scheduler, self._kv, self._runner.max_model_len)
         self._narrator = Narrator(config, loaded, self._kv, emit, clock)
         self._capturing = Capturing(self._runner, emit, clock)

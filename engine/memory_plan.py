@@ -9,6 +9,8 @@ import torch
 from engine.config import EngineConfig
 from engine.devices import cpu_memory_available
 from engine.errors import DoesNotFitError, InvalidRequestError
+from engine.kv.kv_config import layer_formats
+from engine.kv.packed_plan import PackedPlan, packed_plan
 from engine.models.config import ModelConfig
 from engine.models.memory import GIB, MemoryEstimator
 
@@ -23,18 +25,49 @@ class PagePlan(NamedTuple):
     num_pages: int
     page_bytes: int
     max_model_len: int
+    num_wide_pages: int = 0
+
+
+def plan_packing(
+    config: EngineConfig, shape: ModelConfig, dtype_bytes: int, device: torch.device
+) -> PackedPlan | None:
+    """None where pages are not packed. Raises: EngineError."""
+    if not config.packs_pages:
+        return None
+    scheduler = config.scheduler
+    longest = config.max_model_len or shape.max_position
+    step_tokens = config.step_tokens
+    if not scheduler.enable_chunked_prefill:
+        step_tokens = max(step_tokens, longest)
+    # Two steps are under way at once where one is launched before the other's end.
+    ahead = (
+        device.type == "cuda" if scheduler.async_scheduling is None else scheduler.async_scheduling
+    )
+    return packed_plan(
+        layer_formats(config.kv_cache_dtype, config.kv_config, shape.num_layers),
+        shape.num_kv_heads,
+        shape.head_dim,
+        config.page_tokens,
+        dtype_bytes,
+        config.kv_sink_pages,
+        step_tokens * (1 + ahead),
+    )
 
 
 class MemoryPlanner:
-    """Divides the device's memory between weights, one step's activations and pages."""
+    """Divides the device's memory between weights, one step's activations and pages.
+
+    Raises: EngineError from the constructor if pages cannot be packed as the configuration says.
+    """
 
     def __init__(
         self, config: EngineConfig, shape: ModelConfig, dtype: torch.dtype, device: torch.device
     ) -> None:
         self._config = config
+        self.packed = plan_packing(config, shape, dtype.itemsize, device)
         self._max_position = shape.max_position
         self._device = device
-        self._estimator = MemoryEstimator(shape, dtype.itemsize, config.block_size)
+        self._estimator = MemoryEstimator(shape, dtype.itemsize, config.page_tokens, self.packed)
         self.weights_bytes = self._estimator.weights_bytes
 
     def before_loading(self) -> PagePlan:
@@ -64,14 +97,15 @@ class MemoryPlanner:
                 f" {max(0, left_bytes) / GIB:.2f} GiB are left beside the weights",
                 "Ask for less with --kv-cache-memory-bytes or --num-gpu-blocks-override.",
             )
+        num_wide = self._num_wide(kv_bytes)
         num_pages = self._estimator.pages_that_fit(
-            self.weights_bytes + kv_bytes, config.max_model_len or 1
+            self.weights_bytes + kv_bytes - self._wide_bytes(num_wide), config.max_model_len or 1
         )
-        max_model_len = min(wanted_len, num_pages * config.block_size)
+        max_model_len = min(wanted_len, num_pages * config.page_tokens)
         if not self._is_asked_for:
-            pages_per_seq = -(-max_model_len // config.block_size)
+            pages_per_seq = -(-max_model_len // config.page_tokens)
             num_pages = min(num_pages, SEATS_WORTH * config.scheduler.max_num_seqs * pages_per_seq)
-        return PagePlan(num_pages, page_bytes, max_model_len)
+        return PagePlan(num_pages, page_bytes, max_model_len, num_wide)
 
     @property
     def _is_asked_for(self) -> bool:
@@ -80,13 +114,34 @@ class MemoryPlanner:
 
     def _kv_bytes(self, left_bytes: int) -> int:
         config = self._config
-        if config.num_gpu_blocks_override is not None:
-            return config.num_gpu_blocks_override * self._estimator.page_bytes
+        num_pages = config.num_gpu_blocks_override
+        if num_pages is not None:
+            wide_bytes = self._wide_bytes(self._most_wide(num_pages))
+            return num_pages * self._estimator.page_bytes + wide_bytes
         if config.kv_cache_memory_bytes is not None:
             return config.kv_cache_memory_bytes
         if self._device.type == "cuda" or left_bytes <= 0:
             return left_bytes
         return min(int(left_bytes * CPU_KV_SHARE), CPU_KV_LIMIT_BYTES)
+
+    def _num_wide(self, kv_bytes: int) -> int:
+        """Of all that pages may take, half at most: then fewer sequences run at once."""
+        packed, asked = self.packed, self._config.num_gpu_blocks_override
+        if packed is None:
+            return 0
+        if asked is not None:
+            return self._most_wide(asked)
+        half = kv_bytes // 2 // packed.wide_page_bytes
+        return max(packed.num_wide_for(1), min(half, self._most_wide(half)))
+
+    def _most_wide(self, num_pages: int) -> int:
+        """As many wide pages as will ever be in use beside so many packed ones."""
+        if self.packed is None:
+            return 0
+        return self.packed.num_wide_for(min(num_pages, self._config.scheduler.max_num_seqs))
+
+    def _wide_bytes(self, num_wide: int) -> int:
+        return 0 if self.packed is None else num_wide * self.packed.wide_page_bytes
 
     def _wanted_len(self) -> int:
         wanted = self._config.max_model_len or self._max_position

@@ -78,7 +78,7 @@ class Narrator:
             device=memory.device,
             num_layers=self._folder.config.num_layers,
             num_pages=runner.num_pages,
-            block_size=config.block_size,
+            block_size=config.page_tokens,
             page_bytes=runner.page_bytes,
             weights_bytes=memory.weights_bytes,
             max_model_len=runner.max_model_len,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from engine.kv.packed_plan import PackedPlan
 from engine.request import TokenLogprobs, TokenOutput
 from engine.sequence import Sequence
 from profiler.events import KernelRow, StepRow
@@ -41,7 +42,8 @@ class Preemption(NamedTuple):
 class Plan(NamedTuple):
     """One step: decoding rows first, in the order of their sequences' keys, then prefill.
 
-    `waits_for` is what the first sequence in the queue lacks: as in `Step`.
+    `waits_for` is what the first sequence in the queue lacks: as in `Step`. `seals` are the wide
+    and the packed pages that it fills.
     """
 
     rows: list[PlanRow]
@@ -50,6 +52,7 @@ class Plan(NamedTuple):
     admitted: list[Admission]
     preempted: list[Preemption]
     waits_for: str = ""
+    seals: tuple[tuple[int, int], ...] = ()
 
 
 class Flight(NamedTuple):
@@ -123,7 +126,8 @@ class RunnerMemory(NamedTuple):
 class Runner(Protocol):
     """Turns plans into tokens. `launch` may return before the work is done; `collect` waits.
 
-    With `runs_ahead` a plan may be launched before the one before it is collected.
+    With `runs_ahead` a plan may be launched before the one before it is collected. With `packed`
+    full pages are, and there are `num_wide_pages` for those that are not.
     """
 
     runs_ahead: bool
@@ -132,6 +136,8 @@ class Runner(Protocol):
     num_pages: int
     page_bytes: int
     max_model_len: int
+    packed: PackedPlan | None
+    num_wide_pages: int
 
     def launch(self, plan: Plan) -> Any: ...
 

@@ -12,6 +12,7 @@ from engine.attention import create_backend
 from engine.batch import Batch
 from engine.config import EngineConfig
 from engine.devices import choose_device, device_name, process_bytes
+from engine.kv.allocate import allocate_pools
 from engine.last_tokens import LastTokens
 from engine.logprobs import LogprobTensors, logprobs_of
 from engine.memory_plan import MemoryPlanner
@@ -64,24 +65,25 @@ class ModelRunner:
         planner = MemoryPlanner(config, shape, backend.dtype, self.device)
         max_len = planner.before_loading().max_model_len
         self._decoder = load_decoder(folder, backend, progress, config.seed)
-        warm_up = WarmUp(self._decoder.forward, backend, shape, config.block_size)
-        max_tokens = max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
-        self._activation_bytes = warm_up.run(max_tokens, scheduler.max_num_seqs, max_len, progress)
+        warm_up = WarmUp(self._decoder.forward, backend, shape, config.page_tokens, planner.packed)
+        self._activation_bytes = warm_up.run(
+            config.step_tokens, scheduler.max_num_seqs, max_len, progress
+        )
         uses_graphs = self._on_cuda and not config.enforce_eager
         graph_bytes = 0
         if uses_graphs:
             logits_bytes = scheduler.max_num_seqs * shape.vocab_size * backend.dtype.itemsize
             graph_bytes = planned_bytes(scheduler.max_num_seqs, logits_bytes, warm_up.graph_bytes)
         pages = planner.after_loading(self._activation_bytes + graph_bytes)
-        self.num_pages, self.page_bytes, self.max_model_len = pages
+        self.num_pages, self.page_bytes, self.max_model_len, self.num_wide_pages = pages
+        self.packed = planner.packed
         self._weights_bytes = planner.weights_bytes
         self._vocab_size = shape.vocab_size
         # With graphs one page more, which is never handed out: their padded rows write there.
-        num_pages = self.num_pages + uses_graphs
-        self._pools = [
-            backend.allocate_pool(num_pages, shape.num_kv_heads, config.block_size, shape.head_dim)
-            for _ in range(shape.num_layers)
-        ]
+        num_written = (self.num_wide_pages or self.num_pages) + uses_graphs
+        self._pools = allocate_pools(
+            backend, shape, config.page_tokens, planner.packed, num_written, self.num_pages
+        )
         backend.prepare(self._pools)
         self._backend = backend
         # Without chunked prefill a whole prompt is one step.
@@ -89,11 +91,12 @@ class ModelRunner:
         self._last_tokens = LastTokens(scheduler.max_num_seqs, self.device)
         self._stager = Stager(
             self.device,
-            config.block_size,
+            config.page_tokens,
             scheduler.max_num_seqs,
             longest,
             self.max_model_len,
             self._last_tokens,
+            0 if self.packed is None else self.num_pages,
         )
         asked = scheduler.async_scheduling
         self.runs_ahead = self._on_cuda if asked is None else asked
@@ -103,12 +106,12 @@ class ModelRunner:
         self._graphs: StepGraphs | None = None
         self._graph_bytes = 0
         if uses_graphs:
-            spare_slot = self.num_pages * config.block_size
+            spare_slot = (num_written - 1) * config.page_tokens
             graphs = StepGraphs(
                 self.device,
                 scheduler.max_num_seqs,
                 self.max_model_len,
-                config.block_size,
+                config.page_tokens,
                 spare_slot,
             )
             self._graph_bytes = graphs.capture(self._decoder.forward, self._pools, progress)
@@ -180,7 +183,7 @@ class ModelRunner:
             kv_bytes, total_bytes = self._backend.backed_bytes(self._pools), total - free
         else:
             # Pages are handed out from the first on, and the first are backed first.
-            used_bytes = self._stager.tables.num_touched_pages * self.page_bytes
+            used_bytes = self._written_bytes()
             kv_bytes = max(used_bytes, self._backend.backed_bytes(self._pools))
             total_bytes = process_bytes()
         return RunnerMemory(
@@ -191,6 +194,13 @@ class ModelRunner:
             self._graph_bytes,
             total_bytes,
         )
+
+    def _written_bytes(self) -> int:
+        written = self._stager.num_written
+        if self.packed is None:
+            return written * self.page_bytes
+        sealed_bytes = self._stager.num_sealed * self.page_bytes
+        return written * self.packed.wide_page_bytes + sealed_bytes
 
     def start_profile(self) -> None:
         from engine.kernel_profile import (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from engine.config import SchedulerConfig
 from engine.errors import QueueFullError
 from engine.invariants import require
-from engine.kv.cache import PagedKVCache
+from engine.kv.cache import PagedKVCache, Span
 from engine.plan import Admission, Plan, PlanRow, Preemption
 from engine.request import EngineRequest
 from engine.sequence import Sequence
@@ -44,7 +44,7 @@ class Scheduler:
             else max(config.max_num_batched_tokens, max_model_len)
         )
         self._chunk_limit = config.long_prefill_token_threshold or self._token_budget
-        self._num_seats = min(config.max_num_seqs, self._token_budget)
+        self._num_seats = min(config.max_num_seqs, self._token_budget, kv.max_running)
         self._max_queued_reqs = config.max_num_queued_reqs
         self._max_queued_tokens = config.max_num_queued_tokens
         self._free_seats = list(range(self._num_seats - 1, -1, -1))
@@ -80,7 +80,7 @@ class Scheduler:
         self._require_room(len(request.prompt_token_ids))
         self._num_added += 1
         key = (request.priority if self._by_priority else 0, self._num_added)
-        sequence = Sequence(request, max_tokens, seed, key, self._kv.block_size)
+        sequence = Sequence(request, max_tokens, seed, key, self._kv.block_size, self._kv.root)
         self._sequences[sequence.number] = sequence
         self._waiting.push(sequence)
         return sequence
@@ -121,7 +121,8 @@ class Scheduler:
             row.sequence.num_computed += row.num_tokens
             row.sequence.num_pending += row.samples
         num_tokens = self._token_budget - budget
-        return Plan(rows, num_decode, num_tokens, admitted, preempted, waits_for)
+        seals = tuple(self._kv.write(_spans(rows)))
+        return Plan(rows, num_decode, num_tokens, admitted, preempted, waits_for, seals)
 
     def commit(self, row: PlanRow) -> None:
         """The row's tokens are computed: their full pages can be shared from now on.
@@ -285,3 +286,9 @@ class Scheduler:
                 f"{waiting.num_tokens} prompt tokens are waiting; {num_tokens} more exceed {limit}",
                 "send fewer at once, or raise --max-num-queued-tokens",
             )
+
+
+def _spans(rows: list[PlanRow]) -> Iterator[Span]:
+    for row in rows:
+        if row.sequence.table is not None:
+            yield row.sequence.table, row.start, row.num_tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.kv.cache import BlockTable
-from engine.kv.chain import PageChain
+from engine.kv.chain import ROOT, PageChain
 from engine.request import EngineRequest, TokenLogprobs
 from engine.token_counts import TokenCounts
 
@@ -54,6 +54,7 @@ class Sequence:
         seed: int,
         key: tuple[int, int],
         block_size: int,
+        root: bytes = ROOT,
     ) -> None:
         params = request.params
         self.request = request
@@ -75,7 +76,7 @@ class Sequence:
         )
         self.edits_logits = self.has_penalties or bool(params.logit_bias or params.min_tokens)
         self.counts: TokenCounts | None = None
-        self.chain = PageChain(self.token_ids, block_size)
+        self.chain = PageChain(self.token_ids, block_size, root)
         self.table: BlockTable | None = None
         self.seat = -1
         self.admission = -1
@@ -112,6 +113,16 @@ class Sequence:
     def pages(self) -> list[int]:
         """The pages of a running sequence."""
         return self.table.pages if self.table is not None else []
+
+    @property
+    def entries(self) -> list[int]:
+        """Its pages as attention reads them."""
+        return self.table.entries if self.table is not None else []
+
+    @property
+    def targets(self) -> list[int] | dict[int, int]:
+        """The pages that its tokens are written to, by their place in the table."""
+        return self.table.targets if self.table is not None else []
 
     def append(self, token: int) -> str | None:
         """Takes a sampled token; the reason to finish, if it was the last."""

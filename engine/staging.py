@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.batch import Batch
+from engine.batch import Batch, Packing
 from engine.last_tokens import LastTokens
 from engine.plan import Plan, PlanRow
 from engine.sequence import Sequence
@@ -59,22 +59,19 @@ class BlockTables:
 
     def __init__(self, num_seats: int, pages_per_seat: int) -> None:
         self.array = np.zeros((num_seats, pages_per_seat), np.int32)
-        self.num_touched_pages = 0
         self._admissions = [NEVER] * num_seats
         self._num_known = [0] * num_seats
 
     def update(self, sequence: Sequence) -> None:
-        """Makes the row of the sequence's seat equal to its pages."""
-        seat, pages = sequence.seat, sequence.pages
+        """Makes the row of the sequence's seat equal to its table's entries."""
+        seat, entries = sequence.seat, sequence.entries
         if self._admissions[seat] != sequence.admission:
             self._admissions[seat] = sequence.admission
             self._num_known[seat] = 0
         known = self._num_known[seat]
-        if known != len(pages):
-            new = pages[known:]
-            self.array[seat, known : len(pages)] = new
-            self._num_known[seat] = len(pages)
-            self.num_touched_pages = max(self.num_touched_pages, max(new) + 1)
+        if known != len(entries):
+            self.array[seat, known : len(entries)] = entries[known:]
+            self._num_known[seat] = len(entries)
 
 
 class Staged(NamedTuple):
@@ -87,7 +84,9 @@ class Staged(NamedTuple):
 class Stager:
     """Builds the Batch of a plan in reused buffers; it is valid until the next `stage` but one.
 
-    Tokens that the host does not know yet are taken from `last_tokens`.
+    Tokens that the host does not know yet are taken from `last_tokens`. With `num_packed` pages are
+    packed, and table entries from there on are wide pages. `num_written` is how many pages, from
+    the first on, have been written to; `num_sealed` how many packed ones have been filled.
     """
 
     def __init__(
@@ -98,13 +97,18 @@ class Stager:
         max_num_tokens: int,
         max_model_len: int,
         last_tokens: LastTokens,
+        num_packed: int = 0,
     ) -> None:
         pages_per_seat = -(-max_model_len // block_size)
         self.tables = BlockTables(max_num_seqs, pages_per_seat)
+        self.num_written = 0
+        self.num_sealed = 0
         self._block_size = block_size
+        self._num_packed = num_packed
         self._last_tokens = last_tokens
         per_seq = 4 * pages_per_seat + 4 * 8 + 4
-        num_bytes = max_num_seqs * per_seq + 4 * 8 * max_num_tokens + 16 * ALIGNMENT
+        seal_bytes = 16 * (max_num_seqs + max_num_tokens // block_size) if num_packed else 0
+        num_bytes = max_num_seqs * per_seq + 4 * 8 * max_num_tokens + seal_bytes + 17 * ALIGNMENT
         # Two: one step may be under way while the next is staged.
         self._buffers = cycle([UploadBuffer(num_bytes, device) for _ in range(2)])
 
@@ -131,6 +135,8 @@ class Stager:
         hidden, hidden_places = array(len(pending), np.int64)
         hidden_from, hidden_seats = array(len(pending), np.int64)
         seats, sampling_seats = array(len(sampling), np.int64)
+        filled, seals = array(2 * len(plan.seals), np.int64)
+        filled.reshape(-1, 2)[:] = np.array(plan.seals, np.int64).reshape(-1, 2)
         starts[:], lens[:], logits[:] = offsets, context_lens, wanted
         hidden[:], seats[:] = pending, sampling
         hidden_from[:] = [rows[place].sequence.seat for place in pending]
@@ -139,6 +145,7 @@ class Stager:
         for row, start in islice(zip(rows, offsets, strict=False), plan.num_decode, None):
             chunk = slice(start, start + row.num_tokens)
             self._fill_chunk(row, ids[chunk], places[chunk], targets[chunk])
+        self._note(targets, filled)
         buffer.upload()
         if pending:
             self._last_tokens.fill(token_ids, hidden_places, hidden_seats)
@@ -152,8 +159,18 @@ class Stager:
             logit_rows=logit_rows,
             query_lens=query_lens,
             context_lens=context_lens,
+            packing=self._packing(seals) if self._num_packed else None,
         )
         return Staged(batch, sampling_seats)
+
+    def _packing(self, seals: torch.Tensor) -> Packing:
+        pairs = seals.view(-1, 2) if len(seals) else None
+        return Packing(self._block_size, self._num_packed, pairs)
+
+    def _note(self, targets: NDArray[Any], filled: NDArray[Any]) -> None:
+        self.num_written = max(self.num_written, int(targets.max()) // self._block_size + 1)
+        if len(filled):
+            self.num_sealed = max(self.num_sealed, int(filled[1::2].max()) + 1)
 
     def _fill_tables(self, rows: list[PlanRow], tables: NDArray[Any]) -> None:
         for row in rows:
@@ -172,7 +189,7 @@ class Stager:
         ids[:count] = [_token(row) for row in rows]
         places[:count] = [row.start for row in rows]
         targets[:count] = [
-            row.sequence.pages[row.start // size] * size + row.start % size for row in rows
+            row.sequence.targets[row.start // size] * size + row.start % size for row in rows
         ]
 
     def _fill_chunk(
@@ -181,8 +198,9 @@ class Stager:
         size, end = self._block_size, row.start + row.num_tokens
         ids[:] = row.sequence.token_ids[row.start : end]
         places[:] = range(row.start, end)
-        table = self.tables.array[row.sequence.seat]
-        targets[:] = table[places // size] * size + places % size
+        pages = range(row.start // size, -(-end // size))
+        wide = np.array([row.sequence.targets[page] for page in pages], np.int64)
+        targets[:] = wide[places // size - pages.start] * size + places % size
 
 
 def _token(row: PlanRow) -> int:

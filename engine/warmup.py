@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from engine.attention import Backend, LayerPool
-from engine.batch import Batch
+from engine.batch import Batch, Packing
 from engine.draws import DRAW
+from engine.kv.allocate import allocate_pools
+from engine.kv.packed_plan import PackedPlan
 from engine.models.config import ModelConfig
 from engine.models.progress import Progress
 from engine.sampling import SamplingStep
@@ -27,17 +29,20 @@ class WarmUp:
     """Runs a decoder over made-up tokens that all lie in one page."""
 
     def __init__(
-        self, forward: Forward, backend: Backend, shape: ModelConfig, block_size: int
+        self,
+        forward: Forward,
+        backend: Backend,
+        shape: ModelConfig,
+        block_size: int,
+        packed: PackedPlan | None = None,
     ) -> None:
         self._forward = forward
         self._backend = backend
         self._device = backend.device
         self._vocab_size = shape.vocab_size
         self._block_size = block_size
-        self._pools = [
-            backend.allocate_pool(1, shape.num_kv_heads, block_size, shape.head_dim)
-            for _ in range(shape.num_layers)
-        ]
+        self._packing = None if packed is None else Packing(block_size, 1, None)
+        self._pools = allocate_pools(backend, shape, block_size, packed, 1, 1)
 
     def run(self, max_tokens: int, max_seqs: int, max_len: int, progress: Progress) -> int:
         """Bytes that the largest step takes beside weights and pages; 0 on the CPU."""
@@ -96,6 +101,7 @@ class WarmUp:
             logit_rows=(starts[1:] - 1).to(on),
             query_lens=tuple(query_lens),
             context_lens=tuple(query_lens),
+            packing=self._packing,
         )
 
 

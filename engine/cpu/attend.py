@@ -10,19 +10,17 @@ from engine.cpu.compiled import FIRST, SCRATCH, SCRATCH_BYTES, jit_body
 from engine.cpu.lanes import (
     LANE_BYTES,
     LANES,
-    VECTOR,
     add_products,
     as_float,
     ints_at,
     longs_at,
     prefetch_line,
     take,
-    widen_bf16,
-    widen_fp16,
-    widen_fp32,
 )
 from engine.cpu.openmp import thread_number
-from engine.cpu.rows import BF16, FP16, load, row_at, size_of, store
+from engine.cpu.rows import load, row_at, size_of, store
+from engine.cpu.unpack import LAYOUT_WORDS, unpack_keys, unpack_values
+from engine.cpu.widen import widen_keys, widen_values
 
 # Below every score and finite: what is masked weighs 0, never NaN.
 NO_SCORE = np.float32(-1e30)
@@ -42,52 +40,8 @@ def exp2(x):
     p = p * rest + np.float32(5.5826318e-2)
     p = p * rest + np.float32(2.4015361e-1)
     p = p * rest + np.float32(6.9315308e-1)
-    p = p * rest + np.float32(9.9999994e-1)
+    p = p * rest + np.float32(1)  # not 0.99999994: a lone weight is 1
     return p * as_float((np.int32(whole) + np.int32(127)) << np.int32(23))
-
-
-@njit
-def widen_rows(source, source_step, target, num_rows, kind):
-    """VECTOR elements of each row as floats; the rows of `target` are LANES wide."""
-    for row in range(num_rows):
-        at, to = source + row * source_step, target + row * LANE_BYTES
-        if kind == BF16:
-            widen_bf16(at, to)
-        elif kind == FP16:
-            widen_fp16(at, to)
-        else:
-            widen_fp32(at, to)
-
-
-@njit
-def widen_keys(page, kind, keys, first, count, head_dim, block_size):
-    """K (head_dim, block_size) of `count` of a page's tokens, from `first` on, into columns."""
-    size = size_of(kind)
-    row_bytes, source = block_size * size, page + first * size
-    if block_size % VECTOR or first % VECTOR:
-        for d in range(head_dim):
-            row = row_at(keys + d * LANE_BYTES, count)
-            load(source + d * row_bytes, kind, row, count)
-    else:
-        for t in range(0, count, VECTOR):
-            widen_rows(source + t * size, row_bytes, keys + t * 4, head_dim, kind)
-
-
-@njit
-def widen_values(rows, kind, values, count, head_dim):
-    """V (count, head_dim) into panels of LANES columns and as many rows."""
-    size = size_of(kind)
-    for d in range(0, head_dim, LANES):
-        width = min(LANES, head_dim - d)
-        panel = values + d * LANE_BYTES
-        if width % VECTOR:
-            for t in range(count):
-                row = row_at(panel + t * LANE_BYTES, width)
-                load(rows + (t * head_dim + d) * size, kind, row, width)
-        else:
-            for x in range(0, width, VECTOR):
-                source = rows + (d + x) * size
-                widen_rows(source, head_dim * size, panel + x * 4, count, kind)
 
 
 @njit(fastmath=True)
@@ -108,12 +62,32 @@ def weigh(scores, top, low, high):
 
 
 @njit
-def prefetch_pages(table, start, end, block_size, pages, page_bytes, run_bytes):
+def find_page(source, page, head):
+    """Where one head of a page lies, how many bytes that are, and whether it is packed.
+
+    `source` is the wide pages' address and bytes a head, the records' likewise, how many pages are
+    packed (table entries from there on are wide pages) and the number of KV heads.
+    """
+    wide, wide_bytes, records, record_bytes, num_packed, num_heads = source
+    if page < num_packed:
+        return records + (page * num_heads + head) * record_bytes, record_bytes, True
+    return wide + ((page - num_packed) * num_heads + head) * wide_bytes, wide_bytes, False
+
+
+@njit
+def own_page_of(slots_at, row, block_size, num_packed):
+    """The table entry of the page that the token of this row is written to."""
+    slots = carray(longs_at(slots_at), (row + 1,))
+    return slots[row] // block_size + num_packed
+
+
+@njit
+def prefetch_pages(table, start, end, block_size, source, head):
     """The K and V of one head that the tokens from `start` on need, LANES of them at most."""
     last = min(start + LANES, end) - 1
     for number in range(start // block_size, last // block_size + 1):
-        page = pages + np.int64(table[number]) * page_bytes
-        for offset in range(0, run_bytes, 64):
+        page, num_bytes, _ = find_page(source, np.int64(table[number]), head)
+        for offset in range(0, num_bytes, 64):
             prefetch_line(page + offset)
 
 
@@ -130,14 +104,15 @@ def attend(words):
     A tile is (sequence, first row of q, tokens, position of the first). Its rows are its tokens'
     queries of one KV head. Source: online softmax as in Dao et al., FlashAttention, 2022.
     """
-    w = carray(words, (FIRST + 16,))
+    w = carray(words, (FIRST + 20,))
     kind, q, out, pages, tables, tiles_at = w[4], w[5], w[6], w[7], w[8], w[9]
     num_tiles, num_kv_heads, group, head_dim, block_size = w[10], w[11], w[12], w[13], w[14]
     width, q_stride, window, tile_rows = w[15], w[16], w[17], w[18]
     scale = as_float(np.int32(w[19]))
+    records, num_packed, slots_at, layout_at = w[20], w[21], w[22], w[23]
     size = size_of(kind)
-    run_bytes = 2 * head_dim * block_size * size
-    page_bytes = num_kv_heads * run_bytes
+    layout = carray(longs_at(layout_at), (LAYOUT_WORDS,))
+    source = (pages, 2 * head_dim * block_size * size, records, layout[0], num_packed, num_kv_heads)
     padded = (head_dim + LANES - 1) // LANES * LANES
     keys = w[SCRATCH] + np.int64(thread_number()) * w[SCRATCH_BYTES]
     values = keys + head_dim * LANE_BYTES
@@ -154,7 +129,6 @@ def attend(words):
         upcoming = take(words)
         first_row, num_tokens, position = tile[1], tile[2], tile[3]
         table = carray(ints_at(tables + tile[0] * width * 4), (width,))
-        head_pages = pages + head * run_bytes
         for row in range(num_tokens * group):
             token, query = first_row + row // group, head * group + row % group
             x = row_at(queries + row * padded * 4, padded)
@@ -166,35 +140,36 @@ def attend(words):
                 total[d] = 0
             tops[row], totals[row] = NO_SCORE, 0
         end = position + num_tokens
+        own_page = own_page_of(slots_at, first_row, block_size, num_packed)
         for start in range(first_seen(position, window, block_size), end, LANES):
             num_cached = min(LANES, end - start)
             # What comes next is on its way from memory while this is computed.
             if start + LANES < end:
-                later = start + LANES
-                prefetch_pages(table, later, end, block_size, head_pages, page_bytes, run_bytes)
+                prefetch_pages(table, start + LANES, end, block_size, source, head)
             elif upcoming < num_units:
                 other = tiles[upcoming // num_kv_heads]
                 later = first_seen(other[3], window, block_size)
                 other_table = carray(ints_at(tables + other[0] * width * 4), (width,))
-                other_pages = pages + upcoming % num_kv_heads * run_bytes
-                prefetch_pages(
-                    other_table,
-                    later,
-                    other[3] + other[2],
-                    block_size,
-                    other_pages,
-                    page_bytes,
-                    run_bytes,
-                )
+                other_end, other_head = other[3] + other[2], upcoming % num_kv_heads
+                prefetch_pages(other_table, later, other_end, block_size, source, other_head)
             for number in range(start // block_size, (start + num_cached - 1) // block_size + 1):
-                page = head_pages + np.int64(table[number]) * page_bytes
+                page = np.int64(table[number])
+                # Of packed pages a tile's own is still wide, whatever it becomes in this step.
+                if num_packed and number == position // block_size:
+                    page = own_page
                 begin = max(start, number * block_size)
                 first = begin - number * block_size
                 count = min(start + num_cached, (number + 1) * block_size) - begin
                 column = begin - start
-                widen_keys(page, kind, keys + column * 4, first, count, head_dim, block_size)
-                rows = page + run_bytes // 2 + first * head_dim * size
-                widen_values(rows, kind, values + column * LANE_BYTES, count, head_dim)
+                at, _, is_packed = find_page(source, page, head)
+                to_keys, to_values = keys + column * 4, values + column * LANE_BYTES
+                if is_packed:
+                    unpack_keys(at, layout, kind, to_keys, first, count, head_dim, block_size)
+                    unpack_values(at, layout, kind, to_values, first, count, head_dim, block_size)
+                else:
+                    widen_keys(at, kind, to_keys, first, count, head_dim, block_size)
+                    rows = at + head_dim * (block_size + first) * size
+                    widen_values(rows, kind, to_values, count, head_dim)
             for row in range(num_tokens * group):
                 at = scores + row * LANE_BYTES
                 s = row_at(at, LANES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,22 +28,33 @@ def tile_tokens(group: int) -> int:
 def tiles_of(batch: Batch, group: int) -> Tensor:
     """(tiles, 4) int64: sequence, first token of the flat axis, tokens, position of the first.
 
-    Every token is in one tile. What takes longest comes first, so that the threads end together.
+    Every token is in one tile, and of packed pages a tile's tokens are in one page. What takes
+    longest comes first, so that the threads end together.
     """
     size = tile_tokens(group)
+    page = batch.packing.block_size if batch.packing else None
     tiles = []
     row = 0
     for sequence, (count, context) in enumerate(
         zip(batch.query_lens, batch.context_lens, strict=True)
     ):
         before = context - count
-        tiles += [
-            (sequence, row + i, min(size, count - i), before + i) for i in range(0, count, size)
-        ]
+        for i, length in _pieces(before, count, size, page):
+            tiles.append((sequence, row + i, length, before + i))
         row += count
     table = np.array(tiles, np.int64)
     work = (table[:, 3] + table[:, 2]) * table[:, 2]
     return torch.from_numpy(table[np.argsort(-work, kind="stable")])
+
+
+def _pieces(position: int, count: int, size: int, page: int | None) -> Iterator[tuple[int, int]]:
+    """Cuts `count` tokens from `position` on into at most `size`, at the ends of pages too."""
+    i = 0
+    while i < count:
+        to_end = count if page is None else page - (position + i) % page
+        length = min(size, count - i, to_end)
+        yield i, length
+        i += length
 
 
 def scratch_floats(group: int, head_dim: int) -> int:

@@ -16,12 +16,15 @@ from engine.cpu.attention import scratch_floats, tile_tokens, tiles_of
 from engine.cpu.lanes import VECTOR
 from engine.cpu.linear import fastest_dtype, make_gated_linear, make_linear
 from engine.cpu.norm import normalize
-from engine.cpu.pages import CpuPool
+from engine.cpu.pages import CpuPool, PackedRecords
 from engine.cpu.populate import populate_pools
 from engine.cpu.rope import rotate_and_write
 from engine.cpu.rows import BF16, FP16, FP32
 from engine.cpu.team import Team
+from engine.cpu.unpack import layout_words
 from engine.devices import thread_count
+from engine.kv.formats import BF16 as UNPACKED_PAGES
+from engine.kv.formats import RecordLayout
 from engine.sampling import sample
 
 if TYPE_CHECKING:
@@ -35,6 +38,12 @@ KINDS: Final = {torch.bfloat16: BF16, torch.float16: FP16, torch.float32: FP32}
 # Scores are powers of 2, which cost less than powers of e.
 LOG2_E: Final = 1.4426950408889634
 NO_WINDOW: Final = 1 << 40
+# Of a pool that has none: no page of it is packed, so nobody looks.
+_NO_LAYOUT: Final = RecordLayout(UNPACKED_PAGES, 1, 1, 4)
+# Of a pool that has none: no page of it is packed, so nobody looks.
+NO_RECORDS: Final = PackedRecords(
+    torch.empty(0, dtype=torch.uint8), _NO_LAYOUT, layout_words(_NO_LAYOUT)
+)
 # Up to here one thread is done before a second one has begun.
 FEW_ELEMENTS: Final = 8192
 
@@ -99,6 +108,11 @@ class CpuBackend:
         self, num_pages: int, num_kv_heads: int, block_size: int, head_dim: int
     ) -> CpuPool:
         return CpuPool.allocate(num_pages, num_kv_heads, block_size, head_dim, self.dtype)
+
+    def allocate_packed_pool(
+        self, num_wide: int, num_packed: int, num_kv_heads: int, layout: RecordLayout
+    ) -> CpuPool:
+        return CpuPool.allocate_packed(num_wide, num_packed, num_kv_heads, layout, self.dtype)
 
     def prepare(self, pools: list[LayerPool]) -> None:
         populate_pools(cast(list[CpuPool], pools))
@@ -175,6 +189,9 @@ class CpuBackend:
             k.stride(0),
             v.stride(0),
         )
+        packing = plan.batch.packing
+        if packing is not None and packing.seals is not None:
+            cast(CpuPool, pool).seal(packing.seals)
         return out
 
     def attend(
@@ -184,13 +201,16 @@ class CpuBackend:
         num_kv_heads, block_size = pool.k.shape[1:3]
         group = num_heads // num_kv_heads
         out = q.new_empty(num_tokens, num_heads * head_dim)
+        pages = cast(CpuPool, pool)
+        packing = plan.batch.packing
+        packed = pages.packed or NO_RECORDS
         self._team.reserve(scratch_floats(group, head_dim))
         self._team.run(
             attend,
             KINDS[q.dtype],
             q.data_ptr(),
             out.data_ptr(),
-            cast(CpuPool, pool).memory.data_ptr(),
+            pages.memory.data_ptr(),
             plan.batch.block_tables.data_ptr(),
             plan.tiles.data_ptr(),
             plan.tiles.shape[0],
@@ -203,6 +223,10 @@ class CpuBackend:
             window or NO_WINDOW,
             tile_tokens(group) * group,
             _bits(scale * LOG2_E),
+            packed.memory.data_ptr(),
+            0 if packing is None else packing.num_packed,
+            plan.batch.slots.data_ptr(),
+            packed.words.data_ptr(),
         )
         return out
 

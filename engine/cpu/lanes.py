@@ -31,6 +31,7 @@ def _pointer(dtype):
     return pointer
 
 
+bytes_at = _pointer(types.uint8)
 floats_at = _pointer(types.float32)
 halves_at = _pointer(types.uint16)
 ints_at = _pointer(types.int32)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from engine.attention import LayerPool
+from engine.cpu.unpack import layout_words
+from engine.kv.packing import pack
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from engine.kv.formats import RecordLayout
+
+
+class PackedRecords(NamedTuple):
+    """The packed pages beside a layer's wide ones.
+
+    `memory` (num_packed, H_kv, layout.num_bytes) uint8; `words` is the layout for compiled loops.
+    """
+
+    memory: Tensor
+    layout: RecordLayout
+    words: Tensor
 
 
 class CpuPool(LayerPool):
@@ -21,6 +36,7 @@ class CpuPool(LayerPool):
     """
 
     memory: Tensor
+    packed: PackedRecords | None = None
     populated_bytes: int = 0  # that the system has backed before their first use
 
     @classmethod
@@ -44,3 +60,25 @@ class CpuPool(LayerPool):
         )
         pool.memory = memory
         return pool
+
+    @classmethod
+    def allocate_packed(
+        cls,
+        num_wide: int,
+        num_packed: int,
+        num_kv_heads: int,
+        layout: RecordLayout,
+        dtype: torch.dtype,
+    ) -> CpuPool:
+        """The same with packed pages beside them."""
+        pool = cls.allocate(num_wide, num_kv_heads, layout.block_size, layout.head_dim, dtype)
+        zeros = np.zeros((num_packed, num_kv_heads, layout.num_bytes), np.uint8)
+        pool.packed = PackedRecords(torch.from_numpy(zeros), layout, layout_words(layout))
+        return pool
+
+    def seal(self, seals: Tensor) -> None:
+        """Packs wide pages; `seals` (n, 2) names the wide and the packed page of each."""
+        assert self.packed is not None
+        wide, packed = seals.unbind(1)
+        records = pack(self.k[wide], self.v[wide], self.packed.layout)
+        self.packed.memory[packed] = records

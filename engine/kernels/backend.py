@@ -18,6 +18,7 @@ import torch
 from engine.attention import LayerPool
 from engine.batch import Bounds
 from engine.draws import as_words
+from engine.errors import EngineError
 from engine.kernels import norm, paged_decode, paged_prefill
 from engine.kernels.blocks import ceil_div
 from engine.kernels.dense_prefill import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from engine.attention import NormLinear, ResidualLinear
     from engine.batch import Batch
+    from engine.kv.formats import RecordLayout
     from engine.sampling import SamplingStep
 
 # Where there is no device to ask (the interpreter): as many as an H200 has, so the same cuts.
@@ -109,6 +111,14 @@ class TritonBackend:
         shape = (num_pages, num_kv_heads, 2, block_size, head_dim)
         pages = torch.empty(shape, dtype=self.dtype, device=self.device)
         return LayerPool(pages[:, :, 0], pages[:, :, 1])
+
+    def allocate_packed_pool(
+        self, num_wide: int, num_packed: int, num_kv_heads: int, layout: RecordLayout
+    ) -> LayerPool:
+        raise EngineError(
+            "A packed KV cache runs on a CPU so far, not on a GPU",
+            "Leave --kv-cache-dtype and --kv-config out, or take --device cpu.",
+        )
 
     def prepare(self, pools: list[LayerPool]) -> None:
         """The device's memory is there from its allocation on."""

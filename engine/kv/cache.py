@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from engine.invariants import require
-from engine.kv.chain import PageChain
+from engine.kv.chain import ROOT, PageChain
 from engine.kv.pages import PagePool
 from engine.kv.prefix import PrefixCache
 
@@ -13,16 +14,24 @@ from engine.kv.prefix import PrefixCache
 class BlockTable:
     """The pages of one request in order; token i lies in `pages[i // block_size]`.
 
-    The first `num_settled` pages are full and have been offered to the prefix cache.
+    `entries` are the pages as attention reads them, `targets` those that tokens are written to, by
+    the page's place in the table. The first `num_settled` pages are full and have been offered to
+    the prefix cache.
     """
 
-    __slots__ = ("chain", "num_settled", "pages", "request")
+    __slots__ = ("chain", "entries", "num_settled", "pages", "request", "targets")
 
     def __init__(self, request: int, chain: PageChain) -> None:
         self.request = request
         self.chain = chain
         self.pages: list[int] = []
+        self.entries = self.pages
+        self.targets: list[int] | dict[int, int] = self.pages
         self.num_settled = 0
+
+
+# Tokens that a step computes: of which table, from where, how many.
+Span = tuple[BlockTable, int, int]
 
 
 class PagedKVCache:
@@ -33,10 +42,19 @@ class PagedKVCache:
     and its page is computed into a fresh page instead of written over in a shared one.
     """
 
-    def __init__(self, num_pages: int, block_size: int, enable_prefix_caching: bool = True) -> None:
+    root = ROOT  # of the prefix cache's keys
+
+    def __init__(
+        self,
+        num_pages: int,
+        block_size: int,
+        enable_prefix_caching: bool = True,
+        on_free: Callable[[int], None] | None = None,
+    ) -> None:
         self.block_size = block_size
+        self.max_running = num_pages  # tables that may be open at once
         self.prefix = PrefixCache()
-        self.pool = PagePool(num_pages, self.prefix.forget)
+        self.pool = PagePool(num_pages, self.prefix.forget, on_free)
         self._enable_prefix_caching = enable_prefix_caching
         self._tables: dict[int, BlockTable] = {}
 
@@ -88,6 +106,10 @@ class PagedKVCache:
             return False
         table.pages.append(self.pool.allocate(table.request))
         return True
+
+    def write(self, spans: Iterable[Span]) -> list[tuple[int, int]]:
+        """Readies pages for what a step writes; the (wide, packed) pages that it is to seal."""
+        return []
 
     def settle(self, table: BlockTable, num_computed: int) -> None:
         """Seals the pages that `num_computed` tokens have filled, unless a twin is sealed already.

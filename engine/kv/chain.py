@@ -21,11 +21,15 @@ class ChainLink(NamedTuple):
 
 
 class PageChain:
-    """Links of a growing sequence, computed once each. Tokens may be added, never changed."""
+    """Links of a growing sequence, computed once each. Tokens may be added, never changed.
 
-    def __init__(self, token_ids: list[int], block_size: int) -> None:
+    `root` stands before the first page: there pages differ that hold equal tokens in other ways.
+    """
+
+    def __init__(self, token_ids: list[int], block_size: int, root: bytes = ROOT) -> None:
         self._token_ids = token_ids
         self._block_size = block_size
+        self._root = root
         self._links: list[ChainLink] = []
 
     def link(self, index: int) -> ChainLink:
@@ -36,6 +40,6 @@ class PageChain:
 
     def _next_link(self) -> ChainLink:
         start = len(self._links) * self._block_size
-        parent = self._links[-1].digest if self._links else ROOT
+        parent = self._links[-1].digest if self._links else self._root
         block = array("i", self._token_ids[start : start + self._block_size]).tobytes()
         return ChainLink(blake2b(parent + block, digest_size=16).digest(), parent, block)

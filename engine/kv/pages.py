@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,13 +19,20 @@ class PagePool:
     oldest first, evicted.
 
     A page id means the same page in every layer. `on_evict` is called with a page that stops
-    being findable, before anyone else can get it. Changes collect in `runs`.
+    being findable, before anyone else can get it, `on_free` with one that holds nothing any more.
+    Changes collect in `runs`.
     """
 
-    def __init__(self, num_pages: int, on_evict: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        num_pages: int,
+        on_evict: Callable[[int], None],
+        on_free: Callable[[int], None] | None = None,
+    ) -> None:
         self.num_pages = num_pages
         self.runs = RunLog()
         self._on_evict = on_evict
+        self._on_free = on_free
         # A stack: pages released tail first come back head first, so tables stay consecutive.
         self._free = list(range(num_pages - 1, -1, -1))
         self._cached: OrderedDict[int, None] = OrderedDict()
@@ -56,7 +63,7 @@ class PagePool:
     def allocate(self, request: int) -> int:
         """A page with one reference, owned by `request`. Raises: IndexError with none available."""
         if not self._free:
-            self._evict_oldest()
+            self.evict(next(iter(self._cached), None))
         page = self._free.pop()
         self._refs[page] = 1
         self._owner[page] = request
@@ -85,6 +92,20 @@ class PagePool:
             self._cached[page] = None
         else:
             self._to_free(page)
+
+    def cached_pages(self) -> Iterator[int]:
+        """The oldest first."""
+        return iter(self._cached)
+
+    def evict(self, page: int | None) -> None:
+        """Makes a cached page free. Raises: IndexError if there is none."""
+        if page is None:
+            raise IndexError("no page is free or cached")
+        del self._cached[page]
+        self._on_evict(page)
+        self.runs.add("evict", page, self._owner[page])
+        self._sealed[page] = 0
+        self._to_free(page)
 
     def spans(self) -> tuple[PageSpan, ...]:
         """Every page that is not free, neighbours in the same state merged.
@@ -121,13 +142,8 @@ class PagePool:
             require(not (sealed and page in free), f"page {page} is free and sealed")
             require(sealed or page not in self._cached, f"page {page} is cached but not sealed")
 
-    def _evict_oldest(self) -> None:
-        page, _ = self._cached.popitem(last=False)
-        self._on_evict(page)
-        self.runs.add("evict", page, self._owner[page])
-        self._sealed[page] = 0
-        self._to_free(page)
-
     def _to_free(self, page: int) -> None:
         self._owner[page] = 0
         self._free.append(page)
+        if self._on_free is not None:
+            self._on_free(page)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from engine.errors import DoesNotFitError
+from engine.kv.packed_plan import PackedPlan
 from engine.models.config import ModelConfig
 
 GIB = 1 << 30
 
 
 class MemoryEstimator:
-    """Bytes from shapes alone; a tied head counts once."""
+    """Bytes from shapes alone; a tied head counts once. With `packed` its pages are counted."""
 
-    def __init__(self, config: ModelConfig, dtype_bytes: int, block_size: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        dtype_bytes: int,
+        block_size: int,
+        packed: PackedPlan | None = None,
+    ) -> None:
         self._config = config
+        self._packed = packed
         self._dtype_bytes = dtype_bytes
         self._block_size = block_size
 
@@ -22,12 +30,16 @@ class MemoryEstimator:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """K and V of one token in all layers."""
+        """K and V of one token in all layers; of a full page's where pages are packed."""
+        if self._packed is not None:
+            return -(-self._packed.page_bytes // self._block_size)
         config = self._config
         return 2 * config.num_layers * config.num_kv_heads * config.head_dim * self._dtype_bytes
 
     @property
     def page_bytes(self) -> int:
+        if self._packed is not None:
+            return self._packed.page_bytes
         return self.kv_bytes_per_token * self._block_size
 
     def pages_that_fit(self, available_bytes: int, max_model_len: int) -> int:

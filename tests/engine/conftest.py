@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import torch
 
 from engine.ceilings import Ceilings
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
 from engine.core import EngineCore
+from engine.kv.packed_plan import PackedPlan
 from engine.loading import Loaded
+from engine.memory_plan import plan_packing
 from engine.models.config import ModelConfig
 from engine.models.folder import ModelFolder
 from engine.models.progress import silent
@@ -40,13 +44,23 @@ class FakeRunner:
     device_type = "cpu"
 
     def __init__(
-        self, num_pages: int, block_size: int, max_model_len: int, runs_ahead: bool
+        self,
+        num_pages: int,
+        block_size: int,
+        max_model_len: int,
+        runs_ahead: bool,
+        packed: PackedPlan | None,
+        num_wide_pages: int,
     ) -> None:
         self.num_pages = num_pages
+        self.packed = packed
+        self.num_wide_pages = num_wide_pages
+        # Wide pages come after packed ones, as in block tables; without packing all are written to.
+        self.first_written = num_pages if packed else 0
         self.block_size = block_size
         self.max_model_len = max_model_len
         self.runs_ahead = runs_ahead
-        self.cells = [[-1] * block_size for _ in range(num_pages)]
+        self.cells = [[-1] * block_size for _ in range(num_pages + num_wide_pages)]
         self.last: dict[int, int] = {}
         self.plans: list[Plan] = []
         self.num_under_way = 0
@@ -66,17 +80,19 @@ class FakeRunner:
         for row in plan.rows:
             sequence = row.sequence
             for i in range(row.start, row.start + row.num_tokens):
-                page = sequence.pages[i // self.block_size]
+                page = sequence.targets[i // self.block_size] + self.first_written
                 self.cells[page][i % self.block_size] = self.token(sequence, i)
             if sequence.wants_prompt_logprobs:
                 end = min(row.start + row.num_tokens + 1, sequence.num_prompt)
                 prompt_logprobs[sequence.number] = [
                     TokenLogprobs(sequence.token_ids[i], -1.0, 1) for i in range(row.start + 1, end)
                 ]
+        for wide, packed in plan.seals:
+            self.cells[packed] = list(self.cells[self.first_written + wide])
         tokens: list[int] = []
         for row in plan.rows:
             if row.samples:
-                tokens.append(next_token(self.read(row.sequence.pages, row.start + row.num_tokens)))
+                tokens.append(next_token(self.read(row.sequence, row.start + row.num_tokens)))
                 self.last[row.sequence.seat] = tokens[-1]
         logprobs = [TokenLogprobs(t, -0.5, 1) for t in tokens]
         return StepResult(tokens, logprobs, prompt_logprobs, 0, None)
@@ -92,7 +108,10 @@ class FakeRunner:
             raise RuntimeError("the device caught fire\nhere is how")
         return handle
 
-    def read(self, pages: list[int], count: int) -> list[int]:
+    def read(self, sequence: EngineSequence, count: int) -> list[int]:
+        """Its own page where it is written, those before it where the block table says."""
+        own = (count - 1) // self.block_size
+        pages = [*sequence.entries[:own], sequence.targets[own] + self.first_written]
         return [self.cells[pages[i // self.block_size]][i % self.block_size] for i in range(count)]
 
     def start_profile(self) -> None:
@@ -115,9 +134,21 @@ class CoreBench:
         num_pages: int,
         max_model_len: int,
         ceilings: Ceilings | None,
+        wide_seqs: int | None = None,
     ) -> None:
         runs_ahead = bool(config.scheduler.async_scheduling)
-        self.runner = FakeRunner(num_pages, config.block_size, max_model_len, runs_ahead)
+        packed, num_wide = None, 0
+        if wide_seqs is not None:
+            packed = plan_packing(
+                msgspec.structs.replace(config, kv_cache_dtype="int4"),
+                ModelConfig("llama", 1, 8, 16, 1, 1, 32, VOCAB, max_model_len),
+                4,
+                torch.device("cpu"),
+            )
+            num_wide = packed.num_wide_for(wide_seqs)
+        self.runner = FakeRunner(
+            num_pages, config.page_tokens, max_model_len, runs_ahead, packed, num_wide
+        )
         self.events: list[AnyEvent] = []
         self.outputs: dict[int, list[int]] = {}
         self.reasons: dict[int, str] = {}
@@ -174,14 +205,18 @@ def core_bench() -> Callable[..., CoreBench]:
         max_model_len: int = 128,
         prefix: bool = True,
         ceilings: Ceilings | None = None,
+        wide_seqs: int | None = None,
+        sinks: int = 1,
         **scheduler: Any,
     ) -> CoreBench:
+        """With `wide_seqs` pages are packed, and wide ones are there for so many sequences."""
         config = EngineConfig(
+            kv_sink_pages=sinks,
             block_size=block_size,
             enable_prefix_caching=prefix,
             scheduler=SchedulerConfig(**{"max_num_batched_tokens": 64, **scheduler}),
         )
-        return CoreBench(config, num_pages, max_model_len, ceilings)
+        return CoreBench(config, num_pages, max_model_len, ceilings, wide_seqs)
 
     return make
 

@@ -40,12 +40,28 @@ def test_no_history_breaks_the_books(core_bench, expected):
             chunked=st.booleans(),
             queue=st.integers(2, 8),
             ahead=st.booleans(),
+            wide_seqs=st.sampled_from([None, 1, 2, 6]),
+            sinks=st.integers(0, 2),
         )
-        def start(self, num_pages, budget, seats, policy, prefix, chunked, queue, ahead):
+        def start(
+            self,
+            num_pages,
+            budget,
+            seats,
+            policy,
+            prefix,
+            chunked,
+            queue,
+            ahead,
+            wide_seqs,
+            sinks,
+        ):
             self.bench = core_bench(
                 num_pages=num_pages,
                 max_model_len=MAX_LEN,
                 prefix=prefix,
+                wide_seqs=wide_seqs,
+                sinks=sinks,
                 max_num_batched_tokens=budget,
                 max_num_seqs=seats,
                 scheduling_policy=policy,

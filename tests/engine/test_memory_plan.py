@@ -34,9 +34,9 @@ def available(monkeypatch):
 def test_pages_take_a_share_of_what_the_weights_leave(available):
     plan = planner()
     available(plan.weights_bytes + 1000 * PAGE_BYTES)
-    assert plan.before_loading() == (400, PAGE_BYTES, 2048)
+    assert plan.before_loading() == (400, PAGE_BYTES, 2048, 0)
     available(1000 * PAGE_BYTES)
-    assert plan.after_loading(0) == (400, PAGE_BYTES, 2048)
+    assert plan.after_loading(0) == (400, PAGE_BYTES, 2048, 0)
 
 
 def test_there_are_no_more_pages_than_requests_can_use(available):
@@ -49,7 +49,7 @@ def test_there_are_no_more_pages_than_requests_can_use(available):
 def test_a_context_nobody_asked_for_shrinks_to_what_fits(available):
     plan = planner()
     available(plan.weights_bytes + 100 * PAGE_BYTES)
-    assert plan.before_loading() == (40, PAGE_BYTES, 640)
+    assert plan.before_loading() == (40, PAGE_BYTES, 640, 0)
 
 
 def test_a_context_asked_for_is_refused_with_numbers(available):
@@ -70,7 +70,7 @@ def test_weights_that_do_not_fit_are_refused(available):
 
 def test_what_is_asked_for_is_given_or_refused(available):
     available(planner().weights_bytes + 100 * PAGE_BYTES)
-    assert planner(num_gpu_blocks_override=7).before_loading() == (7, PAGE_BYTES, 112)
+    assert planner(num_gpu_blocks_override=7).before_loading() == (7, PAGE_BYTES, 112, 0)
     assert planner(kv_cache_memory_bytes=9 * PAGE_BYTES).before_loading().num_pages == 9
     with pytest.raises(DoesNotFitError, match="asked for"):
         planner(num_gpu_blocks_override=101).before_loading()

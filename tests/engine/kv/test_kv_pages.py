@@ -34,7 +34,7 @@ def test_sealed_pages_stay_when_released_and_go_oldest_first():
     pool.share(1, 2)
     assert [pool.allocate(2), pool.allocate(2)] == [0, 2]
     assert evicted == [0, 2]
-    with pytest.raises(KeyError):
+    with pytest.raises(IndexError):
         pool.allocate(2)
 
 
