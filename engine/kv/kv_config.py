@@ -64,10 +64,10 @@ def layer_formats(name: str, file: str | None, num_layers: int) -> list[KVFormat
             "Give one of them.",
         )
     entries = read_kv_config(Path(file))
-    beyond = max(entries, default=0)
-    if beyond >= num_layers:
+    unknown = [layer for layer in entries if not 0 <= layer < num_layers]
+    if unknown:
         raise EngineError(
-            f"{file} names layer {beyond}; the model has layers 0 to {num_layers - 1}", ""
+            f"{file} names layer {unknown[0]}; the model has layers 0 to {num_layers - 1}", _HINT
         )
     unpacked = KV_FORMATS["auto"]
     return [

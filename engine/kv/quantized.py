@@ -75,6 +75,10 @@ class QuantizedKVCache(PagedKVCache):
     def check(self) -> None:
         super().check()
         self.wide.check()
+        needed = set(self.pool.cached_pages())
+        for table in self._tables.values():
+            needed |= {*table.pages[: self.num_sinks], *map(table.pages.__getitem__, table.targets)}
+        require(self.wide.pages() <= needed, "a wide page is kept for nothing")
         for table in self._tables.values():
             require(len(table.entries) == len(table.pages), "a table lacks an entry")
             for index, wide in _targets(table).items():
@@ -85,10 +89,7 @@ class QuantizedKVCache(PagedKVCache):
         for index in range(len(table.entries), len(table.pages)):
             page = table.pages[index]
             if index < self.num_sinks:
-                wide = self.wide.of(page)
-                if wide is None:
-                    wide = self._widen(page)
-                table.entries.append(self.pool.num_pages + wide)
+                table.entries.append(self.pool.num_pages + self._widen(page))
             else:
                 table.entries.append(page)
 

@@ -36,6 +36,10 @@ class WidePages:
         if wide is not None:
             self._free.append(wide)
 
+    def pages(self) -> set[int]:
+        """Those that have one."""
+        return set(self._of)
+
     def check(self) -> None:
         """Raises: InvariantError unless every wide page is free or beside one page."""
         both = sorted([*self._free, *self._of.values()])
