@@ -1,0 +1,72 @@
+"""A model that reads a text through a KV cache of some formats, as decoding would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from engine.kv.allocate import allocate_pools
+from engine.kv.packed_plan import PackedPlan, packed_plan
+from engine.quality.lone import LoneSequence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.attention import Backend
+    from engine.kv.formats import KVFormat
+    from engine.models.decoder import Decoder
+
+CHUNK_TOKENS: Final = 256
+
+
+class CacheShape(NamedTuple):
+    """What is common to all layers. A page's tokens, and how many first pages stay unpacked."""
+
+    block_size: int = 64
+    num_sinks: int = 1
+
+
+class CachedModel:
+    """Computes logits of one window at a time; the cache forgets the one before.
+
+    What a token sees does not depend on how the window is cut: pages before its own as their
+    records have them, its own as it was written. So a pass over many tokens gives what decoding
+    them one by one gives.
+
+    Raises: EngineError if a head cannot be packed so.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        backend: Backend,
+        formats: Sequence[KVFormat],
+        shape: CacheShape,
+        max_tokens: int,
+        chunk: int = CHUNK_TOKENS,
+    ) -> None:
+        config = decoder.config
+        self.packed: PackedPlan | None = packed_plan(
+            formats,
+            config.num_kv_heads,
+            config.head_dim,
+            shape.block_size,
+            backend.dtype.itemsize,
+            shape.num_sinks,
+            chunk,
+        )
+        packs = self.packed is not None
+        self._decoder = decoder
+        self._sequence = LoneSequence(max_tokens, shape.block_size, chunk, shape.num_sinks, packs)
+        self._pools = allocate_pools(
+            backend,
+            config,
+            shape.block_size,
+            self.packed,
+            self._sequence.num_wide,
+            self._sequence.num_packed,
+        )
+
+    def logits(self, token_ids: list[int], start: int) -> Tensor:
+        """(T, V) after each of these tokens, which stand at `start`; those before were given."""
+        return self._decoder.forward(self._sequence.batch(token_ids, start), self._pools)
