@@ -29,6 +29,9 @@ COMMANDS: Final[dict[str, str]] = {
     "keys": "Print every key as TOML, ready to edit.",
     "models": "List the models that can be served by name.",
     "load": "Send load to a server and measure its answers.",
+    "eval": "Measure what a packed KV cache does to a model's words.",
+    "tune": "Choose a KV cache format for each layer, within a budget.",
+    "bench": "Measure parts of the engine by themselves.",
     "doctor": "Check what this machine has and what is missing.",
     "completion": "Print the completion script of a shell.",
 }

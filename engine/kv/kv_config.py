@@ -89,14 +89,14 @@ def read_kv_config(path: Path) -> dict[int, LayerEntry]:
         raise EngineError(f"{path} is no list of formats by layer: {said}", _HINT) from error
 
 
-def write_kv_config(path: Path, formats: list[KVFormat], heading: str) -> None:
-    """`heading` goes before it as a comment."""
+def config_text(formats: list[KVFormat], heading: str) -> str:
+    """The file that gives these; `heading` goes before them as a comment."""
     lines = [f"# {line}" for line in heading.splitlines()]
     for layer, form in enumerate(formats):
         fields = msgspec.to_builtins(LayerEntry.of(form))
         said = ", ".join(f"{name}: {_plain(value)}" for name, value in fields.items())
         lines.append(f"{layer}: {{{said}}}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _or_unpacked(form: CodeFormat) -> CodeFormat:

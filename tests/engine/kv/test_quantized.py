@@ -1,4 +1,4 @@
-"""Wide pages come and go with what is written, and sinks keep theirs; no two formats share pages."""
+"""Wide pages come and go with what is written; sinks keep theirs; no two formats share pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from engine.errors import EngineError
 from engine.kv.chain import PageChain
 from engine.kv.formats import KV_FORMATS
-from engine.kv.kv_config import layer_formats, read_kv_config, write_kv_config
+from engine.kv.kv_config import config_text, layer_formats, read_kv_config
 from engine.kv.packed_plan import packed_plan
 from engine.kv.quantized import QuantizedKVCache
 
@@ -85,7 +85,7 @@ def test_keys_of_the_prefix_cache_hold_the_format():
 @pytest.mark.parametrize("name", [name for name in KV_FORMATS if name != "auto"])
 def test_formats_survive_their_file(tmp_path, name):
     formats = [KV_FORMATS[name], KV_FORMATS["auto"], KV_FORMATS["k8v4"]]
-    write_kv_config(tmp_path / "kv.yaml", formats, "made by\na test")
+    (tmp_path / "kv.yaml").write_text(config_text(formats, "made by\na test"))
     assert layer_formats("auto", str(tmp_path / "kv.yaml"), 3) == formats
 
 

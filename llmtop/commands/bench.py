@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import click
+
+from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.quality_options import quality_options
+
+
+@click.group("bench")
+def command() -> None:
+    """Measure parts of the engine by themselves."""
+
+
+@command.command(
+    "kv",
+    cls=LlmtopCommand,
+    examples=(
+        "llmtop bench kv                                   # the default model, 4 windows",
+        "llmtop bench kv --tokens 16K --markdown > table.md",
+        "llmtop bench kv --kv-config tuned.yaml            # with formats of your own",
+    ),
+)
+@quality_options(window="1024", tokens="4096")
+@click.option("--kv-config", metavar="FILE", help="One row more: formats by layer.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
+@click.option("--json", "as_json", is_flag=True, help="Print every number as one JSON object.")
+def kv(
+    model: str | None,
+    text_file: str | None,
+    window: int,
+    tokens: int,
+    dtype: str,
+    kv_sink_pages: int,
+    kv_config: str | None,
+    as_markdown: bool,
+    as_json: bool,
+) -> int:
+    """Judge every KV cache format, and what each choice in it is worth.
+
+    Quality and bytes as `llmtop eval` has them; speed needs a GPU, and is not in this table.
+    """
+    from llmtop.commands.extras import require_engine
+
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    require_engine()
+    from engine.kv.kv_config import layer_formats
+    from engine.quality.cached import CacheShape
+    from engine.quality.evaluation import Candidate, evaluate
+    from llmtop.quality.ablation import ablation
+    from llmtop.quality.bar import Bar
+    from llmtop.quality.subject import load_subject
+    from llmtop.quality.told import as_table, to_json
+
+    with Bar() as bar:
+        subject = load_subject(model, text_file, window, tokens, dtype, bar)
+        candidates = ablation(subject.num_layers, kv_sink_pages)
+        if kv_config is not None:
+            formats = layer_formats("auto", kv_config, subject.num_layers)
+            candidates.append(Candidate(kv_config, formats, CacheShape(num_sinks=kv_sink_pages)))
+        results = evaluate(
+            subject.decoder,
+            subject.backend,
+            candidates,
+            subject.windows,
+            lambda done, total: bar.phase("evaluating", done, total, "windows"),
+        )
+    click.echo(to_json(subject, results) if as_json else as_table(subject, results, as_markdown))
+    return 0
