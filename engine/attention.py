@@ -31,6 +31,9 @@ class Hidden(NamedTuple):
     residual: Tensor
     pending: Tensor | None = None
 
+    def copy(self) -> Hidden:
+        return Hidden(self.residual.clone(), None if self.pending is None else self.pending.clone())
+
     def rows(self, index: Tensor) -> Hidden:
         """Copies of the rows that `index` names."""
         pending = None if self.pending is None else self.pending[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,21 +57,46 @@ class Decoder:
         `pools` has one entry per layer.
         """
         with torch.inference_mode():
-            return self._forward(batch, pools)
+            return self._logits(batch, pools, self._embedded(batch), 0)
 
-    def _forward(self, batch: Batch, pools: list[LayerPool]) -> Tensor:
-        backend, config, weights = self._backend, self.config, self._weights
+    def states(self, batch: Batch, pools: list[LayerPool]) -> list[Hidden]:
+        """Copies of what each layer is given, in a pass as `forward`'s."""
+        with torch.inference_mode():
+            given = [self._embedded(batch).copy()]
+            for hidden in self._states(batch, pools, self._embedded(batch), 0):
+                given.append(hidden.copy())
+            return given[:-1]
+
+    def forward_from(
+        self, layer: int, given: Hidden, batch: Batch, pools: list[LayerPool]
+    ) -> Tensor:
+        """What `forward` gives where this layer is given `given`, of which it takes a copy."""
+        with torch.inference_mode():
+            return self._logits(batch, pools, given.copy(), layer)
+
+    def _logits(self, batch: Batch, pools: list[LayerPool], hidden: Hidden, first: int) -> Tensor:
+        for after in self._states(batch, pools, hidden, first):
+            hidden = after
+        logits, _ = self._weights.head(hidden)
+        return logits
+
+    def _embedded(self, batch: Batch) -> Hidden:
+        return Hidden(F.embedding(batch.token_ids, self._weights.embedding))
+
+    def _states(
+        self, batch: Batch, pools: list[LayerPool], hidden: Hidden, first: int
+    ) -> Iterator[Hidden]:
+        """After each layer from `first` on; valid until the next is asked for."""
+        backend, config, layers = self._backend, self.config, self._weights.layers
         plan = backend.plan(batch, config.num_heads, config.num_kv_heads, config.head_dim)
-        hidden = Hidden(F.embedding(batch.token_ids, weights.embedding))
-        for layer, pool in zip(weights.layers, pools, strict=True):
+        for layer, pool in zip(layers[first:], pools[first:], strict=True):
             x, hidden = self._attention(layer, hidden, pool, plan)
-            if layer is weights.layers[-1]:  # past the last attention only the wanted rows go on
+            if layer is layers[-1]:  # past the last attention only the wanted rows go on
                 x, hidden = x[batch.logit_rows], hidden.rows(batch.logit_rows)
             hidden = layer.output(x, hidden)
             x, hidden = layer.gate_up(hidden)
             hidden = layer.down(x, hidden)
-        logits, _ = weights.head(hidden)
-        return logits
+            yield hidden
 
     def _attention(
         self, layer: LayerWeights, hidden: Hidden, pool: LayerPool, plan: Any

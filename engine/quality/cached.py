@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from engine.kv.allocate import allocate_pools
@@ -12,7 +13,8 @@ from engine.quality.lone import LoneSequence
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.attention import Backend
+    from engine.attention import Backend, Hidden
+    from engine.batch import Batch
     from engine.kv.formats import KVFormat
     from engine.models.decoder import Decoder
 
@@ -70,3 +72,16 @@ class CachedModel:
     def logits(self, token_ids: list[int], start: int) -> Tensor:
         """(T, V) after each of these tokens, which stand at `start`; those before were given."""
         return self._decoder.forward(self._sequence.batch(token_ids, start), self._pools)
+
+    def batch(self, token_ids: list[int], every: int = 1) -> Batch:
+        """A pass over a window's first tokens, with the logits of every so many of them."""
+        batch = self._sequence.batch(token_ids, 0)
+        return replace(batch, logit_rows=batch.logit_rows[every - 1 :: every])
+
+    def states(self, batch: Batch) -> list[Hidden]:
+        """What each layer is given."""
+        return self._decoder.states(batch, self._pools)
+
+    def logits_from(self, layer: int, given: Hidden, batch: Batch) -> Tensor:
+        """As if the layers before this one had given it `given`."""
+        return self._decoder.forward_from(layer, given, batch, self._pools)

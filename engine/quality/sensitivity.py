@@ -7,7 +7,7 @@ to the model with an unpacked cache, not a task's score.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from engine.quality.divergence import Divergence
 if TYPE_CHECKING:
     import torch
 
-    from engine.attention import Backend
+    from engine.attention import Backend, Hidden
     from engine.models.decoder import Decoder
 
 Part = Literal["key", "value"]
@@ -29,6 +29,8 @@ MAX_FILE_BYTES: Final = 16 << 20
 # Tried for K and for V: as in the named formats.
 KEYS: Final = tuple(CodeFormat(bits, axis="channel") for bits in (8, 4, 2))
 VALUES: Final = (CodeFormat(8), CodeFormat(4), CodeFormat(2, group=32))
+# Of the tokens, so many apart, the next one's distribution is compared: the head is half the work.
+EVERY: Final = 4
 
 
 class Trial(NamedTuple):
@@ -100,40 +102,54 @@ def measure(
     file: ScoreFile,
     told: Callable[[int, int], None],
 ) -> None:
-    """Scores every trial that `file` lacks. Raises: EngineError if a head cannot be packed."""
+    """Scores every trial that `file` lacks: only from its own layer on is anything computed anew.
+
+    Raises: EngineError if a head cannot be packed.
+    """
     trials = all_trials(decoder.config.num_layers)
     known = sum(trial.name in file.scores.kl for trial in trials)
     told(known, len(trials))
     missing = [trial for trial in trials if trial.name not in file.scores.kl]
     if not missing:
         return
-    references = list(_logits(decoder, backend, [BF16] * decoder.config.num_layers, shape, windows))
+    length = len(windows[0]) - 1
+    plain = CachedModel(
+        decoder, backend, [BF16] * decoder.config.num_layers, shape, length, chunk=length
+    )
+    references = [_reference(plain, window) for window in windows]
     for trial in missing:
         formats = trial.formats(decoder.config.num_layers)
+        model = CachedModel(decoder, backend, formats, shape, length, chunk=length)
         divergence = Divergence()
-        passes = zip(references, _logits(decoder, backend, formats, shape, windows), strict=True)
-        for (reference, targets), (logits, _) in passes:
-            divergence.add(reference, logits, targets)
+        for reference in references:
+            batch = model.batch(reference.tokens, EVERY)
+            logits = model.logits_from(trial.layer, reference.given[trial.layer], batch)
+            divergence.add(reference.log_probs, logits, reference.targets)
             divergence.end_window()
         file.put(trial, divergence.quality().kl_mean)
         known += 1
         told(known, len(trials))
 
 
-def _logits(
-    decoder: Decoder,
-    backend: Backend,
-    formats: Sequence[KVFormat],
-    shape: CacheShape,
-    windows: Sequence[list[int]],
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Of each window its logits (T, V) and its targets (T,)."""
+class _Reference(NamedTuple):
+    """One window in the unpacked model: what each layer was given, and the log-probabilities after
+    every EVERY-th token, with the tokens that came."""
+
+    tokens: list[int]
+    given: list[Hidden]
+    log_probs: torch.Tensor
+    targets: torch.Tensor
+
+
+def _reference(model: CachedModel, window: list[int]) -> _Reference:
     import torch
 
-    length = len(windows[0]) - 1
-    model = CachedModel(decoder, backend, formats, shape, length, chunk=length)
-    for window in windows:
-        yield model.logits(window[:-1], 0), torch.tensor(window[1:])
+    tokens = window[:-1]
+    batch = model.batch(tokens, EVERY)
+    given = model.states(batch)
+    logits = model.logits_from(len(given) - 1, given[-1], batch)
+    targets = torch.tensor(window[1:])[batch.logit_rows]
+    return _Reference(tokens, given, logits.log_softmax(-1), targets)
 
 
 def _read(path: Path) -> Scores:
