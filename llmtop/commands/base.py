@@ -29,6 +29,18 @@ class LlmtopCommand(click.Command):
         write_examples(formatter, self.examples)
 
 
+class LlmtopGroup(click.Group):
+    """A command that only holds others; its help ends with `examples`."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.params.append(debug_option())
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, self.examples)
+
+
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
     if examples:
         with formatter.section("Examples"):

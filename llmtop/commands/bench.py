@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import click
 
-from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.base import LlmtopCommand, LlmtopGroup
 from llmtop.commands.quality_options import quality_options
 
 
-@click.group("bench")
+@click.group("bench", cls=LlmtopGroup, examples=("llmtop bench kv --tokens 16K",))
 def command() -> None:
     """Measure parts of the engine by themselves."""
 
