@@ -30,7 +30,7 @@ SMALL = ("random:tiny", "--window", "160", "--tokens", "320", "--kv-sink-pages",
 def test_eval_prints_a_row_a_format(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", *SMALL, "--kv-cache-dtype", "int8", "--kv-cache-dtype", "fp8"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("tiny, 2 windows of 160 tokens of pydoc topics of Python")
+    assert lines[0].startswith("random:tiny, 2 windows of 160 tokens of pydoc topics of Python")
     assert [line.split()[0] for line in lines[2:]] == ["format", "int8", "fp8"]
 
 
