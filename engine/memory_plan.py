@@ -98,6 +98,7 @@ class MemoryPlanner:
                 "Ask for less with --kv-cache-memory-bytes or --num-gpu-blocks-override.",
             )
         num_wide = self._num_wide(kv_bytes)
+        self._require_room_for_wide(num_wide, kv_bytes)
         num_pages = self._estimator.pages_that_fit(
             self.weights_bytes + kv_bytes - self._wide_bytes(num_wide), config.max_model_len or 1
         )
@@ -133,6 +134,15 @@ class MemoryPlanner:
             return self._most_wide(asked)
         half = kv_bytes // 2 // packed.wide_page_bytes
         return max(packed.num_wide_for(1), min(half, self._most_wide(half)))
+
+    def _require_room_for_wide(self, num_wide: int, kv_bytes: int) -> None:
+        needed = self._wide_bytes(num_wide)
+        if num_wide and needed + self._estimator.page_bytes > kv_bytes:
+            raise DoesNotFitError(
+                f"Pages that are being written need {needed / GIB:.2f} GiB beside the packed ones,"
+                f" and {max(0, kv_bytes) / GIB:.2f} GiB are there for both",
+                "Lower --max-num-batched-tokens, or give more with --kv-cache-memory-bytes.",
+            )
 
     def _most_wide(self, num_pages: int) -> int:
         """As many wide pages as will ever be in use beside so many packed ones."""

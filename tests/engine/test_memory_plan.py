@@ -108,3 +108,48 @@ def test_a_gpus_share_is_our_own_whatever_others_hold(monkeypatch):
 
     assert num_pages(0.4) == 4000 - 100
     assert num_pages(0.9) == 5000
+
+
+QWEN = ModelConfig("qwen2", 28, 3584, 18944, 28, 4, 128, 152064, 32768)
+GIB = 1 << 30
+
+
+def packed(name: str, kv_bytes: int = 8 * GIB, num_seqs: int = 16, **scheduler) -> MemoryPlanner:
+    config = EngineConfig(
+        kv_cache_dtype=name,
+        kv_cache_memory_bytes=kv_bytes,
+        scheduler=SchedulerConfig(max_num_seqs=num_seqs, **scheduler),
+    )
+    return MemoryPlanner(config, QWEN, torch.bfloat16, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"), [("int8", 1.9), ("fp8", 1.9), ("k8v4", 2.5), ("int4", 3.6), ("int2", 5.8)]
+)
+def test_packed_pages_hold_as_many_more_tokens_as_they_are_smaller(available, name, ratio):
+    available(100 * GIB)
+    plain, plan = packed("auto").before_loading(), packed(name)
+    pages = plan.before_loading()
+    wide_bytes = pages.num_wide_pages * plan.packed.wide_page_bytes
+    assert pages.num_wide_pages == 16 * 3 + 2048 // 64
+    assert pages.num_pages * pages.page_bytes + wide_bytes <= 8 * GIB
+    # Of what wide pages leave, each packed page takes its part and no more.
+    share = (8 * GIB - wide_bytes) / (8 * GIB)
+    assert 64 * pages.num_pages > ratio * share * 16 * plain.num_pages
+
+
+def test_wide_pages_take_half_at_most_and_then_fewer_requests_run(available):
+    available(100 * GIB)
+    plan = packed("int4", 1 * GIB, num_seqs=256)
+    pages = plan.before_loading()
+    assert pages.num_wide_pages * plan.packed.wide_page_bytes <= GIB // 2
+    assert 1 <= plan.packed.num_seqs_with(pages.num_wide_pages) < 256
+    with pytest.raises(DoesNotFitError, match=r"being written need 0.12 GiB .* 0.06 GiB are there"):
+        packed("int4", 64 << 20).before_loading()
+
+
+def test_a_step_ahead_and_a_whole_prompt_take_more_wide_pages():
+    usual = packed("int4").packed
+    assert packed("int4", async_scheduling=True).packed.num_step_pages == 2 * usual.num_step_pages
+    whole = packed("int4", enable_chunked_prefill=False).packed
+    assert whole.num_step_pages == 32768 // 64
