@@ -56,7 +56,7 @@ def reference(smollm2: ModelFolder) -> Any:
 
 @pytest.fixture(scope="module")
 def decoder(smollm2: ModelFolder) -> Decoder:
-    return load_decoder(smollm2, create_backend(torch.device("cpu"), torch.float32, None), silent)
+    return load_decoder(smollm2, create_backend(torch.device("cpu"), torch.float32, 1), silent)
 
 
 class RealCore:
@@ -78,7 +78,9 @@ class RealCore:
         scheduler = SchedulerConfig(
             max_num_batched_tokens=settings.pop("chunk", 2048), max_num_seqs=16
         )
-        config = EngineConfig(dtype="float32", device="cpu", scheduler=scheduler, **settings)
+        config = EngineConfig(
+            dtype="float32", device="cpu", num_threads=1, scheduler=scheduler, **settings
+        )
         self.events.clear()
         core = EngineCore(
             config,
@@ -158,23 +160,30 @@ def test_batched_with_prefix_cache(first_run, wanted, prompts):
     assert max(first_run["rows"]) == len(prompts)
 
 
+def begun(answers: list[list[int]], num_tokens: int) -> list[list[int]]:
+    return [answer[:num_tokens] for answer in answers]
+
+
 def test_batched_in_chunks_of_64_without_prefix_cache(real_core, prompts, wanted):
-    got = real_core.run(prompts, chunk=64, first_alone=True, enable_prefix_caching=False)
-    assert got == wanted
+    got = real_core.run(
+        prompts, chunk=64, first_alone=True, num_tokens=32, enable_prefix_caching=False
+    )
+    assert got == begun(wanted, 32)
     assert {e.cached_tokens for e in real_core.of(RequestScheduled)} == {0}
+    assert max(sum(r.prefill_tokens or 1 for r in s.rows) for s in real_core.of(Step)) == 64
 
 
 def test_few_pages_and_chunks_of_16(real_core, prompts, wanted):
-    got = real_core.run(prompts, chunk=16, num_gpu_blocks_override=40, max_model_len=256)
-    assert got == wanted
+    few = {"num_gpu_blocks_override": 17, "max_model_len": 256}
+    assert real_core.run(prompts, chunk=16, num_tokens=48, **few) == begun(wanted, 48)
     assert len(real_core.of(RequestPreempted)) >= 2
     assert max(sum(r.prefill_tokens or 1 for r in s.rows) for s in real_core.of(Step)) <= 16
 
 
 def test_alone(real_core, prompts, wanted):
-    assert real_core.run(prompts[-1:]) == wanted[-1:]
-    begun = real_core.run(prompts, one_by_one=True, num_tokens=16, enable_prefix_caching=False)
-    assert begun == [answer[:16] for answer in wanted]
+    assert real_core.run(prompts[3:4], num_tokens=32) == begun(wanted[3:4], 32)
+    got = real_core.run(prompts, one_by_one=True, num_tokens=8, enable_prefix_caching=False)
+    assert got == begun(wanted, 8)
     assert {len(step.rows) for step in real_core.of(Step)} == {1}
 
 

@@ -13,7 +13,7 @@ FRANCE = "The capital of France is"
 @pytest.fixture(scope="module")
 def server(smollm2, start_server):
     # In bf16 the first token of the chat is a tie of two.
-    engine = EngineConfig(model=str(smollm2.path), device="cpu", dtype="float32")
+    engine = EngineConfig(model=str(smollm2.path), device="cpu", dtype="float32", num_threads=1)
     return start_server(engine=engine, served_model_name="smol").wait_until_ready()
 
 
