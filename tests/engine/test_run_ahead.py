@@ -125,6 +125,7 @@ def test_a_real_model_says_the_same(tmp_path, chunk):
             cache_dir=tmp_path,
             device="cpu",
             dtype="float32",
+            num_threads=1,
             max_num_batched_tokens=chunk,
             async_scheduling=ahead,
         )

@@ -202,8 +202,9 @@ def test_the_engine_gives_the_same_tokens_on_both_backends(
     want = answers_of(monkeypatch, folder, CpuBackend(torch.float32, 1), prompts)
     got = answers_of(monkeypatch, folder, TritonBackend(device, torch.float32), prompts)
     assert got == want
-    eager = TritonBackend(device, torch.float32)
-    assert answers_of(monkeypatch, folder, eager, prompts, enforce_eager=True) == want
+    if device.type == "cuda":  # elsewhere nothing is captured
+        eager = TritonBackend(device, torch.float32)
+        assert answers_of(monkeypatch, folder, eager, prompts, enforce_eager=True) == want
 
 
 def test_a_pass_is_planned_from_the_host_alone(batch_of: Any) -> None:

@@ -116,10 +116,10 @@ def test_the_winning_value_comes_out_bit_for_bit(paged: Any) -> None:
     context = 35
     case = paged([1], [context], heads=(2, 1, 64), block_size=8, dtype=torch.float16)
     table = case.tables[0][0]
-    for position in range(context):
+    for count, position in enumerate(range(0, context, 3)):  # each place in a page comes by
         page, offset = int(table[position // 8]), position % 8
         case.q.copy_(case.pool.k[page, :, offset].expand_as(case.q) * 300)
-        got = decode(case, 1 + position % 3, tiles=SMALL)
+        got = decode(case, 1 + count % 3, tiles=SMALL)
         assert torch.equal(got.view(2, 64), case.pool.v[page, :, offset].expand(2, 64))
 
 

@@ -92,12 +92,28 @@ def colours(shots: Iterable[Any]) -> set[tuple[str, str]]:
     }
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[tuple[str, Size], list[Any]]:
+    """Screens in the first theme by state and size, kept from test to test."""
+    return {}
+
+
+@pytest.fixture
+def walk_dark(walk: Walk, known: dict[tuple[str, Size], list[Any]]) -> Walk:
+    async def through(state: str, size: Size) -> list[Any]:
+        if (state, size) not in known:
+            known[state, size] = await walk(state, size)
+        return known[state, size]
+
+    return through
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("state", STATES)
 async def test_screens_stay_as_they_were(
-    walk: Walk, state: str, size: Size, request: pytest.FixtureRequest
+    walk_dark: Walk, state: str, size: Size, request: pytest.FixtureRequest
 ) -> None:
-    shots = await walk(state, size)
+    shots = await walk_dark(state, size)
     check_sound(shots, size)
     check_picture(picture_of(state, size), page(shots), request.config.getoption("renew_screens"))
 
@@ -129,9 +145,9 @@ VARIED: Final = [
 
 @pytest.mark.parametrize(("state", "size"), VARIED)
 async def test_the_sixteen_colours_and_none_at_all_show_the_same(
-    walk: Walk, state: str, size: Size, monkeypatch: pytest.MonkeyPatch
+    walk: Walk, walk_dark: Walk, state: str, size: Size, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dark = await walk(state, size)
+    dark = await walk_dark(state, size)
     ansi = await walk(state, size, TO_ANSI)
     assert texts(ansi) == texts(dark)
     assert [(name, kind) for name, kind in colours(ansi) if kind not in SIXTEEN] == []
@@ -147,9 +163,11 @@ def cells(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("state", "size"), VARIED)
-async def test_in_ascii_each_cell_stays_where_it_was(walk: Walk, state: str, size: Size) -> None:
+async def test_in_ascii_each_cell_stays_where_it_was(
+    walk: Walk, walk_dark: Walk, state: str, size: Size
+) -> None:
     """Our own glyphs all have a likeness; what others wrote in other letters is question marks."""
-    dark = await walk(state, size)
+    dark = await walk_dark(state, size)
     drawn = await walk(state, size, viewing=Viewing(ascii=True))
     check_sound(drawn, size)
     for shot, before in zip(drawn, dark, strict=True):
