@@ -14,12 +14,14 @@ from engine.kv.create import create_cache
 from engine.loading import Loader, load_model
 from engine.models.progress import Progress
 from engine.narrator import Narrator
+from engine.observer_turns import ObserverTurns
 from engine.plan import Flight, Outcome, Plan, PlanRow, StepResult, StepTimes
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
+from engine.telling import Telling
 from engine.validation import check_request
-from profiler.events import AnyEvent, SessionStart, StepRow
+from profiler.events import AnyEvent, SessionStart
 
 SEED_BITS = 63
 
@@ -48,8 +50,10 @@ class EngineCore:
         self._runner = loaded.runner
         self._kv = create_cache(config, self._runner)
         self._scheduler = Scheduler(config.scheduler, self._kv, self._runner.max_model_len)
-        self._narrator = Narrator(config, loaded, self._kv, emit, clock)
-        self._capturing = Capturing(self._runner, emit, clock)
+        telling = Telling(emit)
+        self._narrator = Narrator(config, loaded, self._kv, telling, clock)
+        self._capturing = Capturing(self._runner, telling, clock)
+        self._turns = ObserverTurns(telling, clock)
         self._clock = clock
         self._seeds = random.Random(config.seed)
         self._flight: Flight | None = None
@@ -95,6 +99,7 @@ class EngineCore:
         if sequence is not None:
             self._scheduler.remove(sequence)
             self._narrator.aborted(sequence, reason)
+            self._rest_if_done()
 
     def finish(self, request: int, reason: str) -> None:
         """Ends a request well, because its text is complete."""
@@ -102,10 +107,25 @@ class EngineCore:
         if sequence is not None:
             self._scheduler.remove(sequence)
             self._narrator.finished_by_text(sequence, reason)
+            self._rest_if_done()
 
     def capture(self, num_steps: int) -> None:
         """Has the kernels of the next steps told in a KernelWindow. Raises: InvalidRequestError."""
+        if self._turns.is_busy:
+            raise InvalidRequestError("the cost of observing is being measured")
         self._capturing.ask(num_steps)
+
+    def measure_observer(self) -> None:
+        """Has the cost of being observed measured, and told in ObserverCost events while the engine
+        works on. Raises: InvalidRequestError."""
+        if self._capturing.is_busy:
+            raise InvalidRequestError("kernels are being captured")
+        self._turns.ask()
+        self._rest_if_done()
+
+    def close(self) -> None:
+        """Tells what has not been told yet; no step may follow."""
+        self._turns.resting()
 
     def step(self) -> list[TokenOutput]:
         """What one step gave, an entry per request that got tokens or ended; [] with no work.
@@ -123,7 +143,12 @@ class EngineCore:
         self._was_idle = not self.has_work
         if self._was_idle:
             self._capturing.resting()
+        self._rest_if_done()
         return outputs
+
+    def _rest_if_done(self) -> None:
+        if not self.has_work:
+            self._turns.resting()
 
     def check(self) -> None:
         """Compares all books with each other. Raises: InvariantError."""
@@ -165,6 +190,7 @@ class EngineCore:
             result.device_gap_ns if flight.follows else None,
         )
         self._narrator.stepped(self._scheduler, flight.plan, outcome, times, result.graph)
+        self._turns.landed(flight.plan.num_decode == len(flight.plan.rows), end_ns)
         return outcome.outputs
 
     def _commit(self, plan: Plan, result: StepResult) -> Outcome:
@@ -195,7 +221,7 @@ class EngineCore:
         num_new = 0
         if token is not None:
             num_new = self._append(outcome, sequence, token, logprobs)
-        outcome.rows.append(StepRow(sequence.number, _prefill_tokens(row), num_new))
+        outcome.rows.append((row, num_new))
 
     def _append(
         self, outcome: Outcome, sequence: Sequence, token: int, logprobs: TokenLogprobs | None
@@ -220,6 +246,7 @@ class EngineCore:
         end_ns = self._last_end_ns = self._clock()
         times = StepTimes(begin_ns, end_ns, end_ns - begin_ns)
         self._narrator.failed(self._scheduler, plan, sequences, reason, times)
+        self._turns.landed(False, end_ns)
         return [TokenOutput(s.number, [], finish_reason=reason) for s in sequences]
 
 
@@ -227,11 +254,6 @@ def _keep_prompt_logprobs(sequence: Sequence, more: Iterable[TokenLogprobs]) -> 
     if sequence.prompt_logprobs is None:
         sequence.prompt_logprobs = [None]
     sequence.prompt_logprobs.extend(more)
-
-
-def _prefill_tokens(row: PlanRow) -> int:
-    """The row's tokens less the one that the step before gave out."""
-    return row.num_tokens if row.num_tokens > 1 or row.start < row.sequence.num_prompt else 0
 
 
 def _output(

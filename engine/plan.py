@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from engine.kv.packed_plan import PackedPlan
 from engine.request import TokenLogprobs, TokenOutput
 from engine.sequence import Sequence
-from profiler.events import KernelRow, StepRow
+from profiler.events import KernelRow
 
 
 class PlanRow(NamedTuple):
@@ -100,14 +100,15 @@ class StepTimes(NamedTuple):
 class Outcome:
     """What one step changed, gathered row by row; what is emitted and sent comes from here.
 
-    `firsts` got their first token in it, `finished` their last, with the reason.
+    `rows` are the plan's rows that were committed, each with the tokens that it put out. `firsts`
+    got their first token in it, `finished` their last, with the reason.
     """
 
     __slots__ = ("finished", "firsts", "outputs", "rows")
 
     def __init__(self) -> None:
         self.outputs: list[TokenOutput] = []
-        self.rows: list[StepRow] = []
+        self.rows: list[tuple[PlanRow, int]] = []
         self.firsts: list[Sequence] = []
         self.finished: list[tuple[Sequence, str]] = []
 

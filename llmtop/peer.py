@@ -6,6 +6,8 @@ from typing import Final
 
 HELLO_PATH: Final = "/v1/llmtop/hello"
 """What a server of ours says of itself, and no other server answers."""
+OWNER_HEADER: Final = "x-llmtop-owner"
+"""Carries the key of who started the server."""
 
 
 def root_of(base_url: str) -> str:

@@ -15,7 +15,7 @@ class ServeConfig(msgspec.Struct, frozen=True):
     they cost. `slo` are the objectives that the session is held to, as `--slo` writes them; alerts
     are posted to `alert_webhook`. A stop waits up to `drain_timeout_s` for the requests that run. A
     core that gives no sign of life for `core_silent_s` is told of. With `control` clients may give
-    orders, as the dashboard's `T` does.
+    orders, as the dashboard's `T` does; with the `owner_key`, "" for none, also without it.
     """
 
     engine: EngineConfig = EngineConfig()
@@ -32,3 +32,4 @@ class ServeConfig(msgspec.Struct, frozen=True):
     slo: str = ""
     alert_webhook: str | None = None
     control: bool = False
+    owner_key: str = ""

@@ -16,13 +16,14 @@ from uuid import uuid4
 from engine.server.event_feed import EventFeed
 from engine.server.process_meter import ProcessMeter
 from llmtop.alarm import Alarm
+from llmtop.backlog import Backlog
 from llmtop.commands.session_files import new_session
 from llmtop.paths import sessions_dir
 from llmtop.sanitize import clean_line
 from llmtop.serving_config import ServeConfig
 from llmtop.webhook import Webhook
 from profiler.bus import Bus
-from profiler.events import AnyEvent, GpuAbsent, Log
+from profiler.events import AnyEvent, GpuAbsent, Log, ObserverCost
 from profiler.findings.watch import Watch
 from profiler.follower import Follower
 from profiler.gpu import GpuSampler
@@ -57,15 +58,17 @@ class Observer:
         self._hear = hear
         self._behind = behind
         self._bus = Bus()
-        self._follower = Follower(self._bus, watch=Watch(), publish=self._bus.publish)
+        self._backlog = Backlog(self._bus.publish)
+        publish = self._backlog.publish
+        self._follower = Follower(self._bus, watch=Watch(), publish=publish)
         webhook = None if alert_webhook is None else Webhook(alert_webhook, self._complain)
         self._alarm = Alarm(webhook=webhook)
         self.feed = EventFeed(self._bus, self._follower.keyframe)
         self._recorder: Recorder | None = None
         if recording is not None:
-            self._recorder = Recorder(recording, self._bus, self._follower, self._bus.publish)
+            self._recorder = Recorder(recording, self._bus, self._follower, publish)
         self._no_device = no_device
-        self._gpus = GpuSampler(self._bus.publish, self._pids)
+        self._gpus = GpuSampler(publish, self._pids)
         self._loop = asyncio.get_running_loop()
         self._page = b""
         self._page_ns = 0
@@ -96,8 +99,27 @@ class Observer:
     def publish(self, event: AnyEvent) -> None:
         self._hear(event)
         if self._observe:
-            self._bus.publish(event)
+            self._backlog.publish(event)
             self.feed.wake()
+
+    def hear_core(self, events: list[AnyEvent]) -> None:
+        """Publishes what the core tells, also late: then what others told meanwhile goes between,
+        where it belongs."""
+        told = next((e for e in reversed(events) if isinstance(e, ObserverCost)), None)
+        if told is None:
+            for event in events:
+                self.publish(event)
+            return
+        for event in events:
+            self._hear(event)
+        self._backlog.end(events)
+        if told.withholds:
+            self._backlog.begin()
+        self.feed.wake()
+
+    def wait_no_longer(self) -> None:
+        """Publishes what has waited for the core to tell what it did: it may never do so."""
+        self._backlog.end()
 
     def publish_soon(self, event: AnyEvent) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody watches any more
@@ -120,6 +142,7 @@ class Observer:
 
     async def stop(self) -> None:
         """Ends the stream and the recording, with all that was published."""
+        self.wait_no_longer()
         if self._beating is not None:
             self._beating.cancel()
         await asyncio.to_thread(self._gpus.stop)

@@ -18,6 +18,7 @@ from engine.request import TokenOutput
 from engine.server.app import create_app
 from engine.server.async_engine import AsyncEngine, ServedModel
 from engine.server.client import CoreClient
+from engine.server.controlling import Control
 from engine.server.launch import CoreLaunch
 from engine.server.pulse import BEAT_S, Watchdog
 from engine.server.stream import Observed
@@ -97,7 +98,7 @@ class ServerProcess:
             observed,
             version=__version__,
             api_keys=(config.api_key,) if config.api_key else (),
-            control=config.control,
+            control=Control(config.control, config.owner_key, config.observe),
         )
         return HttpServer(http_config(app))
 
@@ -133,8 +134,7 @@ class ServerProcess:
         self._engine.take(outputs)
 
     def on_events(self, events: list[AnyEvent]) -> None:
-        for event in events:
-            self._observer.publish(event)
+        self._observer.hear_core(events)
 
     def on_refused(self, refused: Refused) -> None:
         self._engine.refuse(refused)
@@ -146,6 +146,7 @@ class ServerProcess:
         if self._failure is not None:
             return
         self._failure = error
+        self._observer.wait_no_longer()
         self._observer.log("error", "core", error.message)
         self._engine.fail(error)
         self._stopping.asked.set()
@@ -166,6 +167,7 @@ class ServerProcess:
     def _on_silence(self, complaint: str) -> None:
         """The core has gone silent, or, without a complaint, is back."""
         self._complaint = complaint
+        self._observer.wait_no_longer()
         self._engine.hush(bool(complaint))
         if not self._stopping.asked.is_set():
             self._observer.publish(Phase(time.monotonic_ns(), "silent" if complaint else "ready"))

@@ -9,12 +9,14 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class Viewing:
     """With `privacy` the picture begins masked. `readonly` refuses the keys that act. `control`
-    lets the viewer give orders to a server that takes them. With `ascii` nothing else is drawn."""
+    lets the viewer give orders to a server that takes them; who started the server shows it
+    `owner_key`, which it obeys without. With `ascii` nothing else is drawn."""
 
     privacy: bool = False
     readonly: bool = False
     control: bool = False
     ascii: bool = False
+    owner_key: str = ""
 
     @property
     def capture_refusal(self) -> str:
@@ -22,6 +24,14 @@ class Viewing:
         if self.readonly:
             return "no new capture: refused by --readonly"
         return "" if self.control else "a new capture needs --control, of llmtop serve and here"
+
+    @property
+    def observer_refusal(self) -> str:
+        """Why this viewer may not have the cost of observing measured; "" for one who may."""
+        if self.readonly:
+            return "not measured: refused by --readonly"
+        may = self.control or self.owner_key
+        return "" if may else "measuring needs --control, of llmtop serve and here"
 
     @property
     def flags(self) -> tuple[str, ...]:

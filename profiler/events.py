@@ -26,6 +26,11 @@ from profiler.foreign_events import TokenArrival as TokenArrival
 from profiler.foreign_events import TokensReceived as TokensReceived
 from profiler.metrics_events import Buckets as Buckets
 from profiler.metrics_events import MetricsSample as MetricsSample
+from profiler.observer_events import NUM_TURNS as NUM_TURNS
+from profiler.observer_events import SETTLE_NS as SETTLE_NS
+from profiler.observer_events import TURN_NS as TURN_NS
+from profiler.observer_events import ObserverCost as ObserverCost
+from profiler.observer_events import ObserverTurn as ObserverTurn
 from profiler.page_events import PageDelta as PageDelta
 from profiler.page_events import PageKeyframe as PageKeyframe
 from profiler.page_events import PageRun as PageRun
@@ -282,6 +287,7 @@ AnyEvent = (
     | RequestForwarded
     | TokensReceived
     | RequestAnswered
+    | ObserverCost
     | Dropped
 )
 

@@ -28,6 +28,7 @@ from profiler.events import (
     Log,
     MemorySample,
     MetricsSample,
+    ObserverCost,
     PageDelta,
     PageKeyframe,
     Phase,
@@ -56,6 +57,7 @@ from profiler.folds.held import Held
 from profiler.folds.latency import LatencyProfiler
 from profiler.folds.logs import Logs
 from profiler.folds.memory import MemoryProfiler
+from profiler.folds.observing import Observing
 from profiler.folds.pages import Pages
 from profiler.folds.phases import Phases, PhaseSpan
 from profiler.folds.requests import Requests
@@ -100,6 +102,7 @@ class SessionState:
         self.processes: dict[str, ProcessSample] = {}
         self.recording: Recording | None = None
         self.kernels: KernelWindow | None = None
+        self.observing = Observing()
         self.held = Held()
         self.clients = Clients()
         self.foreign = Foreign(self._clock)
@@ -310,6 +313,7 @@ class SessionState:
             self.held.spans,
             self.clients.told,
             list(self.foreign.samples),
+            self.observing.last,
         )
         return packing.encode(frame)
 
@@ -352,6 +356,7 @@ class SessionState:
         self.held.spans = frame.held
         self.clients.told = frame.clients
         self.foreign.samples.extend(frame.foreign)
+        self.observing.last = frame.observer
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
@@ -384,6 +389,7 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     Finding: lambda state, event: state.findings.finding(event),
     KernelWindow: SessionState._kernel_window,
     ClientBehind: SessionState._client_behind,
+    ObserverCost: lambda state, event: state.observing.told(event),
     MetricsSample: SessionState._metrics,
     RequestForwarded: lambda state, event: state.requests.forwarded(event),
     TokensReceived: SessionState._received,

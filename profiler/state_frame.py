@@ -10,6 +10,7 @@ from profiler.events import (
     Log,
     MemorySample,
     MetricsSample,
+    ObserverCost,
     ProcessSample,
     Recording,
     SessionStart,
@@ -53,3 +54,4 @@ class StateFrame(msgspec.Struct, array_like=True):
     held: list[tuple[int, int]] = []
     clients: list[ClientBehind] = []
     foreign: list[MetricsSample] = []
+    observer: ObserverCost | None = None

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from engine.errors import EngineError
 from engine.server.about import About
 from engine.server.async_engine import AsyncEngine
-from engine.server.controlling import Controlling
+from engine.server.controlling import NO_CONTROL, Control, Controlling
 from engine.server.generating import Generating
 from engine.server.guard import BodyLimit, KeyGuard, LocalGuard
 from engine.server.http_errors import HttpError, from_engine
@@ -29,11 +29,11 @@ def create_app(
     *,
     version: str,
     api_keys: tuple[str, ...] = (),
-    control: bool = False,
+    control: Control = NO_CONTROL,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> Starlette:
     """The application. With `api_keys`, all but /health is for those who show one of them; without,
-    it serves only who calls it by a name of this machine. With `control` it takes orders."""
+    it serves only who calls it by a name of this machine. `control` says who may give orders."""
     generating = Generating(engine)
     about = About(engine, version, observed.metrics)
     stream = Stream(observed)
@@ -47,6 +47,7 @@ def create_app(
             Route("/v1/llmtop/events", stream.events),
             Route("/v1/llmtop/hello", stream.hello),
             Route("/v1/llmtop/capture", controlling.capture, methods=["POST"]),
+            Route("/v1/llmtop/observer", controlling.measure_observer, methods=["POST"]),
             Route("/health", about.health),
             Route("/version", about.version),
             Route("/metrics", about.metrics),

@@ -29,6 +29,7 @@ class Core(Protocol):
     def abort(self, request: int, reason: str) -> None: ...
     def finish(self, request: int, reason: str) -> None: ...
     def capture(self, num_steps: int) -> None: ...
+    def measure_observer(self) -> None: ...
 
 
 class ServedModel(NamedTuple):
@@ -111,9 +112,16 @@ class AsyncEngine:
 
     def capture(self, num_steps: int) -> None:
         """Has the core tell the kernels of its next steps. Raises: NotServingError."""
+        self._ready_core().capture(num_steps)
+
+    def measure_observer(self) -> None:
+        """Has the core tell what being observed costs. Raises: NotServingError."""
+        self._ready_core().measure_observer()
+
+    def _ready_core(self) -> Core:
         if self.state != "ready" or self._core is None:
             raise self._refusal()
-        self._core.capture(num_steps)
+        return self._core
 
     def take(self, outputs: list[TokenOutput]) -> None:
         """Hands what each output adds to its generation; those of cancelled requests are lost."""

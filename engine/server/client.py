@@ -24,6 +24,7 @@ from engine.server.wire import (
     Failed,
     Finish,
     Located,
+    MeasureObserver,
     Outputs,
     Ready,
     Refused,
@@ -103,6 +104,9 @@ class CoreClient:
 
     def capture(self, num_steps: int) -> None:
         self._send(Capture(num_steps))
+
+    def measure_observer(self) -> None:
+        self._send(MeasureObserver())
 
     async def stop(self, timeout_s: float) -> None:
         """Returns when the core is gone: asked first, killed after `timeout_s`."""

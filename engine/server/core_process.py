@@ -29,6 +29,7 @@ from engine.server.wire import (
     Failed,
     Finish,
     Located,
+    MeasureObserver,
     Outputs,
     Ready,
     Refused,
@@ -54,6 +55,8 @@ class Engine(Protocol):
     def abort(self, request: int, reason: str) -> None: ...
     def finish(self, request: int, reason: str) -> None: ...
     def capture(self, num_steps: int) -> None: ...
+    def measure_observer(self) -> None: ...
+    def close(self) -> None: ...
     def step(self) -> list[TokenOutput]: ...
 
 
@@ -105,6 +108,7 @@ class CoreLoop:
         while self._take_commands():
             outputs = self._step() if self._engine.has_work else []
             self._report(outputs)
+        self._engine.close()
         self._report([])
 
     def _step(self) -> list[TokenOutput]:
@@ -121,7 +125,7 @@ class CoreLoop:
             command = self._link.receive(block=False)
         return True
 
-    def _obey(self, command: Add | Abort | Finish | Capture) -> None:
+    def _obey(self, command: Add | Abort | Finish | Capture | MeasureObserver) -> None:
         match command:
             case Add(request):
                 self._add(request)
@@ -130,11 +134,13 @@ class CoreLoop:
             case Finish(number, reason):
                 self._engine.finish(number, reason)
             case Capture(num_steps):
-                self._capture(num_steps)
+                self._try(lambda: self._engine.capture(num_steps))
+            case MeasureObserver():
+                self._try(self._engine.measure_observer)
 
-    def _capture(self, num_steps: int) -> None:
+    def _try(self, order: Callable[[], None]) -> None:
         try:
-            self._engine.capture(num_steps)
+            order()
         except InvalidRequestError as error:
             self._events.append(Log(time.monotonic_ns(), "warning", "engine", error.message))
 

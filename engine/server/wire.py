@@ -44,11 +44,15 @@ class Capture(msgspec.Struct, frozen=True, array_like=True, tag=True):
     num_steps: int
 
 
+class MeasureObserver(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Tell what being observed costs."""
+
+
 class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=True):
     pass
 
 
-Command = Add | Abort | Finish | Capture | Shutdown
+Command = Add | Abort | Finish | Capture | MeasureObserver | Shutdown
 
 
 class Located(msgspec.Struct, frozen=True, array_like=True, tag=True):

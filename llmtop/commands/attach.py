@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--control",
     is_flag=True,
-    help="Give orders to a server that was started with --control: T captures kernels.",
+    help="Give orders to a server that was started with --control: T captures kernels, O measures.",
 )
 @web_options
 @once_options

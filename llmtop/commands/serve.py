@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
 @click.option(
     "--control",
     is_flag=True,
-    help="Take orders from dashboards: T captures the kernels of the next steps.",
+    help="Take orders from all dashboards: T captures kernels, O measures what observing costs.",
 )
 @click.option(
     "--no-observe",
@@ -90,7 +92,7 @@ def command(model: str | None, headless: bool, web: bool, web_port: int, **optio
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
-        viewing = viewing_of(options)
+        viewing = replace(viewing_of(options), owner_key=config.owner_key)
         in_terminal = partial(watch, viewing=viewing)
         show = watch_in_browser(web_port, viewing) if web else in_terminal
         code = _run(config, listener, headless, show)
@@ -152,4 +154,5 @@ def _config(model: str | None, listener: socket.socket, options: dict[str, Any])
         slo=written(options["slo"] or ()),
         alert_webhook=options["alert_webhook"],
         control=options["control"],
+        owner_key=token_urlsafe(),
     )

@@ -13,21 +13,21 @@ from textual.message import Message
 from llmtop.compositor import DirectCompositor
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
-from llmtop.orders import order_capture
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
 from llmtop.screens.compare_page import ComparePage
 from llmtop.screens.foreign import ForeignAbsentPage, ForeignPage
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
-from llmtop.screens.kernels import KernelsScreen
 from llmtop.screens.kv import KvPage
 from llmtop.screens.load import LoadControl
 from llmtop.screens.log import LogPage
+from llmtop.screens.orderkeys import OrderKeys
 from llmtop.screens.overview import OverviewPage
 from llmtop.screens.page import Page
 from llmtop.screens.prompt import PromptScreen
 from llmtop.screens.requests import RequestsPage
+from llmtop.screens.sheet import LiveSheet
 from llmtop.screens.startup import StartupPage
 from llmtop.screens.steps import StepsPage
 from llmtop.screens.timekeys import TimeKeys
@@ -43,7 +43,6 @@ from llmtop.widgets.requesttable import RequestTable
 from llmtop.widgets.rows import Row
 from llmtop.widgets.strips import Footer, PressStrip, Tabs
 from llmtop.widgets.titlebar import TitleBar
-from profiler.events import MAX_CAPTURED_STEPS
 
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
@@ -61,7 +60,7 @@ class TooSmall(Painted):
         return [((text, "warn"),)]
 
 
-class Dashboard(TimeKeys):
+class Dashboard(TimeKeys, OrderKeys):
     """Turns keys into changes of the view model and paints what `show` is given."""
 
     class KeepAsked(Message):
@@ -137,7 +136,7 @@ class Dashboard(TimeKeys):
                 painted.paint(view)
         # A frame may come when no screen is left, as the program ends.
         for screen in self.app.screen_stack:
-            if isinstance(screen, KernelsScreen):
+            if isinstance(screen, LiveSheet):
                 screen.show(view)
 
     def _load_news(self, view: View) -> str:
@@ -299,40 +298,6 @@ class Dashboard(TimeKeys):
         base_url, api_key = self._server
         if base_url:
             self.app.push_screen(PromptScreen(base_url, api_key, self._model.privacy))
-
-    def action_kernels(self) -> None:
-        refusal = self._viewing.capture_refusal
-        if not self._server[0] or self._replay is not None:
-            self._show_kernels(0)
-        elif refusal:
-            self.notify(refusal)
-            self._show_kernels(0)
-        else:
-            # Measured on an H100: 0.1 s for 16 steps, 0.37 s for 64.
-            hint = f"1 to {MAX_CAPTURED_STEPS}, at the end all wait ~6 ms a step; empty: the last"
-            self._ask("capture kernels, steps", "16", hint, self._try_capture, live=False)
-
-    def _try_capture(self, text: str) -> str:
-        text = text.strip()
-        if not text:
-            self._show_kernels(0)
-        elif not text.isdecimal() or not 1 <= int(text) <= MAX_CAPTURED_STEPS:
-            return f"write a number from 1 to {MAX_CAPTURED_STEPS}"
-        else:
-            self.run_worker(self._capture(int(text)))
-        return ""
-
-    async def _capture(self, num_steps: int) -> None:
-        since_ns = 1 if self._view is None else self._view.state.t_ns
-        refusal = await order_capture(*self._server, num_steps)
-        if refusal:
-            self.notify(refusal, severity="warning", markup=False)
-        else:
-            self._show_kernels(since_ns)
-
-    def _show_kernels(self, since_ns: int) -> None:
-        if self._view is not None:
-            self.app.push_screen(KernelsScreen(self._view, since_ns))
 
     def action_keep(self) -> None:
         self.post_message(self.KeepAsked())

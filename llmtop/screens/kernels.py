@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from llmtop.screens.sheet import Sheet
+from llmtop.screens.sheet import LiveSheet
 from llmtop.widgets.kerneltable import kernel_rows
 from llmtop.widgets.rows import Row
 
@@ -14,24 +14,18 @@ if TYPE_CHECKING:
     from llmtop.viewmodel import View
 
 
-class KernelsScreen(Sheet):
+class KernelsScreen(LiveSheet):
     """Waits for a window that was told after `since_ns`; Esc, q or T closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("T", "dismiss", id="kernels")]
     heading = "Kernels"
 
     def __init__(self, view: View, since_ns: int = 0) -> None:
-        super().__init__()
-        self._view = view
+        super().__init__(view)
         self._since_ns = since_ns
 
-    def show(self, view: View) -> None:
-        """Paints the picture's newest window."""
-        self._view = view
-        self.lay_out()
-
     def rows(self, width: int) -> list[Row]:
-        state = self._view.state
+        state = self.view.state
         window = state.kernels
         if window is not None and window.t_ns > self._since_ns:
             return kernel_rows(window, state.session, state.steps, width)

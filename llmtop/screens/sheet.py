@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -10,6 +10,9 @@ from textual.screen import ModalScreen
 
 from llmtop.widgets.rows import Row
 from llmtop.widgets.scrolled import Scrolled
+
+if TYPE_CHECKING:
+    from llmtop.viewmodel import View
 
 
 class Sheet(ModalScreen[None]):
@@ -56,3 +59,15 @@ class Sheet(ModalScreen[None]):
 
     async def action_dismiss(self, result: None = None) -> None:
         self.dismiss()
+
+
+class LiveSheet(Sheet):
+    """Rows that are made from each picture anew."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+
+    def show(self, view: View) -> None:
+        self.view = view
+        self.lay_out()

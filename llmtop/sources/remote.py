@@ -116,7 +116,8 @@ class RemoteSource(KeptSource):
         inbox = self._inbox
         for _ in range(len(inbox)):
             self._fold(inbox.popleft())
-        if self._connection.status == "connected" and self._clock_offset_ns is not None:
+        connected = self._connection.status == "connected"
+        if connected and not self._state.observing.is_late and self._clock_offset_ns is not None:
             self._state.advance(now_ns + self._clock_offset_ns - _SETTLE_NS)
         return self._state
 

@@ -18,6 +18,7 @@ _BADGES: Final[dict[str, Row]] = {
     "drain": ((" DRAINING ", "paused"),),
     "stopped": ((" STOPPED ", "paused"),),
 }
+_MEASURING: Final[Row] = ((" MEASURING ", "paused"),)  # it stands still now and then
 
 
 class TitleBar(Painted):
@@ -69,6 +70,8 @@ def mode_badge(view: View) -> Row:
         phase = view.state.phase
         if phase is not None and phase.name in _BADGES:
             return _BADGES[phase.name]
+        if view.state.observing.is_under_way:
+            return _MEASURING
         return (("◌ STARTING", "key"),) if view.starting else (("● LIVE", "live"),)
     role = "paused" if status in ("starting", "connecting", "reconnecting") else "bad"
     return ((f" {status.upper()} ", role),)

@@ -76,6 +76,7 @@ LATER_KINDS: Final = frozenset(
         "request_forwarded",
         "tokens_received",
         "request_answered",
+        "observer_cost",
     }
 )
 # Columns for people alone: readers take the event's own.

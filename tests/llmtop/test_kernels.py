@@ -84,7 +84,7 @@ async def test_the_screen_waits_for_a_newer_window(
         asked.append((base_url, api_key, num_steps))
         return "" if num_steps == 8 else "This server takes no orders"
 
-    monkeypatch.setattr("llmtop.screens.dashboard.order_capture", answer)
+    monkeypatch.setattr("llmtop.screens.orderkeys.order_capture", answer)
     app = LlmtopApp(busy_source, "http://127.0.0.1:9", "key", viewing=Viewing(control=True))
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("T", *["backspace"] * 2, "9", "9", "9", "enter")

@@ -102,7 +102,7 @@ async def test_without_control_the_windows_that_are_there_are_shown(
     said: str,
 ) -> None:
     monkeypatch.setattr(
-        "llmtop.screens.dashboard.order_capture", lambda *order: pytest.fail("it was ordered")
+        "llmtop.screens.orderkeys.order_capture", lambda *order: pytest.fail("it was ordered")
     )
     state = busy_source.poll(0)
     rows = (KernelRow("_decode_kernel", 1, 1_000_000),)

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from llmtop.sources.remote import RemoteSource
-from profiler.events import SCHEMA_VERSION, AnyEvent, encode_event, kind_of
-from profiler.state import SessionState
+from profiler.events import SCHEMA_VERSION, AnyEvent, ObserverCost, encode_event, kind_of
+from profiler.state import SessionState, time_of
 
 Events = Callable[..., list[AnyEvent]]
 
@@ -232,3 +232,23 @@ def test_the_key_is_sent_and_a_server_that_is_not_there_is_waited_for(
         assert nobody.connection.status == "connecting"
     finally:
         nobody.stop()
+
+
+def test_no_time_passes_while_what_happens_is_told_late(
+    script: Script, url: str, events: Events
+) -> None:
+    told = events(1.0)
+    end_ns = max(map(time_of, told))
+    told.append(ObserverCost(end_ns, end_ns, "unobserved", ()))
+    script.connections = [[keyframe(folded([])), *(frame(i, e) for i, e in enumerate(told, 1))]]
+    source = RemoteSource(url)
+    source.start()
+    try:
+        until(source, lambda s: s.seq == len(told))
+        hour_ns = 3600 * 10**9
+        assert source.poll(time.monotonic_ns() + hour_ns).t_ns == end_ns
+        source.poll(0).observing.told(ObserverCost(end_ns, end_ns, "observed", ()))
+        assert source.poll(time.monotonic_ns() + hour_ns).t_ns > end_ns + hour_ns // 2
+    finally:
+        script.hold.set()
+        source.stop()

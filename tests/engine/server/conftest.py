@@ -40,6 +40,7 @@ class FakeCore:
         self.aborted: list[tuple[int, str]] = []
         self.finished: list[tuple[int, str]] = []
         self.captured: list[int] = []
+        self.num_measured = 0
 
     def add(self, request: EngineRequest) -> None:
         self.added.append(request)
@@ -51,6 +52,9 @@ class FakeCore:
 
     def capture(self, num_steps: int) -> None:
         self.captured.append(num_steps)
+
+    def measure_observer(self) -> None:
+        self.num_measured += 1
 
     def abort(self, request: int, reason: str) -> None:
         self.aborted.append((request, reason))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from engine.config import SamplingParams
@@ -17,6 +19,7 @@ class FakeEngine:
         self.events = events
         self.running: list[int] = []
         self.refusal: Exception | None = None
+        self.kept: list[AnyEvent] = []
         self.num_steps = 0
 
     @property
@@ -34,6 +37,9 @@ class FakeEngine:
 
     def finish(self, request: int, reason: str) -> None:
         self.abort(request, reason)
+
+    def close(self) -> None:
+        self.events += self.kept
 
     def step(self) -> list[TokenOutput]:
         self.num_steps += 1
@@ -65,10 +71,12 @@ def add(number: int) -> Add:
     return Add(EngineRequest(number, "n", (1,), SamplingParams()))
 
 
-def run(*commands: Command | None, refusal: Exception | None = None) -> list[Report]:
+def run(
+    *commands: Command | None, refusal: Exception | None = None, kept: Sequence[AnyEvent] = ()
+) -> list[Report]:
     events: list[AnyEvent] = []
     engine, link = FakeEngine(events), FakeLink([*commands, Shutdown()])
-    engine.refusal = refusal
+    engine.refusal, engine.kept = refusal, list(kept)
     CoreLoop(engine, link, events).run()
     return link.sent
 
@@ -94,6 +102,10 @@ def test_what_happens_between_steps_and_at_the_end_is_told():
     last = run(add(1), None, Abort(1, "shutdown"))[-1]
     assert isinstance(last, Outputs)
     assert getattr(last.events[0], "name", "") == "aborted 1 shutdown"
+
+
+def test_what_the_engine_kept_is_told_before_the_end():
+    assert run(kept=[Phase(7, "kept")]) == [Outputs([], [Phase(7, "kept")])]
 
 
 @pytest.mark.parametrize(
