@@ -7,7 +7,7 @@ from typing import Final
 
 from engine.errors import InvalidRequestError
 from engine.telling import Telling
-from profiler.events import NUM_TURNS, SETTLE_NS, TURN_NS, ObserverCost, ObserverTurn
+from profiler.events import LIMIT_NS, NUM_TURNS, SETTLE_NS, TURN_NS, ObserverCost, ObserverTurn
 
 # Both kinds have come equally often before each two turns: what changes evenly with time, as the
 # contexts do, falls out of the whole.
@@ -15,7 +15,8 @@ _OBSERVED: Final = (False, True, True, False)
 
 
 class ObserverTurns:
-    """At most one measurement at a time, of `NUM_TURNS` turns or until the engine comes to rest.
+    """At most one measurement at a time, of `NUM_TURNS` turns, or until `LIMIT_NS` have passed or
+    the engine comes to rest.
 
     In an unobserved turn no event is made or sent; both are made up for at its end.
     """
@@ -61,7 +62,7 @@ class ObserverTurns:
     def _end_turn(self, turns: list[ObserverTurn], end_ns: int) -> None:
         observed = _OBSERVED[len(turns) % len(_OBSERVED)]
         turns.append(ObserverTurn(observed, self._num_steps, self._steps_ns))
-        if len(turns) < NUM_TURNS:
+        if len(turns) < NUM_TURNS and end_ns - self._begin_ns < LIMIT_NS:
             self._begin_turn(end_ns)
         else:
             self._end("done", end_ns)

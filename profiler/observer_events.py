@@ -13,6 +13,7 @@ TURN_NS: Final = 1_200_000_000
 # gather for 50, 250 and 250 ms.
 SETTLE_NS: Final = 400_000_000
 NUM_TURNS: Final = 24
+LIMIT_NS: Final = 36_000_000_000  # where steps take long, turns do too
 
 
 class ObserverTurn(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -63,6 +63,8 @@ class TooSmall(Painted):
 class Dashboard(TimeKeys, OrderKeys):
     """Turns keys into changes of the view model and paints what `show` is given."""
 
+    AUTO_FOCUS = ""  # no panel has the focus until a key or a click gives it one
+
     class KeepAsked(Message):
         """Have what the ring holds in a session file."""
 

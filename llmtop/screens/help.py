@@ -31,4 +31,4 @@ class HelpScreen(Sheet):
         keys = help_rows(self._keymap, self._mode, width)
         if self._panel is not None:
             return [*panel_rows(self._panel, self._keymap, self._mode, width), *keys]
-        return keys if self._mode == "compare" else [*no_panel_rows(self._keymap), *keys]
+        return keys if self._mode == "compare" else [*no_panel_rows(self._keymap, width), *keys]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
@@ -43,16 +44,15 @@ class Sheet(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Scrolled).border_title = self.heading
-        self.call_after_refresh(self.lay_out)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.lay_out)
-
+    @on(Scrolled.Resized)
     def lay_out(self) -> None:
-        for text in self.query(Scrolled):  # none yet while the screen is being put up
-            text.show(self.rows(text.size.width))
-            more = "j k scroll, " if len(text.rows) > text.size.height else ""
-            text.border_subtitle = f"{more}Esc closes"
+        # None, or none with a size, while the screen is being put up.
+        for text in self.query(Scrolled):
+            if text.size.width:
+                text.show(self.rows(text.size.width))
+                more = "j k scroll, " if len(text.rows) > text.size.height else ""
+                text.border_subtitle = f"{more}Esc closes"
 
     def action_scroll_lines(self, by: int) -> None:
         self.query_one(Scrolled).scroll_lines(by)

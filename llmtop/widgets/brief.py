@@ -9,7 +9,7 @@ from llmtop.widgets.kvusage import KvUsage, kv_bar
 from llmtop.widgets.nearness import nearness
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import unseen
-from llmtop.widgets.rows import Row, first_that_fits, joined, spread, width_of
+from llmtop.widgets.rows import Row, first_that_fits, joined, joined_within, spread, width_of
 from llmtop.widgets.service import batch, latency_line
 
 _LABEL = 5
@@ -33,17 +33,13 @@ class Brief(Painted):
 def _flow(view: View, width: int) -> Row:
     flow = view.state.throughput
     per_s = flow.requests_per_s
-    line: Row = (
-        ("generated ", "dim"),
-        (short(flow.generated_per_s), "value"),
-        ("  prompt ", "dim"),
-        (short(flow.prompt_per_s), "value"),
-        ("  cached ", "dim"),
-        (short(flow.cached_per_s), "value"),
-        (" tok/s   ", "dim"),
-        (NONE if per_s is None else f"{per_s:.1f}", "value"),
-        (" req/s", "dim"),
-    )
+    tokens: list[Row] = [
+        (("generated ", "dim"), (short(flow.generated_per_s), "value")),
+        (("prompt ", "dim"), (short(flow.prompt_per_s), "value")),
+        (("cached ", "dim"), (short(flow.cached_per_s), "value"), (" tok/s", "dim")),
+    ]
+    requests: Row = ((NONE if per_s is None else f"{per_s:.1f}", "value"), (" req/s", "dim"))
+    line = joined_within([joined(tokens), requests], width)
     windows = f"over {flow.token_window_s} s, latencies {view.state.latency.window_s} s "
     return spread(line, ((windows, "dim"),), width)
 
@@ -85,5 +81,6 @@ def _device(view: View, width: int) -> Row:
         head: Row = (("gpu".ljust(_LABEL), "dim"), ("none   ", "value"))
         return (*head, *nearness(view, width - width_of(head)))
     held = memory.engine_bytes
-    tail = "" if held is None else f"   engine memory {size(held)}"
-    return (("gpu".ljust(_LABEL), "dim"), *no_device(view), (tail, "dim"))
+    tail: list[Row] = [] if held is None else [((f"engine memory {size(held)}", "dim"),)]
+    absent: Row = (("gpu".ljust(_LABEL), "dim"), *no_device(view))
+    return joined_within([absent, *tail], width, "   ")

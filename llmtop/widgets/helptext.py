@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Final
 
 from llmtop.columns import FIELDS
-from llmtop.keys import Key, Keymap
+from llmtop.keys import Keymap
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row, fit_row
 from llmtop.widgets.wrapping import wrapped
@@ -27,12 +28,17 @@ def help_rows(keymap: Keymap, mode: str, width: int) -> list[Row]:
     In as many columns as fit `width`.
     """
     offered = keymap.offered(mode)
-    sections = [_key_section(head, keys, offered) for head, keys in keymap.groups(mode).items()]
+    count = max(1, width // COLUMN_WIDTH)
+    cell = width // count
+    sections = [
+        _section(head, [(key.shown, key.help) for key in keys if key in offered], "key", cell)
+        for head, keys in keymap.groups(mode).items()
+    ]
     if mode != "compare":
-        fields = [_line(name, field.help, "value") for name, field in FIELDS.items()]
-        sections.append([_head("Filter fields"), *fields, EMPTY])
-    sections.append([_head("Signs"), *(_line(sign, text, "value") for sign, text in _NOTES)])
-    return _columns([s for s in sections if s], max(1, width // COLUMN_WIDTH), width)
+        fields = [(name, field.help) for name, field in FIELDS.items()]
+        sections.append(_section("Filter fields", fields, "value", cell))
+    sections.append(_section("Signs", _NOTES, "value", cell)[:-1])
+    return _columns([s for s in sections if s], count, cell)
 
 
 def panel_rows(panel: Panel, keymap: Keymap, mode: str, width: int) -> list[Row]:
@@ -44,31 +50,31 @@ def panel_rows(panel: Panel, keymap: Keymap, mode: str, width: int) -> list[Row]
     for own in panel.own_keys:
         name, _, here = own.partition(": ")
         if name in offered:
-            keys.append(_line(offered[name].shown, here or offered[name].help, "key"))
+            keys += _lines(offered[name].shown, here or offered[name].help, "key", width)
     text: list[Row] = [((line, "text"),) for line in wrapped(panel.about, min(width, _PROSE))]
     return [title, *text, EMPTY, *keys, *([EMPTY] if keys else [])]
 
 
-def no_panel_rows(keymap: Keymap) -> list[Row]:
+def no_panel_rows(keymap: Keymap, width: int) -> list[Row]:
     """How to have the help begin with a panel."""
     text = f"{keymap.shown('next-panel')} chooses a panel; the help then begins with what it shows"
-    return [((text, "dim"),), EMPTY]
+    return [*(((line, "dim"),) for line in wrapped(text, width)), EMPTY]
 
 
-def _key_section(head: str, keys: list[Key], offered: list[Key]) -> list[Row]:
-    lines = [_line(key.shown, key.help, "key") for key in keys if key in offered]
-    return [_head(head), *lines, EMPTY] if lines else []
+def _section(head: str, lines: Sequence[tuple[str, str]], role: str, width: int) -> list[Row]:
+    rows = [row for left, right in lines for row in _lines(left, right, role, width)]
+    return [((head, "title"),), *rows, EMPTY] if rows else []
 
 
-def _head(text: str) -> Row:
-    return ((text, "title"),)
+def _lines(left: str, right: str, role: str, width: int) -> list[Row]:
+    """One line, or more where `width` does not hold what stands at the right."""
+    indent = 2 + _KEY_WIDTH
+    lead: Row = (("  ", "text"), (f"{left:<{_KEY_WIDTH - 1}} ", role))
+    first, *more = wrapped(right, max(8, width - indent))
+    return [(*lead, (first, "text")), *(((" " * indent + line, "text"),) for line in more)]
 
 
-def _line(left: str, right: str, role: str) -> Row:
-    return (("  ", "text"), (f"{left:<{_KEY_WIDTH - 1}} ", role), (right, "text"))
-
-
-def _columns(sections: list[list[Row]], count: int, width: int) -> list[Row]:
+def _columns(sections: list[list[Row]], count: int, cell: int) -> list[Row]:
     """Sections in order, each whole, in `count` columns of about equal height."""
     target = -(-sum(map(len, sections)) // count)
     columns: list[list[Row]] = [[]]
@@ -77,7 +83,6 @@ def _columns(sections: list[list[Row]], count: int, width: int) -> list[Row]:
         if full and len(columns) < count:
             columns.append([])
         columns[-1] += section
-    cell = width // count
     return [
         tuple(span for row in line for span in fit_row(row, cell))
         for line in zip_longest(*columns, fillvalue=EMPTY)

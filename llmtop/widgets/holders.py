@@ -7,7 +7,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
 from llmtop.widgets.ownercolours import own_role
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, fit
+from llmtop.widgets.rows import Row, fit, joined_within
 from profiler.folds.pages import Pages
 from profiler.folds.request_view import RequestView
 
@@ -48,7 +48,8 @@ class Holders(Panel):
         rest = held[len(shown) :]
         if rest:
             more = sum(count for count, _ in rest)
-            rows.append(((f"  and {len(rest)} more with {grouped(more)} pages", "dim"),))
+            told = [f"  {len(rest)} more", f"with {grouped(more)} pages"]
+            rows.append(joined_within([((text, "dim"),) for text in told], width, " "))
         return rows
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from llmtop.widgets.ownercolours import NUM_COLOURS, OWN, PICKED, SHARED
 from llmtop.widgets.pagelooks import MANY, Look
-from llmtop.widgets.rows import Row, Span
+from llmtop.widgets.rows import Row, Span, joined_within
 from profiler.folds.pages import CACHED, FREE, OPEN, USED, Pages
 
 _PLAIN: Final = {FREE: "·", OPEN: "▄", USED: "█", CACHED: "░"}
@@ -175,29 +175,26 @@ def _share_cell(states: bytearray, first: int, last: int) -> Span:
 
 
 def legend(per_cell: int, width: int) -> Row:
-    """What the glyphs and colours of the map mean, in fewer words where there is less room."""
-    if per_cell == 1:
-        return (
-            ("█", "own0"),
-            (" full  ", "dim"),
-            ("▄", "own0"),
-            (" filling  ", "dim"),
-            ("3", "own0shared"),
-            (f" shared by 3 ({MANY} 10 up)  " if width >= 76 else " shared  ", "dim"),
-            ("░", "own0"),
-            (" cached  ", "dim"),
-            ("·", "free"),
-            (" free  ", "dim"),
-            ("colour", "own1"),
-            (" owner", "dim"),
+    """What the glyphs and colours of the map mean, as much of it as there is room for."""
+    if per_cell > 1:
+        return _legend(
+            width,
+            (("▁▄█", "text"), f"share of {per_cell} pages used"),
+            (("░", "cached"), "only cached"),
+            (("·", "free"), "free"),
+            (("colour", "own1"), "sole owner"),
         )
-    return (
-        ("▁▄█", "text"),
-        (f" share of {per_cell} pages used  ", "dim"),
-        ("░", "cached"),
-        (" only cached  ", "dim"),
-        ("·", "free"),
-        (" free  ", "dim"),
-        ("colour", "own1"),
-        (" sole owner", "dim"),
+    long = f"shared by 3 ({MANY} 10 up)"
+    return _legend(
+        width,
+        (("█", "own0"), "full"),
+        (("▄", "own0"), "filling"),
+        (("3", "own0shared"), long if width >= 76 else "shared"),
+        (("░", "own0"), "cached"),
+        (("·", "free"), "free"),
+        (("colour", "own1"), "owner"),
     )
+
+
+def _legend(width: int, *signs: tuple[Span, str]) -> Row:
+    return joined_within([(sign, (f" {word}", "dim")) for sign, word in signs], width)

@@ -9,7 +9,7 @@ from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.ownercolours import own_role
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, fit
+from llmtop.widgets.rows import Row, fit, joined_within
 from profiler.folds.pagejournal import OPERATIONS, PageEntry
 from profiler.folds.request_view import RequestView
 from profiler.state import SessionState
@@ -55,11 +55,11 @@ class PageFacts(Panel):
         page = view.model.cursor_page
         if not 0 <= page < view.state.pages.num_pages:
             return [(("arrows move over the map", "dim"),)]
-        facts = page_facts(view.state, page)
+        facts = page_facts(view.state, page, width)
         return [*facts, *page_story(view.state, page, height - len(facts))]
 
 
-def page_facts(state: SessionState, page: int) -> list[Row]:
+def page_facts(state: SessionState, page: int, width: int) -> list[Row]:
     pages = state.pages
     refs, sealed = pages.ref_count(page), pages.sealed(page)
     name = pages.state(page)
@@ -70,8 +70,8 @@ def page_facts(state: SessionState, page: int) -> list[Row]:
     age = _since(state, pages.t_alloc_ns[page])
     touched_ns = pages.t_touch_ns[page]
     changed = f"changed {_since(state, touched_ns)} ago" if touched_ns else "never changed"
-    rows.append(_fact("age", f"{age}, {changed}"))
-    return rows
+    when = [((age, "value"),), ((changed, "dim"),)]
+    return [*rows, (*_fact("age", ""), *joined_within(when, width - _LABEL))]
 
 
 def page_story(state: SessionState, page: int, height: int) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from llmtop.widgets.rows import Row, Span
+from llmtop.widgets.rows import Row, Span, joined_within
 from profiler.folds.clock import NS_PER_S
 from profiler.folds.pages import CACHED, FREE, OPEN, SHARED, USED, Pages
 
@@ -54,25 +54,30 @@ Look = Callable[[Pages, int, int, int], Span]
 LOOKS: Final[dict[str, Look]] = {"state": state_look, "age": age_look, "references": refs_look}
 
 
-def look_legend(colouring: str, per_cell: int) -> Row:
-    """What the glyphs of one of LOOKS mean."""
-    many = per_cell > 1
-    if colouring == "state":
-        pairs = [(span, word) for *span, word in _STATES.values()]
-        row: Row = tuple(
-            part for (glyph, role), word in pairs for part in ((glyph, role), (f" {word}  ", "dim"))
-        )
-        return (*row, (f"most of {per_cell}", "dim")) if many else row
-    if colouring == "age":
-        ages: Row = (("0", "key"), (" <1s  ", "dim"), ("1", "key"), (" <2s  ", "dim"))
-        ages += (("2", "prefill"), (" <4s ... ", "dim"), ("9", "dim"), (" 256s and older  ", "dim"))
-        oldest = f" oldest of {per_cell}" if many else ""
-        return (*ages, UNKNOWN, (" untold  ", "dim"), *_free_word(), (oldest, "dim"))
-    most = f"most of {per_cell} pages  " if many else ""
-    counts: Row = (("0", "cached"), (" cached  ", "dim"), ("1", "used"), (" once  ", "dim"))
-    counts += (("2-9", "shared"), (f" times, {MANY} 10 up  {most}", "dim"))
-    return (*counts, *_free_word())
+def look_legend(colouring: str, per_cell: int, width: int) -> Row:
+    """What the glyphs of one of LOOKS mean, as much of it as there is room for."""
+    signs = {"state": _state_signs, "age": _age_signs, "references": _refs_signs}[colouring]
+    whole = {"state": "most", "age": "oldest", "references": "most"}[colouring]
+    parts: list[Row] = [((colouring, "key"),), *((sign, (f" {w}", "dim")) for sign, w in signs())]
+    if per_cell > 1:
+        parts.insert(1, ((f"{whole} of {per_cell}", "dim"),))
+    return joined_within(parts, width)
 
 
-def _free_word() -> Row:
-    return (_FREE, (" free", "dim"))
+def _state_signs() -> list[tuple[Span, str]]:
+    return [((glyph, role), word) for glyph, role, word in _STATES.values()]
+
+
+def _age_signs() -> list[tuple[Span, str]]:
+    ages = ((0, "<1s"), (1, "<2s"), (2, "<4s ..."), (9, "256s and older"))
+    powers: list[tuple[Span, str]] = [((str(n), _AGE_ROLES[n]), word) for n, word in ages]
+    return [*powers, (UNKNOWN, "untold"), (_FREE, "free")]
+
+
+def _refs_signs() -> list[tuple[Span, str]]:
+    return [
+        (("0", "cached"), "cached"),
+        (("1", "used"), "once"),
+        (("2-9", "shared"), f"times, {MANY} 10 up"),
+        (_FREE, "free"),
+    ]

@@ -95,14 +95,12 @@ class PageMap(Panel):
             ]
         lines += history(view.state, width, height - 1 - len(lines))
         aside = _POOL_LEGEND if pool else EMPTY
-        room = width - width_of(aside)
+        room = width - width_of(aside) - (1 if aside else 0)
+        per_cell = self.grid.per_cell
         if look is None:
-            glyphs = legend(self.grid.per_cell, room)
+            glyphs = legend(per_cell, room)
         else:
-            glyphs = (
-                (f"{view.model.colouring}  ", "key"),
-                *look_legend(view.model.colouring, self.grid.per_cell),
-            )
+            glyphs = look_legend(view.model.colouring, per_cell, room)
         return [*lines, spread(glyphs, aside, width)]
 
     def _grid(self, view: View) -> Grid:

@@ -9,7 +9,7 @@ from llmtop.columns import FIELDS, Field, cell_text
 from llmtop.format import NONE, grouped, seconds
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, Span, fit
+from llmtop.widgets.rows import Row, Span, fit, joined_within
 from llmtop.widgets.timeline import LEGEND, ROLES, cell_duration_ns, timeline
 from profiler.folds.request_view import RequestView
 
@@ -78,9 +78,9 @@ class RequestTable(Panel):
         room = width - 1 - sum(c.width + 1 for c in columns)
         t_ns = view.state.t_ns
         cell_ns = cell_duration_ns([r for r in visible if r.phase != "done"] or visible, t_ns, room)
-        rows = [self._head(columns, cell_ns, view)]
+        rows = [self._head(columns, cell_ns, view, room)]
         rows += [self._row(r, columns, room, cell_ns, view) for r in visible]
-        return rows if visible else [rows[0], self._nothing(view)]
+        return rows if visible else [rows[0], self._nothing(view, width)]
 
     def request_at(self, y: int) -> int | None:
         """The request drawn on line `y` of the widget."""
@@ -103,14 +103,14 @@ class RequestTable(Panel):
         names = _WIDE if width >= 96 else _NARROW
         return [FIELDS[name] for name in names]
 
-    def _head(self, columns: list[Field], cell_ns: float, view: View) -> Row:
+    def _head(self, columns: list[Field], cell_ns: float, view: View, room: int) -> Row:
         spans: list[Span] = [(" ", "text")]
         for column in columns:
             chosen = column.name == view.model.sort
             text = column.title.ljust if column.is_word else column.title.rjust
             spans.append((text(column.width) + " ", "key" if chosen else "dim"))
-        spans.append((f"1 cell={seconds_short(cell_ns)} ", "dim"))
-        return tuple(spans)
+        scale = f"1 cell={seconds_short(cell_ns)}"
+        return (*spans, (scale, "dim")) if len(scale) <= room else tuple(spans)
 
     def _row(
         self, request: RequestView, columns: list[Field], room: int, cell_ns: float, view: View
@@ -148,13 +148,14 @@ class RequestTable(Panel):
         return known[1]
 
     @staticmethod
-    def _nothing(view: View) -> Row:
+    def _nothing(view: View, width: int) -> Row:
         key = view.model.keymap.shown
         if view.model.filter_text:
             return ((f" nothing matches the filter; {key('back')} clears it", "dim"),)
-        hint = f"; {key('load')} starts a built-in load, {key('prompt')} asks one question"
-        silent = view.mode == "REPLAY" or view.model.keymap.readonly
-        return ((f" no request yet{'' if silent else hint}", "dim"),)
+        parts = ["no request yet"]
+        if view.mode != "REPLAY" and not view.model.keymap.readonly:
+            parts += [f"{key('load')} starts a built-in load", f"{key('prompt')} asks one question"]
+        return ((" ", "dim"), *joined_within([((part, "dim"),) for part in parts], width - 1))
 
     def on_click(self, event: events.Click) -> None:
         picked = self.request_at(event.y)

@@ -90,6 +90,12 @@ def joined(parts: Iterable[Row], gap: str = "  ") -> Row:
     return tuple(out)
 
 
+def joined_within(parts: Sequence[Row], width: int, gap: str = "  ") -> Row:
+    """As many of the first `parts` as `width` holds whole, and always the first."""
+    lines = (joined(parts[:count], gap) for count in range(len(parts), 0, -1))
+    return next((line for line in lines if width_of(line) <= width), joined(parts[:1]))
+
+
 def first_that_fits(lines: Sequence[Row], width: int) -> Row:
     """The first of `lines` that `width` holds whole, else the last."""
     return next((line for line in lines if width_of(line) <= width), lines[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.segment import Segment
 from textual import events
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -15,6 +16,9 @@ class Scrolled(Widget):
     """Shows `rows` from line `first` on. With `follow` it stays at the end as rows are added."""
 
     DEFAULT_CSS = "Scrolled { height: 1fr; width: 1fr; }"
+
+    class Resized(Message):
+        """It has another size, or its first one: rows made for its width are to be made anew."""
 
     def __init__(self, *, id: str | None = None, follow: bool = False) -> None:
         super().__init__(id=id)
@@ -37,6 +41,9 @@ class Scrolled(Widget):
         self.first = max(0, min(self.last_first, self.first + by))
         self._at_end = self._follow and self.first == self.last_first
         self.refresh()
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self.scroll_lines(3)

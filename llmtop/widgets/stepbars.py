@@ -9,7 +9,7 @@ from llmtop.format import NONE, grouped, milliseconds, ns_as_ms
 from llmtop.viewmodel import View
 from llmtop.widgets.chart import area, scale_of
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import Row, joined, plain
+from llmtop.widgets.rows import Row, joined_within, plain
 from profiler.events import Step
 
 _BARS_HEIGHT: Final = 10
@@ -17,7 +17,9 @@ _BARS_HEIGHT: Final = 10
 # chart anew in every frame, 98 KiB/s at 30 steps a second.
 _SHIFT: Final = 32
 _TABLE_FROM: Final = 5
-_HEAD: Final = "     step     ms   host device decode prefill waiting   used cached   free"
+_TIME_WIDTH: Final = 16  # of the step's time, and the word before its batch
+_HEAD: Final = tuple("step ms host device decode prefill waiting used cached free".split())
+_COLUMNS: Final = (9, 7, 7, 7, 7, 8, 8, 7, 7, 7)
 
 
 class Batch(NamedTuple):
@@ -79,19 +81,23 @@ class StepBars(Panel):
         room = height - 2
         bars = room if room < _BARS_HEIGHT + _TABLE_FROM else _BARS_HEIGHT
         batches = self._batches.of(steps)
-        rows = [step_facts(steps[-1], batches[-1]), *step_bars(steps, batches, width, bars)]
-        return (rows + step_table(steps, batches, room - bars))[:height]
+        facts = step_facts(steps[-1], batches[-1], width)
+        rows = [facts, *step_bars(steps, batches, width, bars)]
+        return (rows + step_table(steps, batches, width, room - bars))[:height]
 
 
 def duration_ms(step: Step) -> float:
     return (step.end_ns - step.t_ns) / 1e6
 
 
-def step_facts(step: Step, batch: Batch) -> Row:
-    """The step in words: time, the host's and the device's part, and who was in it."""
+def step_facts(step: Step, batch: Batch, width: int) -> Row:
+    """The step in words: time, the host's and the device's part, and who was in it; as much of it
+    as `width` holds."""
     words = f"{batch.decodes} decode"
     if batch.prefills:
-        words += f" + {batch.prefills} prefill of {grouped(batch.prefill_tokens)} tokens"
+        words += f" + {batch.prefills} prefill"
+        tokens = f" of {grouped(batch.prefill_tokens)} tokens"
+        words += tokens if len(words + tokens) < width - _TIME_WIDTH else ""
     device = NONE if step.device_ns is None else ns_as_ms(step.device_ns)
     parts: list[Row] = [
         ((milliseconds(duration_ms(step)), "value"), (" ms", "dim")),
@@ -104,7 +110,7 @@ def step_facts(step: Step, batch: Batch) -> Row:
         parts.append((("idle before ", "dim"), (gap, "value"), (" us", "dim")))
     if step.graph:
         parts.append((("graph ", "dim"), (step.graph, "value")))
-    return joined(parts)
+    return joined_within(parts, width)
 
 
 def step_bars(steps: list[Step], batches: list[Batch], width: int, height: int) -> list[Row]:
@@ -133,20 +139,28 @@ def _carried(batches: list[Batch], gap: int, width: int) -> list[bool]:
     return [left or right for left, right in zip(carried[::2], carried[1::2], strict=True)]
 
 
-def step_table(steps: list[Step], batches: list[Batch], height: int) -> list[Row]:
-    """A head and the newest steps in numbers, newest first; nothing where there is no room."""
+def step_table(steps: list[Step], batches: list[Batch], width: int, height: int) -> list[Row]:
+    """A head and the newest steps in numbers, newest first; nothing where there is no room. The
+    last columns give way first."""
     if height < _TABLE_FROM - 1:
         return []
-    rows: list[Row] = [((_HEAD, "dim"),)]
+    count = next(n for n in range(len(_COLUMNS), 0, -1) if sum(_COLUMNS[:n]) <= max(width, 9))
     newest = zip(reversed(steps), reversed(batches), strict=True)
-    rows += [((_table_line(*both), "text"),) for both in islice(newest, height - 1)]
-    return rows
+    lines = [_HEAD, *(_numbers(*both) for both in islice(newest, height - 1))]
+    texts = ["".join(map(str.rjust, line[:count], _COLUMNS)) for line in lines]
+    return [((text, "text" if i else "dim"),) for i, text in enumerate(texts)]
 
 
-def _table_line(step: Step, batch: Batch) -> str:
-    device = NONE if step.device_ns is None else ns_as_ms(step.device_ns)
+def _numbers(step: Step, batch: Batch) -> tuple[str, ...]:
     return (
-        f"{grouped(step.step):>9}{milliseconds(duration_ms(step)):>7}{ns_as_ms(step.host_ns):>7}"
-        f"{device:>7}{batch.decodes:>7}{grouped(batch.prefill_tokens):>8}{grouped(step.num_waiting):>8}"
-        f"{grouped(step.pages_used):>7}{grouped(step.pages_cached):>7}{grouped(step.pages_free):>7}"
+        grouped(step.step),
+        milliseconds(duration_ms(step)),
+        ns_as_ms(step.host_ns),
+        ns_as_ms(step.device_ns),
+        str(batch.decodes),
+        grouped(batch.prefill_tokens),
+        grouped(step.num_waiting),
+        grouped(step.pages_used),
+        grouped(step.pages_cached),
+        grouped(step.pages_free),
     )

@@ -44,7 +44,8 @@ class StepShares(Panel):
             return [((missing(view), "dim"),)]
         parts = merged(view.explainer.step(step))
         words = cause_rows((), told_parts(parts), view.state, width)
-        rows = [step_facts(step, batch_of(step)), *words, *flowed(_house(step), width, "   ")]
+        facts = step_facts(step, batch_of(step), width)
+        rows = [facts, *words, *flowed(_house(step), width, "   ")]
         return [*rows[: height - 1], cause_bar(parts, width)]
 
 

@@ -10,6 +10,7 @@ from engine.llm import LLM
 from engine.observer_turns import ObserverTurns
 from engine.telling import Telling
 from profiler.events import (
+    LIMIT_NS,
     NUM_TURNS,
     SETTLE_NS,
     TURN_NS,
@@ -75,6 +76,15 @@ def test_the_time_to_settle_and_steps_beside_a_prefill_are_not_counted():
     while len(steps.last.turns) < 2:
         steps.land(100 * MS)
     assert steps.last.turns[1].num_steps == counted - 2
+
+
+def test_where_steps_take_long_the_time_is_bounded_all_the_same():
+    steps = Steps()
+    steps.turns.ask()
+    while steps.turns.is_busy:
+        steps.land(4 * TURN_NS)
+    assert (steps.last.status, len(steps.last.turns)) == ("done", 8)
+    assert steps.last.t_ns < LIMIT_NS + 4 * TURN_NS and not steps.telling.is_holding
 
 
 def plain_stream(bench) -> list[object]:

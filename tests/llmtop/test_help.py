@@ -23,10 +23,19 @@ TextOf = Callable[[Any], str]
 def test_every_key_of_the_mode_is_explained_at_every_width(mode: str, width: int) -> None:
     rows = help_rows(Keymap(), mode, width)
     text = "\n".join(plain(row) for row in rows)
+    assert "…" not in text
     for key in KEYS:
         assert (key.help in text) == (key.mode in ("any", mode)), key
     assert all(field.help in text for field in FIELDS.values())
     assert all(width_of(row) <= width for row in rows)
+
+
+@pytest.mark.parametrize("width", [30, 54])
+def test_what_one_line_does_not_hold_goes_on_below_it(width: int) -> None:
+    lines = [plain(row) for row in help_rows(Keymap(), "live", width)]
+    assert all(len(line) <= width and "…" not in line for line in lines)
+    text = " ".join(" ".join(lines).split())
+    assert all(field.help in text for field in FIELDS.values())
 
 
 async def test_help_opens_scrolls_and_closes(busy_source: Any, text_of: TextOf) -> None:

@@ -128,14 +128,14 @@ def shared_state() -> SessionState:
 
 def test_the_facts_of_a_page_name_owner_holders_and_tokens(shared_state: SessionState) -> None:
     shared_state.requests.live[1].computed_tokens = 40
-    text = "\n".join(plain(row) for row in page_facts(shared_state, 1))
+    text = "\n".join(plain(row) for row in page_facts(shared_state, 1, 60))
     assert "full, shared" in text
     assert "0001 queued" not in text and "0001 prefill" in text
     assert "2: 0001, 0002" in text
     assert "16 of 16" in text
-    last = "\n".join(plain(row) for row in page_facts(shared_state, 2))
+    last = "\n".join(plain(row) for row in page_facts(shared_state, 2, 60))
     assert "filling, private" in last and "8 of 16 (50%)" in last
-    free = "\n".join(plain(row) for row in page_facts(shared_state, 20))
+    free = "\n".join(plain(row) for row in page_facts(shared_state, 20, 60))
     assert "free" in free and "nobody" in free and "0 of 16" in free and "--" in free
 
 
@@ -161,7 +161,7 @@ def test_a_story_that_began_too_long_ago_says_so(shared_state: SessionState) -> 
 
 def test_tokens_that_cannot_be_known_are_not_made_up(shared_state: SessionState) -> None:
     shared_state.requests.live[1].preemptions = 1
-    assert "up to 16" in plain(page_facts(shared_state, 2)[3])
+    assert "up to 16" in plain(page_facts(shared_state, 2, 60)[3])
 
 
 def test_pages_by_request_add_up(shared_state: SessionState) -> None:
@@ -226,9 +226,12 @@ def test_every_look_reads_in_ascii_and_its_legend_names_what_it_draws() -> None:
     assert look_glyphs(pages, "references", 3) == "+1"
     assert look_glyphs(pages, "state", 2) == "&o."
     for look in LOOKS:
-        text = plain(look_legend(look, 1))
+        text = plain(look_legend(look, 1, 100))
         assert text.isascii() and len(text) <= 76
         assert ". free" in text
+        for width in range(12, 100):
+            assert text.startswith(plain(look_legend(look, 1, width))[:width])
+            assert len(plain(look_legend(look, 1, width))) <= width
 
 
 def test_a_cell_of_many_pages_lights_up_with_the_selected_request() -> None:

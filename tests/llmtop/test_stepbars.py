@@ -49,19 +49,36 @@ def test_prefill_is_marked_and_not_by_colour_alone() -> None:
 
 def test_a_step_in_words_names_its_batch_and_what_is_not_measured() -> None:
     short, long = step(0, 12.5), step(1, 44, prefill=1024, device_ns=40 * MS)
-    text = plain(step_facts(short, batch_of(short)))
+    text = plain(step_facts(short, batch_of(short), 100))
     assert text == "12.5 ms  batch 2 decode  host 1.0 ms  device --"
-    text = plain(step_facts(long, batch_of(long)))
+    text = plain(step_facts(long, batch_of(long), 100))
     assert "2 decode + 1 prefill of 1 024 tokens" in text
     assert "device 40.0 ms" in text and "graph hit" in text
+    for width in range(8, len(text) + 1):
+        shorter = plain(step_facts(long, batch_of(long), width))
+        assert len(shorter) <= width and shorter.split("  ")[0] == "44.0 ms"
+        assert text.startswith(shorter) or "1 prefill  " in shorter + "  "
 
 
 def test_the_table_begins_with_the_newest_step() -> None:
-    rows = step_table(*batched(*(step(n, 10 + n, prefill=7 * (n == 3)) for n in range(1, 9))), 5)
+    newest = batched(*(step(n, 10 + n, prefill=7 * (n == 3)) for n in range(1, 9)))
+    rows = step_table(*newest, 80, 5)
     assert [plain(row).split()[0] for row in rows[1:]] == ["8", "7", "6", "5"]
-    line = plain(step_table(*batched(*[step(3, 13, prefill=7)] * 9), 4)[1]).split()
+    line = plain(step_table(*batched(*[step(3, 13, prefill=7)] * 9), 80, 4)[1]).split()
     assert line == ["3", "13.0", "1.0", "--", "2", "7", "4", "20", "10", "70"]
-    assert step_table(*batched(step(1, 1)), 2) == []
+    assert step_table(*batched(step(1, 1)), 80, 2) == []
+
+
+@pytest.mark.parametrize("width", [9, 42, 45, 76])
+def test_a_column_that_does_not_fit_is_left_out_whole(width: int) -> None:
+    head, line, *_ = (plain(r) for r in step_table(*batched(*[step(3, 13)] * 9), width, 4))
+    assert len(head) == len(line) <= width
+    assert (
+        head.split()
+        == "step ms host device decode prefill waiting used cached free".split()[
+            : len(line.split())
+        ]
+    )
 
 
 def test_what_is_remembered_of_a_step_is_what_its_rows_say(busy_state: SessionState) -> None:
