@@ -82,7 +82,7 @@ KEYS: Final = (
     Key("p", "p", "prompt", "prompt", "ask the model", "Server", 7, "live", True),
     Key("T", "T", "kernels", "kernels", "capture the kernels of the next steps", "Server"),
     Key("O", "O", "observer", "observer", "measure what observing costs a step", "Server"),
-    Key("e", "e", "export", "export", "the rows of this view into a file", "Program", acts=True),
+    Key("e", "e", "export", "export", "this view into a file", "Program", acts=True),
     Key("y", "y", "copy", "copy", "the selected request's id", "Program"),
     Key("exclamation_mark", "!", "app.picture", "picture", "the screen, SVG", "Program", acts=True),
     Key("P", "P", "app.privacy", "privacy", "mask names, hosts, paths, prompts", "Program"),

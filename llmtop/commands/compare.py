@@ -120,15 +120,15 @@ def _refuse(comparison: Comparison, anyway: bool) -> None:
 
 def _print_json(comparison: Comparison) -> None:
     """A machine reads it, so that a gate that was not passed is told to people besides."""
-    import msgspec
+    from llmtop.compare.written import written
 
-    click.echo(msgspec.json.format(msgspec.json.encode(comparison), indent=2))
+    click.echo(written(comparison, "json"))
     for gate in comparison.gates:
         if gate.outcome != "passed":
             click.echo(f"{gate.outcome}: {gate.text}", err=True)
 
 
 def _print_markdown(comparison: Comparison) -> None:
-    from llmtop.compare.markdown import markdown
+    from llmtop.compare.written import written
 
-    click.echo(markdown(comparison))
+    click.echo(written(comparison, "md"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Final
 
 from textual import on
@@ -13,11 +14,13 @@ from llmtop.compare import words
 from llmtop.compare.choice import Choice
 from llmtop.compare.onscreen import OnScreen, held_against, read_sides
 from llmtop.compare.pairing import Pairing
+from llmtop.compare.written import FORMS, written
 from llmtop.errors import LlmtopError
 from llmtop.paths import sessions_dir
 from llmtop.screens.compare_board import CompareBoard
 from llmtop.screens.page import Page
 from llmtop.sources.base import Source
+from llmtop.viewfile import save_new
 from llmtop.viewmodel import View
 from llmtop.widgets.compareworst import CompareWorst
 from llmtop.widgets.sessionlist import SessionList
@@ -86,6 +89,15 @@ class ComparePage(Page):
             self._pairing.tell(info.problem)
         else:
             self._compare(anew=True)
+
+    def forms(self) -> tuple[str, ...]:
+        return () if self._choice is None else FORMS
+
+    def save(self, view: View, form: str, folder: Path) -> Path:
+        """The comparison on the board, as `llmtop compare` writes it."""
+        assert self._choice is not None
+        text = written(self._choice.comparison, form)
+        return save_new(folder, f"compare.{form}", text.encode() + b"\n")
 
     def back(self, view: View) -> bool:
         """From the board to the list; in the list, whatever is said goes away."""

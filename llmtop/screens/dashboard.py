@@ -32,7 +32,6 @@ from llmtop.screens.startup import StartupPage
 from llmtop.screens.steps import StepsPage
 from llmtop.screens.timekeys import TimeKeys
 from llmtop.sources.base import Player, Source
-from llmtop.viewfile import FORMS, save_view
 from llmtop.viewing import Viewing
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import CommandLine
@@ -307,14 +306,18 @@ class Dashboard(TimeKeys, OrderKeys):
     # Program
 
     def action_export(self) -> None:
-        self._ask("export as", FORMS[0], " or ".join(FORMS), self._try_export, live=False)
+        forms = () if self._page is None else self._page.forms()
+        if forms:
+            self._ask("export as", forms[0], " or ".join(forms), self._try_export, live=False)
+        else:
+            self.notify("nothing to export: no recording has been chosen yet")
 
     def _try_export(self, text: str) -> str:
-        form = text.strip().lower()
-        if form not in FORMS or self._view is None:
-            return f"write {' or '.join(FORMS)}"
+        form, page = text.strip().lower(), self._page
+        if page is None or self._view is None or form not in page.forms():
+            return f"write {' or '.join(page.forms() if page else ())}"
         try:
-            path = save_view(self._view, form, exports_dir())
+            path = page.save(self._view, form, exports_dir())
         except LlmtopError as error:
             return self._model.privacy.text(error.message)
         self.notify(f"saved {path}", markup=False)

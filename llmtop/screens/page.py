@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from textual.message import Message
 from textual.widget import Widget
 
 from llmtop.screens.alone import Alone
+from llmtop.viewfile import FORMS, save_view
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import Panel
@@ -77,6 +80,14 @@ class Page(Widget):
     def back(self, view: View) -> bool:
         """Esc: whether there was something to go back from."""
         return False
+
+    def forms(self) -> tuple[str, ...]:
+        """`e`: what the page can be written as; nothing while there is nothing to write."""
+        return FORMS
+
+    def save(self, view: View, form: str, folder: Path) -> Path:
+        """A new file in `folder` in one of `forms`. Raises: LlmtopError."""
+        return save_view(view, form, folder)
 
     def on_resize(self) -> None:
         if self._alone is None:

@@ -155,7 +155,8 @@ class RequestTable(Panel):
         parts = ["no request yet"]
         if view.mode != "REPLAY" and not view.model.keymap.readonly:
             parts += [f"{key('load')} starts a built-in load", f"{key('prompt')} asks one question"]
-        return ((" ", "dim"), *joined_within([((part, "dim"),) for part in parts], width - 1))
+        rows: list[Row] = [((part, "dim"),) for part in parts]
+        return ((" ", "dim"), *joined_within(rows, width - 1, ", "))
 
     def on_click(self, event: events.Click) -> None:
         picked = self.request_at(event.y)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from llmtop.app import LlmtopApp
+from llmtop.cli import main
 from llmtop.compare.onscreen import Sides
 from llmtop.compare.words import refusal
 from llmtop.keys import KEYS, Keymap
@@ -74,6 +75,10 @@ async def compared(app: LlmtopApp, pilot: Any, text_of: TextOf) -> str:
     return await until(app, pilot, "Requests slower by most", text_of)
 
 
+def said(app: LlmtopApp) -> list[str]:
+    return [notification.message for notification in app._notifications]
+
+
 def replay_of(path: Path, **options: Any) -> LlmtopApp:
     return LlmtopApp(ReplaySource(path), **options)
 
@@ -112,6 +117,27 @@ async def test_enter_holds_the_screen_against_the_selected_recording(
         assert "Share of e2el" not in text_of(app)
         await pilot.press("escape")
         await until(app, pilot, "2, Enter compares", text_of)
+
+
+@pytest.mark.parametrize("form", ["md", "json"])
+async def test_e_writes_what_the_command_prints(
+    replayed: Path, form: str, text_of: TextOf, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    app = replay_of(replayed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7", "e")
+        assert said(app) == ["nothing to export: no recording has been chosen yet"]
+        await compared(app, pilot, text_of)
+        await pilot.press("e", *["backspace"] * 2, *"csv", "enter")
+        await until(app, pilot, "write md or json", text_of)
+        await pilot.press(*["backspace"] * 3, *form, "enter")
+        assert said(app)[-1].startswith("saved ")
+    (path,) = (tmp_path / "data" / "exports").iterdir()
+    assert path.name.endswith(f"-compare.{form}") and path.stat().st_mode & 0o077 == 0
+    base = replayed.with_name("20260101-100000-base.db")
+    flag = "--json" if form == "json" else "--markdown"
+    assert main(["compare", str(base), str(replayed), flag]) == 0
+    assert path.read_text() == capsys.readouterr().out
 
 
 async def test_verdicts_are_those_of_the_command(
