@@ -18,7 +18,7 @@ from typing import Final
 from synthetic import Synthetic
 
 from profiler.foreign.names import Engine
-from profiler.foreign.reading import engine_of, read
+from profiler.foreign.reading import Reader, engine_of
 from profiler.prometheus import render
 from profiler.state import SessionState
 
@@ -48,11 +48,11 @@ def filled(page: str, num_lines: int) -> str:
 
 
 def cost_ms(page: str, engine: Engine, repeats: int) -> list[float]:
-    """CPU milliseconds of each reading."""
-    times = []
+    """CPU milliseconds of each reading by one reader, the first one among them."""
+    times, reader = [], Reader(engine)
     for _ in range(repeats):
         began = time.process_time()
-        read(page, engine, 0)
+        reader.read(page, 0)
         times.append((time.process_time() - began) * 1e3)
     return times
 
@@ -68,19 +68,22 @@ def main() -> int:
     engine = engine_of(page)
     if engine is None:
         parser.error("the page is of no server that is known")
-    middle = median(cost_ms(page, engine, options.repeats))
+    first, *later = cost_ms(page, engine, options.repeats)
+    middle = median(later)
     percent = TARGETS * middle / 10
     found = {
         "engine": engine.name,
         "lines": len(page.splitlines()),
+        "first_page_ms": first,
         "ms_per_page": middle,
         "percent_of_a_core": percent,
         "targets": TARGETS,
         "goal_percent": GOAL_PERCENT,
     }
-    print("| engine | lines | ms a page | 8 targets a second, % of a core | goal |")
-    print("|---|---|---|---|---|")
-    print(f"| {engine.name} | {found['lines']} | {middle:.2f} | {percent:.1f} | {GOAL_PERCENT} |")
+    print("| engine | lines | first, ms | ms a page | 8 targets a second, % of a core | goal |")
+    print("|---|---|---|---|---|---|")
+    costs = f"{first:.1f} | {middle:.2f} | {percent:.1f}"
+    print(f"| {engine.name} | {found['lines']} | {costs} | {GOAL_PERCENT} |")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     return 0

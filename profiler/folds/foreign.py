@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,16 +20,23 @@ RATE_S: Final = 5
 SPREAD_S: Final = 60
 STALE_S: Final = 5
 
+T = TypeVar("T")
+
 
 class Foreign:
     """`samples` are the newest readings, oldest first. Every value is None where the page does not
-    have it, or where one reading alone cannot tell."""
+    have it, or where one reading alone cannot tell.
+
+    What is worked out of the readings holds until the next one: frames come more often than they.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.samples: deque[MetricsSample] = deque(maxlen=MOST)
+        self._known: dict[tuple[str, str, int], Any] = {}
 
     def sample(self, event: MetricsSample) -> None:
+        self._known = {}
         if self.samples and self.samples[-1].engine != event.engine:
             self.samples.clear()
         self.samples.append(event)
@@ -52,6 +59,28 @@ class Foreign:
 
     def rate(self, key: str, span_s: int = RATE_S) -> float | None:
         """Of a counter, per second, over the newest `span_s`."""
+        return self._once(("rate", key, span_s), lambda: self._rate(key, span_s))
+
+    def growth(self, key: str, span_s: int = SPREAD_S) -> float | None:
+        """Of a counter over the newest `span_s`."""
+        return self._once(("growth", key, span_s), lambda: self._growth(key, span_s))
+
+    def rates(self, key: str) -> list[tuple[int, float | None]]:
+        """The time of each reading but the first, and the counter's rate since the one before."""
+        pairs = pairwise(self.samples)
+        return self._once(("rates", key, MOST), lambda: [_rate_of(*pair, key) for pair in pairs])
+
+    def spread(self, key: str) -> Spread | None:
+        """Of a histogram's values that came within the newest minute."""
+        return self._once(("spread", key, SPREAD_S), lambda: self._spread(key))
+
+    def _once(self, what: tuple[str, str, int], work_out: Callable[[], T]) -> T:
+        if what not in self._known:
+            self._known[what] = work_out()
+        found: T = self._known[what]
+        return found
+
+    def _rate(self, key: str, span_s: int) -> float | None:
         grown, elapsed_ns = 0.0, 0
         for before, after in pairwise(self._since(span_s)):
             step = _growth(before, after, key)
@@ -60,21 +89,12 @@ class Foreign:
                 elapsed_ns += after.t_ns - before.t_ns
         return grown * NS_PER_S / elapsed_ns if elapsed_ns else None
 
-    def growth(self, key: str, span_s: int = SPREAD_S) -> float | None:
-        """Of a counter over the newest `span_s`."""
+    def _growth(self, key: str, span_s: int) -> float | None:
         steps = [_growth(*pair, key) for pair in pairwise(self._since(span_s))]
         known = [step for step in steps if step is not None]
         return sum(known) if known else None
 
-    def rates(self, key: str) -> Iterator[tuple[int, float | None]]:
-        """The time of each reading but the first, and the counter's rate since the one before."""
-        for before, after in pairwise(self.samples):
-            step, elapsed_ns = _growth(before, after, key), after.t_ns - before.t_ns
-            known = step is not None and elapsed_ns > 0
-            yield after.t_ns, step * NS_PER_S / elapsed_ns if known and step is not None else None
-
-    def spread(self, key: str) -> Spread | None:
-        """Of a histogram's values that came within the newest minute."""
+    def _spread(self, key: str) -> Spread | None:
         readings = (sample.histograms.get(key) for sample in self._since(SPREAD_S))
         return spread_of(buckets for buckets in readings if buckets is not None)
 
@@ -111,6 +131,12 @@ class Foreign:
         recent = [sample for sample in self.samples if sample.t_ns >= begin_ns]
         older = len(self.samples) - len(recent)
         return [self.samples[older - 1], *recent] if older else recent
+
+
+def _rate_of(before: MetricsSample, after: MetricsSample, key: str) -> tuple[int, float | None]:
+    step, elapsed_ns = _growth(before, after, key), after.t_ns - before.t_ns
+    rate = None if step is None or elapsed_ns <= 0 else step * NS_PER_S / elapsed_ns
+    return after.t_ns, rate
 
 
 def _growth(before: MetricsSample, after: MetricsSample, key: str) -> float | None:

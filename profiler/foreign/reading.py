@@ -9,7 +9,7 @@ from typing import Final
 
 from profiler.events import Buckets, MetricsSample
 from profiler.foreign.names import BY_NAME, ENGINES, NIM, Engine, Metric
-from profiler.foreign.page import Page, Sample, names_of, parse
+from profiler.foreign.page import Page, PageReader, Sample, names_of
 
 _NIM_SIGNS: Final = {"num_requests_running", "gpu_cache_usage_perc"}
 _CAPACITY: Final = "cache_config_info"
@@ -36,18 +36,30 @@ def is_of(text: str, engine: Engine) -> bool:
     return text.startswith(engine.prefix) or f"\n{engine.prefix}" in text
 
 
+class Reader:
+    """Reads page after page of one server of this kind."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._pages = PageReader(engine.prefix, _names(engine))
+
+    def read(self, text: str, t_ns: int) -> MetricsSample:
+        """What the page tells at `t_ns`."""
+        engine = self._engine
+        page = _without_phantoms(self._pages.read(text))
+        gauges = _values(page, engine.gauges) | _capacity(page, engine)
+        histograms = {
+            key: found
+            for key, metric in engine.histograms.items()
+            if (found := _histogram(page, metric)) is not None
+        }
+        counters = _values(page, engine.counters)
+        return MetricsSample(t_ns, engine.name, _model(page, engine), gauges, counters, histograms)
+
+
 def read(text: str, engine: Engine, t_ns: int) -> MetricsSample:
-    """What the page tells at `t_ns`."""
-    own = _names(engine)
-    page = _without_phantoms(parse(text, engine.prefix, own))
-    gauges = _values(page, engine.gauges) | _capacity(page, engine)
-    histograms = {
-        key: found
-        for key, metric in engine.histograms.items()
-        if (found := _histogram(page, metric)) is not None
-    }
-    counters = _values(page, engine.counters)
-    return MetricsSample(t_ns, engine.name, _model(page, engine), gauges, counters, histograms)
+    """What one page alone tells."""
+    return Reader(engine).read(text, t_ns)
 
 
 def known(sample: MetricsSample) -> Engine:

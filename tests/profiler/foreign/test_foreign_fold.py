@@ -118,3 +118,15 @@ def test_a_keyframe_holds_it_and_old_histograms_are_let_go() -> None:
     assert len(again.foreign.samples) == MOST
     assert sum(bool(sample.histograms) for sample in again.foreign.samples) == MOST_WHOLE
     assert again.foreign.spread("ttft") == state.foreign.spread("ttft")
+
+
+def test_what_was_worked_out_is_worked_out_anew_with_the_next_reading() -> None:
+    state = SessionState()
+    for second in range(3):
+        told(state, 10 + second, tokens=100 * second)
+        assert state.foreign.growth("tokens") == (100 * second or None)
+    rates = state.foreign.rates("tokens")
+    assert state.foreign.rates("tokens") is rates, "frames between two readings share it"
+    told(state, 13, tokens=900)
+    assert [rate for _, rate in state.foreign.rates("tokens")] == [100, 100, 700]
+    assert state.foreign.rate("tokens") == pytest.approx(300)
