@@ -90,7 +90,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """The exit code: 0 done, 1 failed, 2 wrong usage, 3 source lost, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         result = cli.main(arguments, prog_name="llmtop", standalone_mode=False)

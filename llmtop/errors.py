@@ -17,5 +17,13 @@ class MissingExtraError(LlmtopError):
     """A command needs libraries that the base install does not have."""
 
 
+class SourceLostError(LlmtopError):
+    """What was to be watched is not there, or went away before it had told enough. The exit code is
+    3, so that a script can tell it from a server that answers something else."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, exit_code=3)
+
+
 class LoadError(LlmtopError):
     """The load generator has no server to talk to, or was told something that cannot be run."""

@@ -20,6 +20,7 @@ from llmtop.sources.base import Replay, Source
 from llmtop.viewmodel import Connection
 from profiler.events import Finding, Log
 from profiler.folds.phases import PhaseSpan
+from profiler.foreign.fleet_snapshot import fleet_line
 from profiler.foreign.snapshot import foreign_line
 from profiler.state import SessionState
 from profiler.walltime import wall_ns_of
@@ -114,7 +115,7 @@ class Narrator:
         self._tell_log(state)
         self._tell_findings(state, self._privacy.findings(found))
         ready = any(span.name == "ready" for span in state.phases.spans)
-        ready = ready or len(state.foreign.samples) > 1
+        ready = ready or len(state.foreign.samples) > 1 or bool(state.fleet.live)
         since = self._summary_ns
         if ready and (last or since is None or state.t_ns - since >= LINE_EVERY_NS):
             self._summary_ns = state.t_ns
@@ -167,6 +168,8 @@ def stamp(state: SessionState, t_ns: int) -> str:
 
 def summary(state: SessionState) -> str:
     """The service in one line."""
+    if state.fleet.replicas:
+        return f"{stamp(state, state.t_ns)}{clean_line(fleet_line(state.fleet))}"
     if state.foreign.last is not None:
         return f"{stamp(state, state.t_ns)}{clean_line(foreign_line(state.foreign))}"
     flow, requests, pages = state.throughput, state.requests, state.pages

@@ -26,6 +26,7 @@ from profiler.foreign_events import TokenArrival as TokenArrival
 from profiler.foreign_events import TokensReceived as TokensReceived
 from profiler.metrics_events import Buckets as Buckets
 from profiler.metrics_events import MetricsSample as MetricsSample
+from profiler.metrics_events import TargetState as TargetState
 from profiler.observer_events import LIMIT_NS as LIMIT_NS
 from profiler.observer_events import NUM_TURNS as NUM_TURNS
 from profiler.observer_events import SETTLE_NS as SETTLE_NS
@@ -285,6 +286,7 @@ AnyEvent = (
     | KernelWindow
     | ClientBehind
     | MetricsSample
+    | TargetState
     | RequestForwarded
     | TokensReceived
     | RequestAnswered

@@ -22,7 +22,8 @@ class MetricsSample(Event, frozen=True, gc=False):
 
     `gauges` hold for the moment; `counters` and `histograms` count from the server's start, so
     they mean something only beside an earlier sample. Keys are those of profiler.foreign.names.
-    `wall_ns` is the Unix time of `t_ns`.
+    `wall_ns` is the Unix time of `t_ns`. `target` is which of several servers it is of, 0 where one
+    is watched alone.
     """
 
     engine: str
@@ -31,3 +32,21 @@ class MetricsSample(Event, frozen=True, gc=False):
     counters: dict[str, float]
     histograms: dict[str, Buckets]
     wall_ns: int = 0
+    target: int = 0
+
+
+class TargetState(Event, frozen=True, gc=False):
+    """How it stands with one of several servers that are watched together, numbered from 1 in the
+    order in which they were named.
+
+    `status` is "asked" before the first answer, "up" once its page was read, and "down" at each try
+    that failed, for the reason in `detail`. `name` is where it is, for people. `engine` and
+    `version` are "" as long as it has not said.
+    """
+
+    target: int
+    name: str
+    status: str
+    engine: str = ""
+    version: str = ""
+    detail: str = ""

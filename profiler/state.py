@@ -45,12 +45,14 @@ from profiler.events import (
     RequestScheduled,
     SessionStart,
     Step,
+    TargetState,
     TokensReceived,
 )
 from profiler.folds import packing, seconds
 from profiler.folds.clients import Clients
 from profiler.folds.clock import NS_PER_S, Clock
 from profiler.folds.findings import Findings
+from profiler.folds.fleet import Fleet
 from profiler.folds.foreign import Foreign
 from profiler.folds.gpus import Gpus
 from profiler.folds.held import Held
@@ -106,6 +108,7 @@ class SessionState:
         self.held = Held()
         self.clients = Clients()
         self.foreign = Foreign(self._clock)
+        self.fleet = Fleet(self._clock)
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
@@ -280,7 +283,7 @@ class SessionState:
         self.clients.behind(event)
 
     def _metrics(self, event: MetricsSample) -> None:
-        self.foreign.sample(event)
+        (self.fleet if event.target else self.foreign).sample(event)
 
     def _dropped(self, event: Dropped) -> None:
         self.drops += event.count
@@ -314,6 +317,7 @@ class SessionState:
             self.clients.told,
             list(self.foreign.samples),
             self.observing.last,
+            self.fleet.freeze(),
         )
         return packing.encode(frame)
 
@@ -357,6 +361,7 @@ class SessionState:
         self.clients.told = frame.clients
         self.foreign.samples.extend(frame.foreign)
         self.observing.last = frame.observer
+        self.fleet.thaw(frame.fleet)
         self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
@@ -391,6 +396,7 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     ClientBehind: SessionState._client_behind,
     ObserverCost: lambda state, event: state.observing.told(event),
     MetricsSample: SessionState._metrics,
+    TargetState: lambda state, event: state.fleet.target(event),
     RequestForwarded: lambda state, event: state.requests.forwarded(event),
     TokensReceived: SessionState._received,
     RequestAnswered: SessionState._answered,

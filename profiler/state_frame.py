@@ -16,6 +16,7 @@ from profiler.events import (
     SessionStart,
 )
 from profiler.folds.findings import FindingsFrame
+from profiler.folds.fleet import ReplicaFrame
 from profiler.folds.gpus import GpusFrame
 from profiler.folds.latency import LatencyFrame
 from profiler.folds.pages import PagesFrame
@@ -55,3 +56,4 @@ class StateFrame(msgspec.Struct, array_like=True):
     clients: list[ClientBehind] = []
     foreign: list[MetricsSample] = []
     observer: ObserverCost | None = None
+    fleet: list[ReplicaFrame] = []

@@ -8,17 +8,16 @@ from collections import deque
 from typing import Final, Literal
 
 import httpx
-import msgspec
 
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.kept import KeptSource
 from llmtop.sources.probing import Target
-from llmtop.sources.scrape import client_of, fetch, reason
+from llmtop.sources.scrape import client_of
+from llmtop.sources.scraper import Scraper, why_none
 from llmtop.viewmodel import Connection
 from profiler.errors import StreamError
-from profiler.events import AnyEvent, Log, MetricsSample
-from profiler.foreign.reading import is_of, read
+from profiler.events import AnyEvent, Log
 from profiler.state import SessionState
 
 PERIOD_S: Final = 1.0
@@ -33,6 +32,7 @@ class MetricsSource(KeptSource):
     def __init__(self, target: Target, api_key: str | None = None) -> None:
         super().__init__()
         self._target = target
+        self._scraper = Scraper(target)
         self._api_key = api_key
         self._state = SessionState()
         self._inbox: deque[AnyEvent] = deque()
@@ -83,24 +83,12 @@ class MetricsSource(KeptSource):
 
     def _read(self, client: httpx.Client) -> None:
         try:
-            sample = self._sample(client)
+            sample = self._scraper.sample(client)
         except (httpx.HTTPError, StreamError) as error:
-            why = error.message if isinstance(error, StreamError) else reason(error)
-            self._lost(why)
+            self._lost(why_none(error))
             return
         self._inbox.append(sample)
         self._connection, self._met = Connection("connected"), True
-
-    def _sample(self, client: httpx.Client) -> MetricsSample:
-        page = fetch(client, self._target.url)
-        if page.status != 200:
-            raise StreamError(f"the server answered with status {page.status}")
-        engine = self._target.engine
-        if not is_of(page.text, engine):
-            raise StreamError(f"this is no metrics page of {engine.name} any more")
-        sample = read(page.text, engine, time.monotonic_ns())
-        model = clean_line(sample.model or self._target.model)
-        return msgspec.structs.replace(sample, model=model, wall_ns=time.time_ns())
 
     def _lost(self, why: str) -> None:
         status: Literal["reconnecting", "connecting"] = (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
 from llmtop.peer import HELLO_PATH, root_of
-from llmtop.sources.scrape import Fetched, client_of, fetch
+from llmtop.sources.scrape import PATIENT, Fetched, Limits, client_of, fetch
 from profiler.errors import StreamError
-from profiler.foreign.names import Engine
+from profiler.foreign.names import LLMTOP, Engine
 from profiler.foreign.reading import engine_of
 
 PAGES: Final = ("/metrics", "/prometheus/metrics", "/v1/metrics")
@@ -23,6 +23,8 @@ _OTHERS: Final = (
     ("/server_info", "SGLang shows no metrics", "start it with --enable-metrics"),
     ("/v1/models", "this server shows no metrics page", _MEASURE),
 )
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Target(NamedTuple):
@@ -42,38 +44,97 @@ def probe(base_url: str, api_key: str | None) -> Target | None:
     root = root_of(base_url)
     with client_of(api_key) as client:
         try:
-            if _is_ours(fetch(client, root + HELLO_PATH)):
+            hello = fetch(client, root + HELLO_PATH)
+            # A server of ours without our key answers 401 to this, and so may any other.
+            if hello.status in (401, 403, 503) or _is_ours(hello):
                 return None
-            return _found(client, root)
+            return _found(Asker(client), root, PAGES)
         except (httpx.HTTPError, StreamError):
             return None
 
 
+class Asker:
+    """Asks one server for its pages, within `limits`."""
+
+    def __init__(self, client: httpx.Client, limits: Limits = PATIENT) -> None:
+        self._client = client
+        self._limits = limits
+
+    def fetch(self, url: str) -> Fetched:
+        """Raises: httpx.HTTPError, StreamError."""
+        return fetch(self._client, url, self._limits)
+
+    def find(self, base_url: str) -> Target:
+        """The metrics page of what answers there, a server of ours too.
+
+        Raises: LlmtopError for a server that answers, but with nothing that can be shown;
+        httpx.HTTPError, StreamError.
+        """
+        root = root_of(base_url)
+        if _is_ours(self.fetch(root + HELLO_PATH)):
+            return self._ours(root)
+        owner = self._models(root).data
+        # TensorRT-LLM forgets what was read at /metrics, and has another page.
+        drains = any("tensorrt" in model.owned_by.lower() for model in owner)
+        return _found(self, root, PAGES[1:] if drains else PAGES)
+
+    def model(self, root: str) -> str:
+        """The first of /v1/models, "" where none is told."""
+        models = self._models(root).data
+        return models[0].id if models else ""
+
+    def version(self, root: str) -> str:
+        return self._told(f"{root}/version", _Version).version
+
+    def _ours(self, root: str) -> Target:
+        page = self.fetch(root + PAGES[0])
+        if page.status != 200:
+            raise _refused(root, page.status)
+        hello = self._told(root + HELLO_PATH, _Version)
+        return Target(root + PAGES[0], LLMTOP, self.model(root), hello.version)
+
+    def _models(self, root: str) -> _Models:
+        return self._told(f"{root}/v1/models", _Models)
+
+    def _told(self, url: str, kind: type[S]) -> S:
+        """What it says there; of a page that is none, the defaults."""
+        try:
+            return msgspec.json.decode(self.fetch(url).text, type=kind)
+        except (msgspec.DecodeError, httpx.HTTPError, StreamError):
+            return kind()
+
+
 def _is_ours(hello: Fetched) -> bool:
-    """A server of ours without our key answers 401 to this, and so may any other."""
-    if hello.status in (401, 403, 503):
-        return True
     try:
         return hello.status == 200 and "schema" in msgspec.json.decode(hello.text)
     except (msgspec.DecodeError, TypeError):
         return False
 
 
-def _found(client: httpx.Client, root: str) -> Target:
-    for path in PAGES:
-        page = fetch(client, root + path)
+def _found(asker: Asker, root: str, paths: tuple[str, ...]) -> Target:
+    for path in paths:
+        page = asker.fetch(root + path)
+        if page.status in (401, 403):
+            raise _refused(root, page.status)
         # TensorRT-LLM's JSON is emptied by whoever reads it: once is enough.
         if page.status != 200 or page.content_type in ("application/json", "text/html"):
             continue
         engine = engine_of(page.text)
         if engine is not None:
-            return Target(root + path, engine, _model(client, root), _version(client, root))
-    raise _nothing(client, root)
+            return Target(root + path, engine, asker.model(root), asker.version(root))
+    raise _nothing(asker, root)
 
 
-def _nothing(client: httpx.Client, root: str) -> LlmtopError:
+def _refused(root: str, status: int) -> LlmtopError:
+    return LlmtopError(
+        f"{root} shows its metrics to those who have its key (status {status})",
+        "llmtop attach --help says how a key is given",
+    )
+
+
+def _nothing(asker: Asker, root: str) -> LlmtopError:
     for path, what, hint in _OTHERS:
-        if fetch(client, root + path).status == 200:
+        if asker.fetch(root + path).status == 200:
             return LlmtopError(f"{root}: {what}", hint.format(url=root))
     return LlmtopError(
         f"{root} answers, but it is no server of llmtop and shows no metrics that are known",
@@ -83,6 +144,7 @@ def _nothing(client: httpx.Client, root: str) -> LlmtopError:
 
 class _Model(msgspec.Struct):
     id: str = ""
+    owned_by: str = ""
 
 
 class _Models(msgspec.Struct):
@@ -91,19 +153,3 @@ class _Models(msgspec.Struct):
 
 class _Version(msgspec.Struct):
     version: str = ""
-
-
-def _model(client: httpx.Client, root: str) -> str:
-    """The first of /v1/models, "" where none is told."""
-    try:
-        models = msgspec.json.decode(fetch(client, f"{root}/v1/models").text, type=_Models)
-    except (msgspec.DecodeError, httpx.HTTPError):
-        return ""
-    return models.data[0].id if models.data else ""
-
-
-def _version(client: httpx.Client, root: str) -> str:
-    try:
-        return msgspec.json.decode(fetch(client, f"{root}/version").text, type=_Version).version
-    except (msgspec.DecodeError, httpx.HTTPError):
-        return ""

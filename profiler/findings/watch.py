@@ -10,6 +10,7 @@ from profiler.events import AnyEvent, Finding
 from profiler.findings.ceilings import COMPUTE_BOUND, MEMORY_BOUND
 from profiler.findings.clients import SlowClient
 from profiler.findings.clocks import ClockThrottle
+from profiler.findings.fleet import fleet_rules
 from profiler.findings.host import HostBound
 from profiler.findings.moment import Moment, Timeline
 from profiler.findings.objective import ObjectiveMissed
@@ -36,6 +37,7 @@ def cause_rules() -> list[Rule]:
         COMPUTE_BOUND,
         ClockThrottle(),
         SlowClient(),
+        *fleet_rules(),
     ]
 
 

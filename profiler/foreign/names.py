@@ -243,4 +243,6 @@ ENGINES: Final = (
     TRITON,
 )
 NIM: Final = _vllm_like("NIM", "")
-BY_NAME: Final = {engine.name: engine for engine in (*ENGINES, NIM)}
+# A server of ours speaks vLLM's names; it is known by its hello.
+LLMTOP: Final = _vllm_like("llmtop", "vllm:")
+BY_NAME: Final = {engine.name: engine for engine in (*ENGINES, NIM, LLMTOP)}

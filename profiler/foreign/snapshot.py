@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from profiler.folds.foreign import RATE_S, SPREAD_S, Foreign
@@ -46,13 +48,11 @@ class ForeignSnapshot(msgspec.Struct, frozen=True):
     stale: bool
 
 
-def foreign_snapshot(state: SessionState) -> ForeignSnapshot:
-    """Of a state with at least one reading."""
-    foreign = state.foreign
+def foreign_snapshot(state: SessionState, foreign: Foreign) -> ForeignSnapshot:
+    """Of one server with at least one reading."""
     last = foreign.last
     assert last is not None
     rates = {key: foreign.rate(key) for key in last.counters}
-    spreads = {key: foreign.spread(key) for key in last.histograms}
     return ForeignSnapshot(
         version=VERSION,
         t_ns=state.t_ns,
@@ -64,7 +64,7 @@ def foreign_snapshot(state: SessionState) -> ForeignSnapshot:
         gauges=last.gauges,
         per_s={key: rate for key, rate in rates.items() if rate is not None},
         prefix_hit_share=foreign.prefix_share,
-        latency_ms={k: _latency(spread) for k, spread in spreads.items() if spread is not None},
+        latency_ms=latencies({key: foreign.spread(key) for key in last.histograms}),
         stale=foreign.is_stale,
     )
 
@@ -85,6 +85,11 @@ def foreign_line(foreign: Foreign) -> str:
         if (spread := foreign.spread(key)) is not None:
             parts.append(f"{key} mean {spread.mean_s * 1e3:.1f} ms")
     return "  ".join([last.engine, *parts])
+
+
+def latencies(spreads: Mapping[str, Spread | None]) -> dict[str, Latency]:
+    """Those that have values."""
+    return {key: _latency(spread) for key, spread in spreads.items() if spread is not None}
 
 
 def _latency(spread: Spread) -> Latency:

@@ -77,6 +77,8 @@ LATER_KINDS: Final = frozenset(
         "tokens_received",
         "request_answered",
         "observer_cost",
+        "metrics_sample",
+        "target_state",
     }
 )
 # Columns for people alone: readers take the event's own.

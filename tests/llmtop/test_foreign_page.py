@@ -92,7 +92,7 @@ async def test_every_key_leaves_it_running(
 
 
 def test_scripts_get_only_what_is_told(state: SessionState) -> None:
-    found = foreign_snapshot(state)
+    found = foreign_snapshot(state, state.foreign)
     assert found.gauges == {"running": 7, "kv_usage": 0.43, "kv_tokens": 141_994}
     assert found.per_s["generation_tokens"] == pytest.approx(100)
     assert set(found.latency_ms) == {"ttft"}

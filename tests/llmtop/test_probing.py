@@ -14,7 +14,7 @@ import pytest
 from llmtop.errors import LlmtopError
 from llmtop.sources.metrics import MetricsSource
 from llmtop.sources.probing import probe
-from llmtop.sources.scrape import client_of, fetch
+from llmtop.sources.scrape import Limits, client_of, fetch
 from profiler.errors import StreamError
 
 PAGES = Path(__file__).parents[1] / "data" / "metrics"
@@ -140,11 +140,10 @@ def test_a_key_goes_to_its_server_and_no_redirect_takes_it_elsewhere(peer: Start
     assert {key for _, key in first.asked} == {"Bearer sesame"}
 
 
-def test_a_page_without_end_is_left(peer: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtop.sources.scrape.MAX_PAGE_BYTES", 1000)
+def test_a_page_without_end_is_left(peer: Start) -> None:
     large = peer({"/metrics": (200, TEXT, b"x" * 5000)})
     with client_of(None) as client, pytest.raises(StreamError, match="longer"):
-        fetch(client, f"{large.url}/metrics")
+        fetch(client, f"{large.url}/metrics", Limits(max_bytes=1000))
 
 
 def test_a_page_that_turns_into_another_is_no_reading(peer: Start) -> None:

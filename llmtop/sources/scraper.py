@@ -1,0 +1,42 @@
+"""Reads one server's metrics page again and again."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import msgspec
+
+from llmtop.sanitize import clean_line
+from llmtop.sources.probing import Target
+from llmtop.sources.scrape import fetch, reason
+from profiler.errors import StreamError
+from profiler.events import MetricsSample
+from profiler.foreign.reading import Reader, is_of
+
+
+class TurnedError(StreamError):
+    """The page is another server's than it was."""
+
+
+class Scraper:
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._reader = Reader(target.engine)
+
+    def sample(self, client: httpx.Client) -> MetricsSample:
+        """What the page says now. Raises: httpx.HTTPError; StreamError for what is no reading."""
+        page = fetch(client, self._target.url)
+        if page.status != 200:
+            raise StreamError(f"the server answered with status {page.status}")
+        engine = self._target.engine
+        if not is_of(page.text, engine):
+            raise TurnedError(f"this is no metrics page of {engine.name} any more")
+        sample = self._reader.read(page.text, time.monotonic_ns())
+        model = clean_line(sample.model or self._target.model)
+        return msgspec.structs.replace(sample, model=model, wall_ns=time.time_ns())
+
+
+def why_none(error: httpx.HTTPError | StreamError) -> str:
+    """Why there is no reading, in a few words."""
+    return error.message if isinstance(error, StreamError) else reason(error)
