@@ -17,6 +17,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from llmtop.alarm import Alarm
+from llmtop.cost import Pace
 from llmtop.errors import LlmtopError
 from llmtop.keyfile import load_keymap
 from llmtop.keys import Keymap
@@ -35,6 +36,7 @@ from llmtop.widgets.asciiset import AsciiFilter
 from profiler.findings.objective import LEVEL as ALERT
 
 FRAME_S: Final = 0.25
+SLOW_FRAME_S: Final = 1.0
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
@@ -66,6 +68,7 @@ class LlmtopApp(ThemedApp[int]):
         )
         if viewing.ascii:
             self._filters.append(AsciiFilter())
+        self._pace = Pace() if viewing.slow else None
         self._alarm = alarm or Alarm()
         self._picture = Picture(source, self.model, self._alarm)
         self._dashboard = Dashboard(
@@ -80,13 +83,17 @@ class LlmtopApp(ThemedApp[int]):
         self.source.start()
         if not self.is_headless:
             give_way()  # only now: a server that the source has just started is to keep its place
-        self.set_interval(FRAME_S, self.frame)
+        self.set_interval(SLOW_FRAME_S if self._pace else FRAME_S, self._tick)
         self.call_after_refresh(self.frame)
 
-    def frame(self) -> None:
+    def _tick(self) -> None:
+        self.frame(self._pace is None or self._pace.may_paint(time.monotonic_ns()))
+
+    def frame(self, painted: bool = True) -> None:
         """Take a picture and paint it. A source that failed ends the program."""
         view = self._picture.take(time.monotonic_ns())
-        self._dashboard.show(view)
+        if painted:
+            self._dashboard.show(view)
         self._sound(view)
         if self.source.connection.status == "failed":
             self.action_leave(1)

@@ -40,6 +40,27 @@ def counting_driver() -> type[Driver]:
     return CountingWebDriver
 
 
+MAX_SLOW_BYTES: Final = 20 << 10
+
+
+class Pace:
+    """Leaves out frames of a slow picture until what was written is paid for by the time that has
+    passed, at 20 KiB/s."""
+
+    def __init__(self) -> None:
+        self._owed = 0.0
+        self._at_ns = 0
+        self._written = 0
+
+    def may_paint(self, now_ns: int) -> bool:
+        """To be asked before each frame."""
+        written = CountingDriver.bytes_written
+        paid = MAX_SLOW_BYTES * (now_ns - self._at_ns) / 1e9
+        self._owed = max(0.0, self._owed + written - self._written - paid)
+        self._at_ns, self._written = now_ns, written
+        return self._owed == 0.0
+
+
 class CostMeter:
     """Reads both every two seconds; in between the last reading stands."""
 

@@ -11,9 +11,9 @@ class Key:
     """`keys` as Textual spells them; `shown` as a person reads them; `label` is the footer's word.
 
     `footer` orders the keys that the footer shows, 0 for none. `group` heads them in the help.
-    `mode` is "any", "live" or "replay": where the key does something. `name` stands for the action
-    in `keys.toml`; what both screens have under one name has the same keys. What `acts` sends
-    something to the server or writes a file, and is refused to who may only look.
+    `mode` is "any", "live", "replay" or "fleet": where the key does something. `name` stands for
+    the action in `keys.toml`; what both screens have under one name has the same keys. What `acts`
+    sends something to the server or writes a file, and is refused to who may only look.
     """
 
     keys: str
@@ -31,7 +31,20 @@ class Key:
         return self.label.lower().replace(" ", "-")
 
 
+def _server(number: int) -> Key:
+    digit, help = str(number), f"of several servers: the page of number {number}"
+    return Key(digit, digit, f"target({number})", f"Server {number}", help, "Servers", 0, "fleet")
+
+
+# Before the tabs, whose digits they take where several servers are watched.
+FLEET_KEYS: Final = (
+    Key("0", "0", "target(0)", "Fleet", "of several servers: all of them", "Servers", 0, "fleet"),
+    *(_server(number) for number in range(1, 9)),
+    Key("9", "9", "fleet_log", "Fleet log", "of several servers: the log", "Servers", 0, "fleet"),
+)
+
 KEYS: Final = (
+    *FLEET_KEYS,
     Key("1", "1", "page('overview')", "Overview", "the whole service at a glance", "Screens"),
     Key("2", "2", "page('requests')", "Requests", "one row per request", "Screens"),
     Key("3", "3", "page('kv')", "KV", "the page map of the KV cache", "Screens"),
@@ -153,6 +166,11 @@ class Keymap:
         """Of each tab: its key as shown, its page, its label."""
         tabs = [key for key in self.keys_of("live") if key.action.startswith("page")]
         return [(key.shown, key.action.split("'")[1], key.label) for key in tabs]
+
+    def servers(self) -> list[tuple[str, Key]]:
+        """Of several servers' tabs: each key as shown, and the key itself."""
+        mine = [self._mine(key) for key in FLEET_KEYS]
+        return [(key.shown, key) for key in mine]
 
     def shown(self, name: str) -> str:
         """The key of the action `name` of the dashboard or the comparison, as a person reads it."""

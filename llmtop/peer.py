@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 HELLO_PATH: Final = "/v1/llmtop/hello"
 """What a server of ours says of itself, and no other server answers."""
 OWNER_HEADER: Final = "x-llmtop-owner"
 """Carries the key of who started the server."""
+
+
+class Address(NamedTuple):
+    """Where a server is, and the key that is meant for it alone."""
+
+    url: str
+    api_key: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For people: without the scheme."""
+        parts = urlsplit(self.url)
+        return f"{parts.netloc}{parts.path}"
 
 
 def root_of(base_url: str) -> str:

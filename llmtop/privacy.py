@@ -23,6 +23,7 @@ from llmtop.format import short_name
 from profiler.events import Finding, Log, SessionStart
 from profiler.findings.words import NAMED, cut_name
 from profiler.folds.findings import Findings
+from profiler.folds.fleet import Fleet, Replica
 from profiler.folds.foreign import Foreign
 from profiler.folds.logs import Logs
 from profiler.folds.request_view import RequestView
@@ -65,7 +66,9 @@ class Privacy:
 
     def __init__(self, on: bool = False, address: str = "") -> None:
         self.on = on
-        self._hosts = _alternatives({address, urlsplit(address).hostname or "", _own_host()})
+        self._own = {address, urlsplit(address).hostname or "", _own_host()}
+        self._hosts = _alternatives(self._own)
+        self._servers: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._known: dict[str, str] = {}
         self._done: dict[int, tuple[RequestView, RequestView]] = {}
@@ -74,11 +77,12 @@ class Privacy:
         """`state` itself, or while on a masked one that shares all else with it."""
         if not self.on:
             return state
-        self._learn(state.requests)
+        self._learn(state.requests, state.fleet)
         masked = copy(state)
         masked.session = None if state.session is None else self._session(state.session)
         masked.requests = self._requests(state.requests)
         masked.foreign = self._foreign(state.foreign)
+        masked.fleet = self._fleet(state.fleet)
         masked.log = self._log(state.log)
         masked.findings = self._findings(state.findings)
         return masked
@@ -155,8 +159,12 @@ class Privacy:
     def findings(self, findings: Iterable[Finding]) -> list[Finding]:
         return [msgspec.structs.replace(f, text=self.text(f.text)) for f in findings]
 
-    def _learn(self, requests: Requests) -> None:
+    def _learn(self, requests: Requests, fleet: Fleet) -> None:
         """Which names a text may hold, and whose they are."""
+        names = {replica.told.name for replica in fleet.replicas.values()}
+        if names != self._servers:
+            self._servers = names
+            self._hosts = _alternatives({*self._own, *names})
         self._numbers = {
             name: view.request
             for view in (*requests.done, *requests.live.values())
@@ -183,6 +191,17 @@ class Privacy:
             named = msgspec.structs.replace(last, model=self.model(last.model))
             masked.samples = deque([*islice(foreign.samples, len(foreign.samples) - 1), named])
         return masked
+
+    def _fleet(self, fleet: Fleet) -> Fleet:
+        masked = copy(fleet)
+        masked.replicas = {number: self._replica(r) for number, r in fleet.replicas.items()}
+        return masked
+
+    def _replica(self, replica: Replica) -> Replica:
+        told = replica.told
+        name = self.address(f"http://{told.name}").removeprefix("http://")
+        masked = msgspec.structs.replace(told, name=name, detail=self.text(told.detail))
+        return Replica(masked, replica.since_ns, self._foreign(replica.foreign))
 
     def _requests(self, requests: Requests) -> Requests:
         masked = copy(requests)

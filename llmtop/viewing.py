@@ -10,13 +10,15 @@ from typing import Final
 class Viewing:
     """With `privacy` the picture begins masked. `readonly` refuses the keys that act. `control`
     lets the viewer give orders to a server that takes them; who started the server shows it
-    `owner_key`, which it obeys without. With `ascii` nothing else is drawn."""
+    `owner_key`, which it obeys without. With `ascii` nothing else is drawn. `slow` paints once a
+    second and little at a time, for a thin line to the terminal."""
 
     privacy: bool = False
     readonly: bool = False
     control: bool = False
     ascii: bool = False
     owner_key: str = ""
+    slow: bool = False
 
     @property
     def capture_refusal(self) -> str:
@@ -37,6 +39,7 @@ class Viewing:
     def flags(self) -> tuple[str, ...]:
         """The same, as options of `llmtop attach`."""
         chosen = {"--privacy": self.privacy, "--readonly": self.readonly, "--ascii": self.ascii}
+        chosen["--slow"] = self.slow
         chosen["--control"] = self.control and not self.readonly
         return tuple(flag for flag, given in chosen.items() if given)
 

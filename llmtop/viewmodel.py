@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmtop.columns import FIELDS, SORTS, sort_value
@@ -13,6 +14,7 @@ from llmtop.privacy import Privacy
 from profiler.conditions import Condition
 from profiler.events import Finding
 from profiler.explain.explainer import Explainer
+from profiler.folds.fleet import Replica
 from profiler.folds.request_view import RequestView
 from profiler.session.markers import Marker
 from profiler.state import SessionState
@@ -49,6 +51,8 @@ class ViewModel:
     log_filter: str = ""
     log_until_ns: int | None = None
     load: str = ""
+    replica: int = 1
+    target: int = 0
     privacy: Privacy = field(default_factory=Privacy)
     predicate: Predicate | None = field(default=None, repr=False)
 
@@ -121,6 +125,20 @@ class ViewModel:
         keyed = [(sort_value(chosen, r, t_ns), r.request, r) for r in requests]
         keyed.sort(key=lambda item: item[:2], reverse=self.descending)
         return [request for _, _, request in keyed]
+
+    def move_replica(self, state: SessionState, by: int) -> None:
+        """Select the server `by` rows further down, of several."""
+        numbers = list(state.fleet.replicas)
+        if numbers:
+            at = numbers.index(self.replica) if self.replica in numbers else 0
+            self.replica = numbers[max(0, min(len(numbers) - 1, at + by))]
+
+    def open_target(self, state: SessionState, target: int) -> None:
+        """Show the page of that server, of several; 0 shows all of them."""
+        if target and target not in state.fleet.replicas:
+            return
+        self.page, self.target = "overview", target
+        self.replica = target or self.replica
 
     def open_request(self) -> None:
         """Show the selected request's own page, and remember where from."""
@@ -222,6 +240,20 @@ class View:
         return None if chosen is None else self.state.requests.get(chosen)
 
     @property
+    def replica(self) -> Replica | None:
+        """The server whose page is open, of several; None where there is one, or all are shown."""
+        return self.state.fleet.replicas.get(self.model.target)
+
+    @property
+    def focused(self) -> View:
+        """The picture of the server whose page is open, as if it were watched alone."""
+        if self.replica is None:
+            return self
+        state = copy(self.state)
+        state.foreign = self.replica.foreign
+        return replace(self, state=state)
+
+    @property
     def explainer(self) -> Explainer:
         """Of the picture's state, one for all panels."""
         if not self._explainers:
@@ -231,7 +263,7 @@ class View:
     @property
     def starting(self) -> bool:
         """Whether the server has yet to say that it is ready for the first time."""
-        if self.mode != "LIVE" or self.state.foreign.last is not None:
+        if self.mode != "LIVE" or self.state.foreign.last or self.state.fleet.replicas:
             return False
         return all(s.name != "ready" for s in self.state.phases.spans)
 

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.credentials import key_for, with_keys
 from llmtop.commands.judging import slo_option, viewer_alarm, webhook_option
 from llmtop.commands.once_options import check_once, once_options, print_once
-from llmtop.commands.url import server_url
+from llmtop.commands.url import server_urls
 from llmtop.commands.viewing_options import viewing_options
 from llmtop.commands.web_options import attach_in_browser, web_options
 from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
+    from llmtop.peer import Address
     from llmtop.sources.base import Source
     from profiler.conditions import Condition
 
@@ -23,20 +24,30 @@ if TYPE_CHECKING:
     cls=LlmtopCommand,
     examples=(
         "llmtop attach http://127.0.0.1:8000",
+        "llmtop attach http://gpu-a:8000 http://gpu-b:8000      # replicas, side by side",
+        "llmtop attach                                         # what serves on this host",
         "LLMTOP_API_KEY=... llmtop attach https://gpu-box:8000",
         "llmtop attach http://127.0.0.1:8000 --slo 'ttft_p99<500ms,itl_p99<40ms'",
+        "llmtop attach gpu-a:8000 gpu-b:8000 --api-key-for gpu-b=KEY_OF_B",
         "llmtop attach http://127.0.0.1:8000 --control         # T captures kernels",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
         "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
 )
-@click.argument("url", callback=server_url)
+@click.argument("urls", metavar="[URL]...", nargs=-1, callback=server_urls)
 @click.option(
     "--api-key-env",
     default="LLMTOP_API_KEY",
     show_default=True,
     metavar="NAME",
-    help="The environment variable that holds the server's key.",
+    help="The environment variable that holds the key of the first server.",
+)
+@click.option(
+    "--api-key-for",
+    multiple=True,
+    metavar="HOST=NAME",
+    callback=key_for,
+    help="The variable that holds the key of HOST, or HOST:PORT; may be given again.",
 )
 @slo_option("Hold it to these objectives, rather than to those it was started with.")
 @webhook_option()
@@ -49,13 +60,15 @@ if TYPE_CHECKING:
 @web_options
 @once_options
 def command(
-    url: str,
+    urls: list[str],
     api_key_env: str,
+    api_key_for: dict[str, str],
     slo: tuple[Condition, ...] | None,
     alert_webhook: str | None,
     privacy: bool,
     readonly: bool,
     ascii: bool,
+    slow: bool,
     control: bool,
     web: bool,
     web_port: int,
@@ -63,33 +76,53 @@ def command(
     as_json: bool,
     plain: bool,
 ) -> int:
-    """Watch a server that runs somewhere else.
+    """Watch a server that runs somewhere else, or several at once.
 
     Of an `llmtop serve` all is shown. Of vLLM, SGLang, llama.cpp, TGI, TensorRT-LLM, LMDeploy,
-    Dynamo, Ray Serve, Triton and NIM what their metrics pages tell, read once a second. A
-    connection that is lost is made again. Leaving does not stop the server.
+    Dynamo, Ray Serve, Triton and NIM what their metrics pages tell, read once a second; of several
+    servers these pages, side by side. Without a URL the ports of this host are asked, with no key,
+    for what serves there. A connection that is lost is made again. Leaving does not stop a server.
+    With --once the exit code is 3 where there is nobody.
     """
     check_once(once, as_json, plain)
     if web and once:
         raise click.UsageError("--web and --once exclude each other")
     if readonly and control:
         raise click.UsageError("--readonly and --control exclude each other")
-    api_key, viewing = os.environ.get(api_key_env), Viewing(privacy, readonly, control, ascii)
-    if web:
-        return attach_in_browser(url, web_port, api_key, viewing)
-    from llmtop.commands.watching import watch
+    viewing = Viewing(privacy, readonly, control, ascii, slow)
+    if not urls:
+        from llmtop.commands.choosing import choose, find_here, print_found
 
-    source = _source(url, api_key)
+        if once:
+            return print_found(find_here(), as_json)
+        addresses = with_keys(choose(find_here()), "", {})
+    else:
+        addresses = with_keys(urls, api_key_env, api_key_for)
+    first = addresses[0]
+    if len(addresses) > 1 and (web or control):
+        raise click.UsageError("--web and --control are for one server")
+    if web:
+        return attach_in_browser(first.url, web_port, first.api_key, viewing)
+    source = _source(addresses)
     if once:
         return print_once(source, as_json, privacy)
-    return watch(source, url, api_key, viewer_alarm(slo, alert_webhook), viewing)
+    from llmtop.commands.watching import watch
+
+    alarm = viewer_alarm(slo, alert_webhook)
+    if len(addresses) > 1:
+        return watch(source, alarm=alarm, viewing=viewing)
+    return watch(source, first.url, first.api_key, alarm, viewing)
 
 
-def _source(url: str, api_key: str | None) -> Source:
+def _source(addresses: list[Address]) -> Source:
     """Of what answers there now. Raises: LlmtopError if nothing of it can be shown."""
+    from llmtop.sources.fleet import FleetSource
     from llmtop.sources.metrics import MetricsSource
     from llmtop.sources.probing import probe
     from llmtop.sources.remote import RemoteSource
 
+    if len(addresses) > 1:
+        return FleetSource(addresses)
+    (url, api_key) = addresses[0]
     target = probe(url, api_key)
     return RemoteSource(url, api_key) if target is None else MetricsSource(target, api_key)

@@ -42,6 +42,7 @@ def command(
     privacy: bool,
     readonly: bool,
     ascii: bool,
+    slow: bool,
     once: bool,
     as_json: bool,
     plain: bool,
@@ -65,7 +66,7 @@ def command(
         code = print_once(source, as_json, privacy)
     else:
         source = ReplaySource(path, at=at, speed=speed)
-        viewing = Viewing(privacy, readonly, ascii=ascii)
+        viewing = Viewing(privacy, readonly, ascii=ascii, slow=slow)
         code = watch(source, alarm=viewer_alarm(slo, None), viewing=viewing)
     if not fail_if:
         return code

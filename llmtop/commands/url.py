@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import click
@@ -25,6 +26,11 @@ def server_url(ctx: click.Context, param: click.Parameter, value: str) -> str:
     shown = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+
+
+def server_urls(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> list[str]:
+    """Each of `value` as `server_url` has it, none twice. Raises: click.BadParameter."""
+    return list(dict.fromkeys(server_url(ctx, param, text) for text in value))
 
 
 def _is_plain(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""`--privacy`, `--readonly` and `--ascii`: options of the commands that watch something."""
+"""`--privacy`, `--readonly`, `--ascii`, `--slow`: options of the commands that watch something."""
 
 from __future__ import annotations
 
@@ -22,12 +22,19 @@ def speaks_utf8() -> bool:
 def viewing_of(options: Mapping[str, Any]) -> Viewing:
     """What the parsed options say; a command without --control has given no leave for orders."""
     control = options.get("control", False)
-    return Viewing(options["privacy"], options["readonly"], control, options["ascii"])
+    return Viewing(
+        options["privacy"], options["readonly"], control, options["ascii"], options["slow"]
+    )
 
 
 def viewing_options(command: Command) -> Command:
-    """Adds the three."""
+    """Adds the four."""
     for option in (
+        click.option(
+            "--slow",
+            is_flag=True,
+            help="Draw once a second and at most 20 KiB of it, for a terminal far away.",
+        ),
         click.option(
             "--ascii",
             is_flag=True,

@@ -15,7 +15,9 @@ from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
+from llmtop.screens.choosing import page_for
 from llmtop.screens.compare_page import ComparePage
+from llmtop.screens.fleet import FleetPage
 from llmtop.screens.foreign import ForeignAbsentPage, ForeignPage
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
@@ -46,7 +48,6 @@ from llmtop.widgets.titlebar import TitleBar
 MIN_WIDTH: Final = 60
 MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
-_FOREIGN: Final = {"overview": "foreign", "log": "log"}
 _LOG_HINT: Final = "a regular expression"
 
 
@@ -110,6 +111,7 @@ class Dashboard(TimeKeys, OrderKeys):
             "steps": StepsPage(id="steps"),
             "log": LogPage(id="log"),
             "foreign": ForeignPage(id="foreign"),
+            "fleet": FleetPage(id="fleet"),
             "foreign-absent": ForeignAbsentPage(id="foreign-absent-page"),
             "compare": ComparePage(source, id="compare"),
         }
@@ -127,7 +129,7 @@ class Dashboard(TimeKeys, OrderKeys):
 
     def show(self, view: View) -> None:
         """Paint `view` on everything that is on the screen."""
-        self._view = view
+        self._view = view = view.focused
         self.set_class(view.playback is not None, "past")
         self._model.load = self._load_news(view)
         page = self._current(view)
@@ -161,11 +163,7 @@ class Dashboard(TimeKeys, OrderKeys):
             self._load.close()
 
     def _current(self, view: View) -> Page:
-        wanted = self._model.page
-        if view.state.foreign.last is not None:
-            wanted = _FOREIGN.get(wanted, "foreign-absent")
-        elif wanted == "overview" and view.starting:
-            wanted = "startup"
+        wanted = page_for(view)
         if self._page is None or self._page is not self._pages[wanted]:
             if self._page is not None:
                 self._page.maximise(None)
@@ -187,6 +185,19 @@ class Dashboard(TimeKeys, OrderKeys):
         self._model.page = page
         self._model.detail = self._model.detail and page == "requests"
         self.repaint()
+
+    def action_target(self, target: int) -> None:
+        if self._view is not None:
+            self._model.open_target(self._view.state, target)
+            self.repaint()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Digits are servers where several are watched, and tabs elsewhere."""
+        several = self._view is not None and bool(self._view.state.fleet.replicas)
+        return several if action in ("target", "fleet_log") else True
+
+    def action_fleet_log(self) -> None:
+        self.action_page("log")
 
     def action_focus_pane(self, by: int) -> None:
         panels = [] if self._page is None else self._page.panels()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 
 from llmtop.screens.page import Page
+from llmtop.viewmodel import View
 from llmtop.widgets.foreignabsent import ForeignAbsent
 from llmtop.widgets.foreignboard import ForeignBoard
 from llmtop.widgets.foreignchart import ForeignChart
@@ -22,6 +23,12 @@ class ForeignPage(Page):
         yield ForeignBoard(id="foreign-board")
         yield ForeignChart(id="foreign-chart", top="├┤")
         yield Happenings(id="foreign-log", top="├┤", bottom="└┘")
+
+    def back(self, view: View) -> bool:
+        """To all servers, where this one is of several."""
+        is_one_of_several = view.replica is not None
+        view.model.target = 0
+        return is_one_of_several
 
 
 class ForeignAbsentPage(Page):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from llmtop.peer import Address
 from llmtop.sources.kept import KeptSource
-from llmtop.sources.watched import Address, Watched
+from llmtop.sources.watched import Watched
 from llmtop.viewmodel import Connection
 from profiler.events import AnyEvent
 from profiler.findings.watch import Watch

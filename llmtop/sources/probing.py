@@ -18,10 +18,10 @@ PAGES: Final = ("/metrics", "/prometheus/metrics", "/v1/metrics")
 _MEASURE: Final = "llmtop proxy --upstream {url} measures each request of any such server"
 # Servers that are known by another page, and how they would show their metrics.
 _OTHERS: Final = (
-    ("/api/version", "Ollama has no metrics page", _MEASURE),
-    ("/props", "llama.cpp shows no metrics", "start llama-server with --metrics"),
-    ("/server_info", "SGLang shows no metrics", "start it with --enable-metrics"),
-    ("/v1/models", "this server shows no metrics page", _MEASURE),
+    ("/api/version", "Ollama", "Ollama has no metrics page", _MEASURE),
+    ("/props", "llama.cpp", "llama.cpp shows no metrics", "start llama-server with --metrics"),
+    ("/server_info", "SGLang", "SGLang shows no metrics", "start it with --enable-metrics"),
+    ("/v1/models", "OpenAI API", "this server shows no metrics page", _MEASURE),
 )
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -45,12 +45,25 @@ def probe(base_url: str, api_key: str | None) -> Target | None:
     with client_of(api_key) as client:
         try:
             hello = fetch(client, root + HELLO_PATH)
-            # A server of ours without our key answers 401 to this, and so may any other.
-            if hello.status in (401, 403, 503) or _is_ours(hello):
+            if hello.status == 503 or _is_ours(hello):
                 return None
             return _found(Asker(client), root, PAGES)
+        except UnshownError as error:
+            # A server of ours without its key hides all of it; others may show their metrics.
+            if hello.status in (401, 403):
+                return None
+            raise error
         except (httpx.HTTPError, StreamError):
             return None
+
+
+class UnshownError(LlmtopError):
+    """A server of a kind that is known, or that asks for a key, with nothing that can be shown."""
+
+    def __init__(self, root: str, engine: str, what: str, hint: str) -> None:
+        super().__init__(f"{root}: {what}", hint)
+        self.engine = engine
+        self.what = what
 
 
 class Asker:
@@ -126,16 +139,14 @@ def _found(asker: Asker, root: str, paths: tuple[str, ...]) -> Target:
 
 
 def _refused(root: str, status: int) -> LlmtopError:
-    return LlmtopError(
-        f"{root} shows its metrics to those who have its key (status {status})",
-        "llmtop attach --help says how a key is given",
-    )
+    what = f"shows its metrics to those who have its key (status {status})"
+    return UnshownError(root, "", what, "llmtop attach --help says how a key is given")
 
 
 def _nothing(asker: Asker, root: str) -> LlmtopError:
-    for path, what, hint in _OTHERS:
+    for path, engine, what, hint in _OTHERS:
         if asker.fetch(root + path).status == 200:
-            return LlmtopError(f"{root}: {what}", hint.format(url=root))
+            return UnshownError(root, engine, what, hint.format(url=root))
     return LlmtopError(
         f"{root} answers, but it is no server of llmtop and shows no metrics that are known",
         "llmtop attach --help names the servers that it knows",

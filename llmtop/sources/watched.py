@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Final
 
 import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
+from llmtop.peer import Address
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.probing import Asker, Target
@@ -22,19 +22,6 @@ from profiler.events import AnyEvent, TargetState
 
 PERIOD_S: Final = 1.0
 _MAX_DETAIL: Final = 120
-
-
-class Address(NamedTuple):
-    """Where a server is, and the key that is meant for it alone."""
-
-    url: str
-    api_key: str | None = None
-
-    @property
-    def name(self) -> str:
-        """For people: without the scheme."""
-        parts = urlsplit(self.url)
-        return f"{parts.netloc}{parts.path}"
 
 
 class Watched:

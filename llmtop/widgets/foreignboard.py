@@ -10,9 +10,9 @@ from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import EMPTY, Row, Span, flowed
+from llmtop.widgets.spreadcells import COLUMN, NAME, cells, head
 from profiler.folds.foreign import RATE_S, SPREAD_S, Foreign
 from profiler.foreign.names import BY_NAME, Engine
-from profiler.foreign.spread import Quantile, Spread
 
 _UNKNOWN: Final = Engine("", "", {}, {}, {})
 _LATENCIES: Final = (
@@ -23,8 +23,6 @@ _LATENCIES: Final = (
     ("prefill", "in prefill"),
     ("decode", "in decode"),
 )
-_NAME: Final = 8
-_COLUMN: Final = 10
 _BAR: Final = 24
 
 
@@ -41,11 +39,14 @@ class ForeignBoard(Panel):
     def title(self, view: View) -> Row:
         last = view.state.foreign.last
         if last is None:
-            return (("Metrics", "title"),)
+            name = "Metrics" if view.replica is None else clean_line(view.replica.told.name)
+            return ((name, "title"),)
         model = clean_line(last.model)
         return ((f"{last.engine} ", "title"), (model, "value"))
 
     def note(self, view: View) -> str:
+        if view.replica is not None and view.replica.told.status == "down":
+            return f"DOWN: {clean_line(view.replica.told.detail)}"
         if view.state.foreign.is_stale:
             return "STALE: nothing new for some seconds"
         return f"rates over {RATE_S} s, latencies over {SPREAD_S} s"
@@ -53,7 +54,7 @@ class ForeignBoard(Panel):
     def body(self, view: View, width: int, height: int) -> list[Row]:
         foreign = view.state.foreign
         engine = engine_of(foreign)
-        rows = [*_load(foreign, engine, width), *_cache(foreign, engine, width), EMPTY, _head()]
+        rows = [*_load(foreign, engine, width), *_cache(foreign, engine, width), EMPTY, head()]
         return [*rows, *(_latency(foreign, engine, key, what) for key, what in _LATENCIES)]
 
 
@@ -118,34 +119,14 @@ def _quiet() -> str:
     return f"no request within {SPREAD_S} s"
 
 
-def _head() -> Row:
-    words = ("n", "mean", "p50", "p95", "p99")
-    names = "".join(word.rjust(_COLUMN) for word in words)
-    return (("ms".ljust(_NAME) + names, "dim"),)
-
-
 def _latency(foreign: Foreign, engine: Engine, key: str, what: str) -> Row:
-    name: Span = (key.ljust(_NAME), "text")
+    name: Span = (key.ljust(NAME), "text")
     spread = foreign.spread(key)
     if spread is not None:
-        cells = "".join(text.rjust(_COLUMN) for text in _cells(spread))
-        return (name, (cells, "value"), (f"  {engine.marks.get(key, what)}", "dim"))
+        return (name, cells(spread), (f"  {engine.marks.get(key, what)}", "dim"))
     mean_s = foreign.mean_itl_s if key == "itl" else None
     if mean_s is not None:
-        mean = milliseconds(mean_s * 1e3).rjust(_COLUMN)
-        return (name, (NONE.rjust(_COLUMN), "dim"), (mean, "value"))
+        mean = milliseconds(mean_s * 1e3).rjust(COLUMN)
+        return (name, (NONE.rjust(COLUMN), "dim"), (mean, "value"))
     known = foreign.last is not None and key in foreign.last.histograms
     return (name, (f"  {_quiet() if known else _why(engine, key)}", "dim"))
-
-
-def _cells(spread: Spread) -> list[str]:
-    shares = [_share(spread.quantile(share)) for share in (0.5, 0.95, 0.99)]
-    return [short(spread.n), milliseconds(spread.mean_s * 1e3), *shares]
-
-
-def _share(found: Quantile) -> str:
-    if found.high_s is None:
-        return f">{milliseconds(found.low_s * 1e3)}"
-    if found.guess_s is None:
-        return f"<{milliseconds(found.high_s * 1e3)}"
-    return f"~{milliseconds(found.guess_s * 1e3)}"

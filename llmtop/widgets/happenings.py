@@ -27,7 +27,8 @@ class Happenings(Panel):
     def note(self, view: View) -> str:
         if self.has_focus:
             return open_hint(view)
-        return "all of it: 6"
+        keymap = view.model.keymap
+        return f"all of it: {keymap.shown('fleet-log' if view.state.fleet.replicas else 'log')}"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         entries = journal(view.state, 4 * height, view.findings)

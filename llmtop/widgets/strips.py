@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from textual import events
 from textual.message import Message
 
+from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.attainment import attained
 from llmtop.widgets.painted import Painted
-from llmtop.widgets.rows import Row, Span, fit_row, spread, width_of
+from llmtop.widgets.rows import Row, Span, cells_of, fit_row, spread, width_of
 
 
 class PressStrip(Painted):
@@ -39,19 +40,53 @@ class PressStrip(Painted):
 ROOMY_FROM: Final = 90
 
 
+class Tab(NamedTuple):
+    shown: str
+    label: str
+    action: str
+    is_chosen: bool
+
+
 class Tabs(PressStrip):
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         spans: list[Span] = []
         self._zones = []
         at = 0
         gap = " " if width >= ROOMY_FROM else ""
-        for digit, page, label in view.model.keymap.pages():
-            text = f" {digit} {label}{gap}"
-            role = "tab" if page == view.model.page else "dim"
-            self._zones.append((at, at + len(text), f"page('{page}')"))
-            spans.append((text, role))
-            at += len(text)
+        for tab in _server_tabs(view, width) or _page_tabs(view):
+            text = f" {tab.shown} {tab.label}{gap}"
+            self._zones.append((at, at + cells_of(text), tab.action))
+            spans.append((text, "tab" if tab.is_chosen else "dim"))
+            at += cells_of(text)
         return [spread(tuple(spans), _aside(view, width - at), width)]
+
+
+def _page_tabs(view: View) -> list[Tab]:
+    return [
+        Tab(shown, label, f"page('{page}')", page == view.model.page)
+        for shown, page, label in view.model.keymap.pages()
+    ]
+
+
+def _server_tabs(view: View, width: int) -> list[Tab]:
+    """All of several servers, each of those that have a digit, and the log; none of one server."""
+    replicas, chosen = view.state.fleet.replicas, view.model
+    if not replicas:
+        return []
+    names = {f"target({number})": clean_line(r.told.name) for number, r in replicas.items()}
+    labels = {"target(0)": "Fleet", **names, "fleet_log": "Log"}
+    keys = [(shown, key) for shown, key in chosen.keymap.servers() if key.action in labels]
+    room = (width - 12) // max(1, len(keys) - 2) - 4
+    open_now = "fleet_log" if chosen.page == "log" else f"target({chosen.target})"
+    return [
+        Tab(shown, _short(labels[key.action], room), key.action, key.action == open_now)
+        for shown, key in keys
+    ]
+
+
+def _short(name: str, room: int) -> str:
+    """Of a name that is too long its end: that is where ports are."""
+    return name if len(name) <= room else f"…{name[-max(3, room - 1) :]}"
 
 
 def _aside(view: View, room: int) -> Row:

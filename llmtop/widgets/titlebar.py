@@ -84,6 +84,8 @@ def _masked(view: View) -> Row:
 def names(view: View) -> list[str]:
     """What is watched, from all that is known of it down to its name."""
     session = view.state.session
+    if view.state.fleet.replicas:
+        return _servers(view)
     if session is None:
         return [view.address, _port(view.address)]
     model = clean_line(session.model)
@@ -96,6 +98,12 @@ def names(view: View) -> list[str]:
     if view.mode != "REPLAY":
         found.insert(2, f"{model} {_port(address)}")
     return found
+
+
+def _servers(view: View) -> list[str]:
+    names = [clean_line(replica.told.name) for replica in view.state.fleet.replicas.values()]
+    count = f"{len(names)} servers"
+    return [f"{count}: {', '.join(names)}", count]
 
 
 def _port(address: str) -> str:
