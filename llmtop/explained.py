@@ -48,7 +48,8 @@ def explain(path: Path, objectives: tuple[Condition, ...] | None = None) -> Expl
     """The session in the file, found anew with today's rules. Raises: SessionFileError."""
     reader = SessionReader(path)
     try:
-        told = derive(reader.events(), objectives)
+        state = reader.state_at(reader.start_ns)
+        told = derive(reader.events(state.seq), objectives, state)
         held_to = reader.state_at(reader.end_ns).objectives if objectives is None else objectives
         session, start_ns = reader.session, reader.start_ns
         wall_ns = None if session is None else session.wall_ns + start_ns - session.t_ns

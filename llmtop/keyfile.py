@@ -16,7 +16,7 @@ from llmtop.paths import config_dir
 
 NAME: Final = "keys.toml"
 _HINT: Final = "llmtop keys prints every action with its key"
-_MODES: Final = ("live", "replay", "compare")
+_MODES: Final = ("live", "replay", "fleet", "compare")
 # Textual's name of each key that prints a character, as `Key.keys` spells it.
 _NAMED: Final = {
     " ": "space", "/": "slash", "+": "plus", "-": "minus", "_": "underscore", "@": "at",
@@ -117,7 +117,7 @@ def _spelled(name: str, key: object) -> str:
 def _refuse_conflicts(keymap: Keymap, mode: str) -> None:
     taken: dict[str, str] = {}
     for key in keymap.keys_of(mode):
-        if key.mode not in ("any", mode) and mode != "compare":
+        if key not in keymap.offered(mode) and mode != "compare":
             continue
         for one in key.keys.split(","):
             if one in taken:

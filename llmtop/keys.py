@@ -33,18 +33,17 @@ class Key:
 
 def _server(number: int) -> Key:
     digit, help = str(number), f"of several servers: the page of number {number}"
-    return Key(digit, digit, f"target({number})", f"Server {number}", help, "Servers", 0, "fleet")
+    return Key(digit, digit, f"target({number})", f"Server {number}", help, "Screens", 0, "fleet")
 
 
-# Before the tabs, whose digits they take where several servers are watched.
+# They take the tabs' digits where several servers are watched.
 FLEET_KEYS: Final = (
-    Key("0", "0", "target(0)", "Fleet", "of several servers: all of them", "Servers", 0, "fleet"),
+    Key("0", "0", "target(0)", "Fleet", "of several servers: all of them", "Screens", 0, "fleet"),
     *(_server(number) for number in range(1, 9)),
-    Key("9", "9", "fleet_log", "Fleet log", "of several servers: the log", "Servers", 0, "fleet"),
+    Key("9", "9", "fleet_log", "Fleet log", "of several servers: the log", "Screens", 0, "fleet"),
 )
 
 KEYS: Final = (
-    *FLEET_KEYS,
     Key("1", "1", "page('overview')", "Overview", "the whole service at a glance", "Screens"),
     Key("2", "2", "page('requests')", "Requests", "one row per request", "Screens"),
     Key("3", "3", "page('kv')", "KV", "the page map of the KV cache", "Screens"),
@@ -52,6 +51,7 @@ KEYS: Final = (
     Key("5", "5", "page('steps')", "Steps", "one column per engine step", "Screens"),
     Key("6", "6", "page('log')", "Log", "what the server says", "Screens"),
     Key("7", "7", "page('compare')", "Compare", "this session against a recording", "Screens"),
+    *FLEET_KEYS,
     Key("tab", "Tab", "focus_pane(1)", "next panel", "next panel", "Screens"),
     Key("shift+tab", "S-Tab", "focus_pane(-1)", "previous panel", "previous panel", "Screens"),
     Key("j,down", "j ↓", "move(1)", "down", "next row", "Moving"),
@@ -118,6 +118,16 @@ COMPARE_KEYS: Final = (
     *(key for key in KEYS if key.action in ("app.next_theme", "help", "app.quit")),
 )
 
+
+def _is_in(key: Key, mode: str) -> bool:
+    return key.mode in ("any", mode)
+
+
+def _in_fleet(key: Key) -> bool:
+    """Live, but for load and prompts, which go to one server, and the tabs, whose digits rest."""
+    return key.action == "keep" or (_is_in(key, "fleet") and not key.action.startswith("page"))
+
+
 PAGES: Final = tuple(
     (key.shown, key.action.split("'")[1], key.label)
     for key in KEYS
@@ -141,9 +151,8 @@ class Keymap:
 
     def offered(self, mode: str) -> list[Key]:
         """Those of the screen's keys that do something in `mode`."""
-        acting = not self.readonly
-        keys = self.keys_of(mode)
-        return [key for key in keys if key.mode in ("any", mode) and (acting or not key.acts)]
+        keys = [key for key in self.keys_of(mode) if not (self.readonly and key.acts)]
+        return [key for key in keys if (_in_fleet(key) if mode == "fleet" else _is_in(key, mode))]
 
     def refused(self, action: object, mode: str) -> Key | None:
         """The key whose `action` would do something in `mode`, if only the viewer might."""

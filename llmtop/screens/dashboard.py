@@ -41,23 +41,12 @@ from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.replaybar import ReplayBar
 from llmtop.widgets.requesttable import RequestTable
-from llmtop.widgets.rows import Row
 from llmtop.widgets.strips import Footer, PressStrip, Tabs
 from llmtop.widgets.titlebar import TitleBar
+from llmtop.widgets.toosmall import MIN_HEIGHT, MIN_WIDTH, TooSmall
 
-MIN_WIDTH: Final = 60
-MIN_HEIGHT: Final = 16
 _FILTER_HINT: Final = "ttft>200 & phase==decode"
 _LOG_HINT: Final = "a regular expression"
-
-
-class TooSmall(Painted):
-    """Says so, instead of drawing what cannot be read."""
-
-    def rows(self, view: View, width: int, height: int) -> list[Row]:
-        leave = view.model.keymap.shown("quit")
-        text = f"needs {MIN_WIDTH}x{MIN_HEIGHT}, has {width}x{height}; {leave} quits"
-        return [((text, "warn"),)]
 
 
 class Dashboard(TimeKeys, OrderKeys):
@@ -79,8 +68,10 @@ class Dashboard(TimeKeys, OrderKeys):
     Dashboard.tiny > * { display: none; }
     Dashboard.tiny > TooSmall { display: block; }
     """
+    # Of two that share a key the first that `check_action` lets pass is done.
     BINDINGS = [  # noqa: RUF012
-        Binding(key.keys, key.action, key.label, show=False, id=key.name) for key in KEYS
+        Binding(key.keys, key.action, key.label, show=False, id=key.name)
+        for key in sorted(KEYS, key=lambda key: key.mode != "fleet")
     ]
 
     def __init__(
@@ -191,13 +182,12 @@ class Dashboard(TimeKeys, OrderKeys):
             self._model.open_target(self._view.state, target)
             self.repaint()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Digits are servers where several are watched, and tabs elsewhere."""
-        several = self._view is not None and bool(self._view.state.fleet.replicas)
-        return several if action in ("target", "fleet_log") else True
-
     def action_fleet_log(self) -> None:
         self.action_page("log")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        several = self._view is not None and bool(self._view.state.fleet.replicas)
+        return several or action not in ("target", "fleet_log")
 
     def action_focus_pane(self, by: int) -> None:
         panels = [] if self._page is None else self._page.panels()
@@ -345,7 +335,8 @@ class Dashboard(TimeKeys, OrderKeys):
         self.notify(f"copied {name}", markup=False)
 
     def action_help(self) -> None:
-        mode = "live" if self._replay is None else "replay"
+        live = "fleet" if self.check_action("fleet_log", ()) else "live"
+        mode = live if self._replay is None else "replay"
         self.app.push_screen(HelpScreen(self._model.keymap, mode, self.focused))
 
     # Mouse

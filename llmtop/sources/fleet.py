@@ -46,6 +46,8 @@ class FleetSource(KeptSource):
         return Connection("reconnecting" if met else "connecting", why)
 
     def start(self) -> None:
+        for watched in self._watched:
+            self._fold(watched.asked())
         self.ring.begin(self._state)
         for watched in self._watched:
             watched.start()
@@ -61,9 +63,12 @@ class FleetSource(KeptSource):
         self._state.advance(now_ns)
         return self._state
 
-    def _take(self, event: AnyEvent) -> None:
+    def _fold(self, event: AnyEvent) -> None:
         self._seq += 1
         self._state.apply(event, self._seq)
+
+    def _take(self, event: AnyEvent) -> None:
+        self._fold(event)
         self.ring.append(event, self._state)
         for finding in self._watch.look(self._state):
             self._take(finding)

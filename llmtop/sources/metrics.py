@@ -51,6 +51,7 @@ class MetricsSource(KeptSource):
         return self._connection
 
     def start(self) -> None:
+        self._state.advance(time.monotonic_ns())
         self.ring.begin(self._state)
         engine, version = self._target.engine.name, clean_line(self._target.version)
         text = f"reading the metrics of {engine} {version}".rstrip()

@@ -18,7 +18,7 @@ from llmtop.sources.probing import Asker, Target
 from llmtop.sources.scrape import client_of
 from llmtop.sources.scraper import Scraper, TurnedError, why_none
 from profiler.errors import StreamError
-from profiler.events import AnyEvent, TargetState
+from profiler.events import AnyEvent, Log, TargetState
 
 PERIOD_S: Final = 1.0
 _MAX_DETAIL: Final = 120
@@ -37,8 +37,11 @@ class Watched:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"llmtop-{target}", daemon=True)
 
+    def asked(self) -> TargetState:
+        """What is known before anybody has answered."""
+        return msgspec.structs.replace(self._told, t_ns=time.monotonic_ns())
+
     def start(self) -> None:
-        self._tell("asked")
         self._thread.start()
 
     def stop(self) -> None:
@@ -70,6 +73,8 @@ class Watched:
         else:
             if self._told.status != "up":
                 self._tell("up")
+                kind = f"{self._told.engine} {self._told.version}".rstrip()
+                self._log("info", f"reading the metrics of {kind}")
             self._put(msgspec.structs.replace(sample, target=self._told.target))
 
     def _meet(self, found: Target) -> None:
@@ -77,8 +82,13 @@ class Watched:
         engine, version = found.engine.name, clean_line(found.version)
         self._told = msgspec.structs.replace(self._told, engine=engine, version=version)
 
+    def _log(self, level: str, text: str) -> None:
+        self._put(Log(time.monotonic_ns(), level, "viewer", f"{self._told.name}: {text}"))
+
     def _tell(self, status: str, why: str = "") -> None:
         detail = clean_line(why)[:_MAX_DETAIL]
+        if status == "down" and self._told.status != "down":
+            self._log("warning", detail)
         self._told = msgspec.structs.replace(
             self._told, t_ns=time.monotonic_ns(), status=status, detail=detail
         )

@@ -10,9 +10,9 @@ from textual import events
 from llmtop.format import grouped, percent, seconds, short
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
-from llmtop.widgets.foreignboard import engine_of
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, fit
+from llmtop.widgets.servernames import short_names
 from llmtop.widgets.spreadcells import quantile_text
 from llmtop.widgets.strips import PressStrip
 from profiler.folds.fleet import Replica
@@ -141,7 +141,7 @@ class FleetTable(Panel):
         state = word if word == "up" else f"{word} {seconds(since_ns).replace('.0s', 's')}"
         spans: list[Span] = [
             (lead[:_LEAD], base),
-            (fit(server_text(replica, room - 1), room - 1) + " ", base),
+            (fit(self._server(view, replica, room - 1), room - 1) + " ", base),
             (fit(state, _STATE), base if selected else _ROLES[word]),
         ]
         if told.status == "down" or foreign.last is None:
@@ -149,6 +149,20 @@ class FleetTable(Panel):
             return (*spans, (f" {why}", "select" if selected else "dim"))
         texts = [f" {column.text(foreign).rjust(column.width)}" for column in columns]
         return (*spans, *((text, _cell_role(text, base)) for text in texts))
+
+    @staticmethod
+    def _server(view: View, replica: Replica, width: int) -> str:
+        """Its name, with the kind, the version and the model where there is room for them."""
+        told = replica.told
+        name = clean_line(told.name)
+        kind = " ".join(filter(None, (told.engine, told.version)))
+        for parts in ((name, kind, clean_line(replica.model)), (name, kind), (name, told.engine)):
+            text = "  ".join(filter(None, parts))
+            if len(text) <= width:
+                return text
+        short = short_names(view.state.fleet.replicas)[told.target]
+        with_kind = f"{short} {told.engine}"
+        return next((text for text in (with_kind, name) if len(text) <= width), short)
 
     def target_at(self, y: int) -> int | None:
         """The number of the server drawn on line `y` of the widget."""
@@ -168,18 +182,6 @@ def state_of(replica: Replica, t_ns: int) -> tuple[str, int]:
         return "STALE", t_ns - last.t_ns
     word = "asking" if replica.told.status == "asked" else replica.told.status
     return word, t_ns - replica.since_ns
-
-
-def server_text(replica: Replica, width: int) -> str:
-    """Its name, with the kind, the version and the model where there is room for them."""
-    told, engine = replica.told, engine_of(replica.foreign)
-    name = clean_line(told.name)
-    kind = " ".join(filter(None, (told.engine or engine.name, told.version)))
-    for parts in ((name, kind, clean_line(replica.model)), (name, kind), (name, told.engine)):
-        text = "  ".join(filter(None, parts))
-        if len(text) <= width:
-            return text
-    return name
 
 
 def _cell_role(text: str, base: str) -> str:

@@ -53,6 +53,8 @@ class ForeignBoard(Panel):
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         foreign = view.state.foreign
+        if foreign.last is None:
+            return [(("its page has not been read yet", "dim"),)]
         engine = engine_of(foreign)
         rows = [*_load(foreign, engine, width), *_cache(foreign, engine, width), EMPTY, head()]
         return [*rows, *(_latency(foreign, engine, key, what) for key, what in _LATENCIES)]

@@ -11,6 +11,7 @@ from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 from profiler.events import Finding, Log
+from profiler.walltime import wall_ns_of
 
 LEVEL_ROLES: Final = {"debug": "faint", "info": "dim", "warning": "warn", "error": "bad"}
 
@@ -72,12 +73,9 @@ def open_finding(view: View, finding: Finding | None) -> None:
 
 def log_line(line: Log, view: View) -> Row:
     """Local time, level, source and text."""
-    session = view.state.session
-    if session is None:
-        stamp = "--:--:--"
-    else:
-        wall_s = (session.wall_ns + line.t_ns - session.t_ns) / 1e9
-        stamp = datetime.fromtimestamp(wall_s).strftime("%H:%M:%S")
+    wall_ns = wall_ns_of(view.state, line.t_ns)
+    time = None if wall_ns is None else datetime.fromtimestamp(wall_ns / 1e9)
+    stamp = "--:--:--" if time is None else f"{time:%H:%M:%S}"
     role = LEVEL_ROLES.get(line.level, "dim")
     source = clean_line(line.source)
     return (

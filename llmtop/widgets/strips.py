@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 from textual import events
 from textual.message import Message
 
-from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.attainment import attained
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import Row, Span, cells_of, fit_row, spread, width_of
+from llmtop.widgets.servernames import cut, short_names
 
 
 class PressStrip(Painted):
@@ -73,20 +73,15 @@ def _server_tabs(view: View, width: int) -> list[Tab]:
     replicas, chosen = view.state.fleet.replicas, view.model
     if not replicas:
         return []
-    names = {f"target({number})": clean_line(r.told.name) for number, r in replicas.items()}
+    room = (width - len(" 0 Fleet  9 Log ")) // len(replicas) - len(" 1  ")
+    names = {f"target({n})": cut(name, room) for n, name in short_names(replicas).items()}
     labels = {"target(0)": "Fleet", **names, "fleet_log": "Log"}
-    keys = [(shown, key) for shown, key in chosen.keymap.servers() if key.action in labels]
-    room = (width - 12) // max(1, len(keys) - 2) - 4
     open_now = "fleet_log" if chosen.page == "log" else f"target({chosen.target})"
     return [
-        Tab(shown, _short(labels[key.action], room), key.action, key.action == open_now)
-        for shown, key in keys
+        Tab(shown, labels[key.action], key.action, key.action == open_now)
+        for shown, key in chosen.keymap.servers()
+        if key.action in labels
     ]
-
-
-def _short(name: str, room: int) -> str:
-    """Of a name that is too long its end: that is where ports are."""
-    return name if len(name) <= room else f"…{name[-max(3, room - 1) :]}"
 
 
 def _aside(view: View, room: int) -> Row:
@@ -108,7 +103,9 @@ class Footer(PressStrip):
         spans: list[Span] = []
         self._zones = []
         at = 0
-        for key in view.model.keymap.footer(view.mode.lower()):
+        # Load and prompts of one's own go to one server.
+        several = view.mode == "LIVE" and bool(view.state.fleet.replicas)
+        for key in view.model.keymap.footer("fleet" if several else view.mode.lower()):
             item: Row = ((f" {key.shown}", "key"), (f" {key.label} ", "dim"))
             if at + width_of(item) > width:
                 break

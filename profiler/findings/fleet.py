@@ -20,8 +20,8 @@ _LATEST: Final = (
     "OFFSET (SELECT (count(*) - 1) / 2 FROM rest))) AS others"
 )
 _DOWN: Final = (
-    "SELECT sum(status = 'down') AS down, count(*) AS servers FROM "
-    "(SELECT status, max(seq) FROM target_state WHERE seq <= {seq} GROUP BY target)"
+    "SELECT count(*) AS down FROM (SELECT status, max(seq) FROM target_state WHERE seq <= {seq} "
+    "GROUP BY target) WHERE status = 'down'"
 )
 
 
@@ -39,11 +39,12 @@ class ReplicaDown:
         if not down:
             return None
         names = ", ".join(f"{one.name} ({one.detail})" for one in down[:3])
-        more = f" and {len(down) - 3} more" if len(down) > 3 else ""
+        more = ", ..." if len(down) > 3 else ""
+        what = "1 server" if len(down) == 1 else f"{len(down)} servers"
         return Signal(
             len(down),
-            f"{len(down)} of {len(told)} servers cannot be read: {names}{more}",
-            {"down": len(down), "servers": len(told)},
+            f"{what} cannot be read: {names}{more}",
+            {"down": len(down)},
             _DOWN.format(seq=moment.state.seq),
         )
 

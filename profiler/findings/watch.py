@@ -135,10 +135,13 @@ class Watch:
 
 
 def derive(
-    events: Iterable[tuple[int, AnyEvent]], objectives: tuple[Condition, ...] | None = None
+    events: Iterable[tuple[int, AnyEvent]],
+    objectives: tuple[Condition, ...] | None = None,
+    state: SessionState | None = None,
 ) -> list[Finding]:
-    """The findings of a whole session, from its events and their numbers, in order."""
-    state, watch, told = SessionState(), Watch(objectives), []
+    """The findings of a whole session, from its events and their numbers, in order. They follow on
+    `state` where it did not begin with nothing."""
+    state, watch, told = state or SessionState(), Watch(objectives), []
     for seq, event in events:
         state.apply(event, seq)
         told += watch.look(state)

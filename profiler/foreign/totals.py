@@ -47,21 +47,19 @@ def _summed(fleet: Fleet, of: Callable[[Foreign], float | None]) -> Total | None
 
 
 def usage(fleet: Fleet) -> Total | str:
-    """The share of all caches' tokens that is in use: each server's usage weighs as much as its
-    capacity. Why not, where a server that tells its usage does not tell that."""
+    """The share of the caches' tokens that is in use, of the servers that tell both: each one's
+    usage weighs as much as its capacity. Why not, where none does."""
     live = fleet.live
-    told = [replica for replica in live if replica.foreign.gauge("kv_usage") is not None]
+    told = [(r, share) for r in live if (share := r.foreign.gauge("kv_usage")) is not None]
     if not told:
         return "no server tells it"
-    silent = [r.told.name for r in told if not r.foreign.gauge("kv_tokens")]
-    if len(told) > 1 and silent:
-        return f"capacity not told by {_named(silent)}"
-    weights = [replica.foreign.gauge("kv_tokens") or 1.0 for replica in told]
-    used = sum(
-        weight * (replica.foreign.gauge("kv_usage") or 0.0)
-        for weight, replica in zip(weights, told, strict=True)
-    )
-    return Total(used / sum(weights), len(told), len(live))
+    sized = [(share, tokens) for r, share in told if (tokens := r.foreign.gauge("kv_tokens"))]
+    if len(told) == 1:
+        sized = [(told[0][1], 1.0)]
+    if not sized:
+        return f"capacity not told by {_named([replica.told.name for replica, _ in told])}"
+    used = sum(share * tokens for share, tokens in sized)
+    return Total(used / sum(tokens for _, tokens in sized), len(sized), len(live))
 
 
 def merged(fleet: Fleet, key: str) -> Merged:
