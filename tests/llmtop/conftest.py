@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
-from typing import Final
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
 
 import pytest
 from textual.app import App
@@ -270,3 +272,56 @@ def screen_text(app: App[int]) -> str:
 @pytest.fixture
 def text_of() -> Callable[[App[int]], str]:
     return screen_text
+
+
+Answer = tuple[int, str, bytes]
+Answers = dict[str, Answer | Callable[[], Answer]]
+
+
+class Peer:
+    """A real HTTP server that answers what it was told to, and remembers what it was asked."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        peer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                peer.asked.append((self.path, self.headers["authorization"]))
+                answer = answers.get(self.path, (404, "text/plain", b""))
+                status, kind, body = answer() if callable(answer) else answer
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                if 300 <= status < 400:
+                    self.send_header("location", body.decode())
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def leave(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[[Answers], Peer]]:
+    started: list[Peer] = []
+
+    def start(answers: Answers) -> Peer:
+        started.append(Peer(answers))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.leave()

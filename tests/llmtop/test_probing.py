@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,52 +19,8 @@ PAGES = Path(__file__).parents[1] / "data" / "metrics"
 VLLM = (PAGES / "vllm.prom").read_bytes()
 TEXT, HTML, JSON = "text/plain; version=0.0.4", "text/html", "application/json"
 
-Answers = dict[str, tuple[int, str, bytes]]
+Answers = dict[str, Any]
 Start = Callable[[Answers], Any]
-
-
-class Peer:
-    """Answers what it was told to, and remembers what it was asked."""
-
-    def __init__(self, answers: Answers) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        peer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                peer.asked.append((self.path, self.headers["authorization"]))
-                status, kind, body = answers.get(self.path, (404, TEXT, b""))
-                self.send_response(status)
-                self.send_header("content-type", kind)
-                if 300 <= status < 400:
-                    self.send_header("location", body.decode())
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for path, _ in self.asked]
-
-
-@pytest.fixture
-def peer() -> Iterator[Start]:
-    started: list[Peer] = []
-
-    def start(answers: Answers) -> Peer:
-        started.append(Peer(answers))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.server.shutdown()
-        one.server.server_close()
 
 
 def test_a_vllm_is_found_with_its_model_and_version(peer: Start) -> None:
@@ -125,8 +79,7 @@ def test_what_cannot_be_shown_is_said_with_what_would_help(
 
 def test_who_does_not_answer_is_waited_for(peer: Start) -> None:
     gone = peer({})
-    gone.server.shutdown()
-    gone.server.server_close()
+    gone.leave()
     assert probe(gone.url, None) is None
 
 
@@ -162,6 +115,23 @@ def test_a_page_that_turns_into_another_is_no_reading(peer: Start) -> None:
         answers["/metrics"] = (200, TEXT, VLLM)
         source._read(client)
         assert source.connection.status == "connected"
+
+
+def test_a_page_that_never_comes_to_its_end_is_left(peer: Start) -> None:
+    large = peer({"/metrics": (200, TEXT, b"x" * 5000)})
+    with client_of(None) as client, pytest.raises(httpx.ReadTimeout):
+        fetch(client, f"{large.url}/metrics", Limits(whole_s=-1.0))
+
+
+def test_a_server_that_hides_all_but_its_metrics_is_found(peer: Start) -> None:
+    """vLLM and SGLang guard what is below /v1 with their key, and not this page."""
+    answers = {"/metrics": (200, TEXT, VLLM), "/v1/llmtop/hello": (401, JSON, b"{}")}
+    target = probe(peer(answers).url, None)
+    assert target is not None and target.engine.name == "vLLM"
+    assert (
+        probe(peer({"/v1/llmtop/hello": (401, JSON, b""), "/metrics": (401, TEXT, b"")}).url, None)
+        is None
+    )
 
 
 def test_reasons_are_few_words() -> None:
