@@ -63,7 +63,7 @@ def test_wrong_usage_is_2(wrong: list[str], session: tuple[Path, list[AnyEvent]]
     assert main(["attach", "http://127.0.0.1:1", *wrong]) == 2
 
 
-def test_a_server_that_is_not_there_is_1_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_not_there_is_3_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["attach", "http://127.0.0.1:1", "--once"]) == 3
     assert "no picture of http://127.0.0.1:1: no connection" in capsys.readouterr().err
 
