@@ -89,7 +89,7 @@ def command(
         raise click.UsageError("--web and --once exclude each other")
     if readonly and control:
         raise click.UsageError("--readonly and --control exclude each other")
-    viewing = Viewing(privacy, readonly, control, ascii, slow)
+    viewing = Viewing(privacy, readonly, control, ascii, slow=slow)
     if not urls:
         from llmtop.commands.choosing import choose, find_here, print_found
 
