@@ -19,7 +19,7 @@ INTERRUPTED: Final = 130
 COMMANDS: Final[dict[str, str]] = {
     "serve": "Serve a model and watch it work.",
     "proxy": "Measure each request to any OpenAI server.",
-    "attach": "Watch a server that runs somewhere else.",
+    "attach": "Watch a server that runs somewhere else, or several at once.",
     "replay": "Watch a recorded session.",
     "explain": "Say what happened in a recorded session, and why.",
     "compare": "Compare two recorded sessions.",

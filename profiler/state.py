@@ -71,6 +71,7 @@ from profiler.folds.throughput import ThroughputMonitor
 from profiler.folds.totals import Totals
 from profiler.objectives import request_bounds, told_objectives
 from profiler.state_frame import StateFrame
+from profiler.state_freezing import fill, frame_of
 
 MAX_PROCESSES: Final = 64
 
@@ -86,7 +87,7 @@ class SessionState:
     """
 
     def __init__(self, slo: Slo | None = None) -> None:
-        self._clock = Clock()
+        self.clock = Clock()
         self.seq = 0
         self.session: SessionStart | None = None
         self.phases = Phases()
@@ -94,9 +95,9 @@ class SessionState:
         self.steps = Steps()
         self.pages = Pages()
         self.gpus = Gpus()
-        self.latency = LatencyProfiler(self._clock)
-        self.throughput = ThroughputMonitor(self._clock, slo or Slo())
-        self.roofline = Roofline(self._clock)
+        self.latency = LatencyProfiler(self.clock)
+        self.throughput = ThroughputMonitor(self.clock, slo or Slo())
+        self.roofline = Roofline(self.clock)
         self.totals = Totals()
         self.seconds = Seconds()
         self.memory = MemoryProfiler(self.gpus)
@@ -107,20 +108,20 @@ class SessionState:
         self.observing = Observing()
         self.held = Held()
         self.clients = Clients()
-        self.foreign = Foreign(self._clock)
-        self.fleet = Fleet(self._clock)
+        self.foreign = Foreign(self.clock)
+        self.fleet = Fleet(self.clock)
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
 
     @property
     def t_ns(self) -> int:
-        return self._clock.t_ns
+        return self.clock.t_ns
 
     @property
     def second(self) -> int:
         """The second that runs."""
-        return self._clock.second
+        return self.clock.second
 
     @property
     def phase(self) -> PhaseSpan | None:
@@ -151,7 +152,7 @@ class SessionState:
 
     def advance(self, t_ns: int) -> None:
         """Let time pass up to `t_ns`: windows move, seconds close. Never goes back."""
-        clock = self._clock
+        clock = self.clock
         if t_ns <= clock.t_ns:
             return
         if clock.t_ns == 0:
@@ -163,7 +164,7 @@ class SessionState:
         clock.t_ns = t_ns
 
     def _close_seconds(self, until: int) -> None:
-        clock = self._clock
+        clock = self.clock
         while clock.second < until:
             self.seconds.close(self._second_row(clock.second), self.gpus.seconds(clock.second))
             clock.t_ns = max(clock.second + 1, until - seconds.CAPACITY) * NS_PER_S
@@ -290,79 +291,20 @@ class SessionState:
 
     def keyframe(self) -> bytes:
         """The whole state, for `restore`: compressed, some tens of KiB under load."""
-        frame = StateFrame(
-            SCHEMA_VERSION,
-            self.seq,
-            self.t_ns,
-            self.session,
-            self.phases.spans,
-            self.requests.freeze(),
-            self.steps.freeze(),
-            self.pages.freeze(),
-            self.gpus.freeze(),
-            self.latency.freeze(),
-            self.throughput.freeze(),
-            self.totals,
-            self.seconds.freeze(),
-            self.memory.last,
-            list(self.log.lines),
-            self.log.counts,
-            self.processes,
-            self.recording,
-            self.drops,
-            self.findings.freeze(),
-            self.roofline.freeze(),
-            self.kernels,
-            self.held.spans,
-            self.clients.told,
-            list(self.foreign.samples),
-            self.observing.last,
-            self.fleet.freeze(),
-        )
-        return packing.encode(frame)
+        return packing.encode(frame_of(self))
 
     @classmethod
     def restore(cls, data: bytes) -> SessionState:
         """The state that wrote this keyframe, as it was. Raises: StreamError."""
         try:
             frame = packing.decode(data, StateFrame)
+            if frame.schema != SCHEMA_VERSION:
+                raise ValueError(f"schema {frame.schema}, this program reads {SCHEMA_VERSION}")
             state = cls()
-            state._thaw(frame)
+            fill(state, frame)
         except (msgspec.MsgspecError, zlib.error, ValueError) as error:
             raise StreamError(f"this is not a keyframe that llmtop can read ({error})") from None
         return state
-
-    def _thaw(self, frame: StateFrame) -> None:
-        if frame.schema != SCHEMA_VERSION:
-            raise ValueError(f"schema {frame.schema}, this program reads {SCHEMA_VERSION}")
-        self._clock.t_ns = frame.t_ns
-        self.seq = frame.seq
-        self.session = frame.session
-        self.phases.spans = frame.phases
-        self.requests.thaw(frame.requests)
-        self.steps.thaw(frame.steps)
-        self.pages.thaw(frame.pages)
-        self.gpus.thaw(frame.gpus)
-        self.latency.thaw(frame.latency)
-        self.throughput.thaw(frame.throughput)
-        self.throughput.tells_steps = not self.upstream
-        self.totals = frame.totals
-        self.seconds.thaw(frame.seconds)
-        self.memory.last = frame.memory
-        self.log.lines.extend(frame.log_lines)
-        self.log.counts = frame.log_counts
-        self.processes = frame.processes
-        self.recording = frame.recording
-        self.drops = frame.drops
-        self.findings.thaw(frame.findings)
-        self.roofline.thaw(frame.roofline)
-        self.kernels = frame.kernels
-        self.held.spans = frame.held
-        self.clients.told = frame.clients
-        self.foreign.samples.extend(frame.foreign)
-        self.observing.last = frame.observer
-        self.fleet.thaw(frame.fleet)
-        self.objectives = () if frame.session is None else told_objectives(frame.session)
 
 
 def time_of(event: AnyEvent) -> int:

@@ -21,14 +21,13 @@ def speaks_utf8() -> bool:
 
 def viewing_of(options: Mapping[str, Any]) -> Viewing:
     """What the parsed options say; a command without --control has given no leave for orders."""
-    control = options.get("control", False)
-    return Viewing(
-        options["privacy"], options["readonly"], control, options["ascii"], options["slow"]
-    )
+    names = ("privacy", "readonly", "ascii", "slow")
+    chosen = {name: options[name] for name in names}
+    return Viewing(control=options.get("control", False), **chosen)
 
 
 def viewing_options(command: Command) -> Command:
-    """Adds the four."""
+    """Adds them."""
     for option in (
         click.option(
             "--slow",

@@ -66,7 +66,6 @@ def test_help_loads_no_library_but_click() -> None:
         (("attach", "http://u:p@host"), "--api-key-env"),
         (("attach", "http://ho st"), "is not an address"),
         (("attach", "http://host:99999"), "is not an address"),
-        (("attach",), "Missing argument"),
         (("load", "h", "--input-len", "9-2"), "is not a length"),
         (("load", "h", "--goodput", "fast:3"), "ttft"),
         (("load", "h", "--goodput", "ttft"), "NAME:MS"),
