@@ -19,6 +19,7 @@ CPU_KV_LIMIT_BYTES: Final = 4 * GIB
 CPU_KV_SHARE: Final = 0.4
 # What the running requests can hold at most, and as much again for prefixes.
 SEATS_WORTH: Final = 2
+MIB: Final = 1 << 20
 
 
 class PagePlan(NamedTuple):
@@ -98,7 +99,7 @@ class MemoryPlanner:
                 "Ask for less with --kv-cache-memory-bytes or --num-gpu-blocks-override.",
             )
         num_wide = self._num_wide(kv_bytes)
-        self._require_room_for_wide(num_wide, kv_bytes)
+        self._require_wide(num_wide, kv_bytes)
         num_pages = self._estimator.pages_that_fit(
             self.weights_bytes + kv_bytes - self._wide_bytes(num_wide), config.max_model_len or 1
         )
@@ -135,13 +136,14 @@ class MemoryPlanner:
         half = kv_bytes // 2 // packed.wide_page_bytes
         return max(packed.num_wide_for(1), min(half, self._most_wide(half)))
 
-    def _require_room_for_wide(self, num_wide: int, kv_bytes: int) -> None:
-        needed = self._wide_bytes(num_wide)
-        if num_wide and needed + self._estimator.page_bytes > kv_bytes:
+    def _require_wide(self, num_wide: int, kv_bytes: int) -> None:
+        """Raises: DoesNotFitError if wide pages leave no place for a packed one."""
+        wide_bytes = self._wide_bytes(num_wide)
+        if wide_bytes and wide_bytes + self._estimator.page_bytes > kv_bytes > 0:
             raise DoesNotFitError(
-                f"Pages that are being written need {needed / GIB:.2f} GiB beside the packed ones,"
-                f" and {max(0, kv_bytes) / GIB:.2f} GiB are there for both",
-                "Lower --max-num-batched-tokens, or give more with --kv-cache-memory-bytes.",
+                f"{num_wide} pages that are being written need {wide_bytes / MIB:.1f} MiB, and the"
+                f" whole KV cache has {kv_bytes / MIB:.1f} MiB",
+                "Give it more, or lower --max-num-batched-tokens or --kv-sink-pages.",
             )
 
     def _most_wide(self, num_pages: int) -> int:

@@ -16,6 +16,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # vLLM's other names for the same types.
 DTYPES: Final = {"half": "float16", "float": "float32"}
+KV_CACHE_DTYPES: Final = ("auto", "fp8", "int8", "int4", "int2", "k8v4", "k4v2")
 SUFFIXES: Final = {
     "": 1,
     "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
@@ -82,9 +83,29 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     click.option(
         "--block-size",
         type=click.IntRange(1, 1024),
-        default=16,
+        help="Tokens of a page of the KV cache.  [default: 16; 64 if pages are packed]",
+    ),
+    click.option(
+        "--kv-cache-dtype",
+        type=click.Choice(KV_CACHE_DTYPES),
+        default="auto",
         show_default=True,
-        help="Tokens of a page of the KV cache.",
+        help="Pack full pages: int8 and fp8 take about 1/2 of 16 bits, k8v4 2/5, int4 1/4, k4v2 "
+        "and int2 less. int8 is nearly exact, int2 is not; see docs/kv-formats.md. On a CPU it "
+        "saves memory, not time.",
+    ),
+    click.option(
+        "--kv-config",
+        type=click.Path(exists=True, dir_okay=False, readable=True),
+        metavar="FILE",
+        help="Formats by layer instead, in YAML: 0: {nbits_key: 8, nbits_value: 4}",
+    ),
+    click.option(
+        "--kv-sink-pages",
+        type=click.IntRange(0, 64),
+        default=1,
+        show_default=True,
+        help="First pages of a request that are not packed: attention looks at them most.",
     ),
     click.option(
         "--gpu-memory-utilization",

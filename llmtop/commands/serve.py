@@ -119,6 +119,8 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
         raise click.UsageError("--session and --no-record exclude each other")
     if headless and (options["privacy"] or options["readonly"]):
         raise click.UsageError("--privacy and --readonly are of the dashboard: not with --headless")
+    if options["kv_config"] and options["kv_cache_dtype"] != "auto":
+        raise click.UsageError("--kv-config and --kv-cache-dtype exclude each other")
     if options["no_observe"] and not headless:
         raise click.UsageError("--no-observe needs --headless")
     if options["no_observe"] and (options["slo"] or options["alert_webhook"]):

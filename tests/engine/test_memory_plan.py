@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import pytest
 import torch
 
 from engine import devices, memory_plan
 from engine.config import EngineConfig, SchedulerConfig
+from engine.cpu.backend import CpuBackend
 from engine.errors import DoesNotFitError, EngineError, InvalidRequestError
+from engine.kv.allocate import allocate_pools
+from engine.kv.formats import KV_FORMATS
 from engine.memory_plan import MemoryPlanner
 from engine.models.config import ModelConfig
+from engine.models.memory import MemoryEstimator
 
 SHAPE = ModelConfig("llama", 4, 64, 128, 4, 2, 16, 1000, 2048)
 PAGE_BYTES = 2 * 4 * 2 * 16 * 4 * 16  # K and V, layers, heads, channels, fp32, tokens
@@ -144,7 +150,7 @@ def test_wide_pages_take_half_at_most_and_then_fewer_requests_run(available):
     pages = plan.before_loading()
     assert pages.num_wide_pages * plan.packed.wide_page_bytes <= GIB // 2
     assert 1 <= plan.packed.num_seqs_with(pages.num_wide_pages) < 256
-    with pytest.raises(DoesNotFitError, match=r"being written need 0.12 GiB .* 0.06 GiB are there"):
+    with pytest.raises(DoesNotFitError, match=r"pages that are being written need .* 64.0 MiB"):
         packed("int4", 64 << 20).before_loading()
 
 
@@ -153,3 +159,37 @@ def test_a_step_ahead_and_a_whole_prompt_take_more_wide_pages():
     assert packed("int4", async_scheduling=True).packed.num_step_pages == 2 * usual.num_step_pages
     whole = packed("int4", enable_chunked_prefill=False).packed
     assert whole.num_step_pages == 32768 // 64
+
+
+def test_too_little_memory_for_pages_that_are_written_is_refused_with_numbers(available):
+    available(1 << 40)
+    shape = dataclasses.replace(SHAPE, head_dim=64)
+    config = EngineConfig(kv_cache_dtype="int4", kv_cache_memory_bytes=1 << 20)
+    plan = MemoryPlanner(config, shape, torch.float32, CPU)
+    with pytest.raises(DoesNotFitError, match=r"pages that are being written need .* 1\.0 MiB"):
+        plan.before_loading()
+
+
+@pytest.mark.parametrize("name", [name for name in KV_FORMATS if name != "auto"])
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_planned_bytes_are_those_of_the_tensors(available, name, head_dim):
+    available(1 << 40)
+    shape = dataclasses.replace(SHAPE, head_dim=head_dim)
+    config = EngineConfig(
+        kv_cache_dtype=name,
+        kv_cache_memory_bytes=64 << 20,
+        scheduler=SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=256),
+    )
+    planner = MemoryPlanner(config, shape, torch.float32, CPU)
+    plan, packed = planner.before_loading(), planner.packed
+    pools = allocate_pools(
+        CpuBackend(torch.float32, 1), shape, 64, packed, plan.num_wide_pages, plan.num_pages
+    )
+    allocated = sum(pool.memory.nbytes + pool.packed.memory.nbytes for pool in pools)
+    planned = plan.num_pages * plan.page_bytes + plan.num_wide_pages * packed.wide_page_bytes
+    assert allocated == planned
+    assert 0 <= (64 << 20) - allocated <= plan.page_bytes
+    estimator = MemoryEstimator(shape, 4, 64, packed)
+    assert estimator.page_bytes * plan.num_pages == sum(p.packed.memory.nbytes for p in pools)
+    unpacked = MemoryEstimator(shape, 4, 64).page_bytes
+    assert sum(half.nbytes for pool in pools for half in pool[:2]) == plan.num_wide_pages * unpacked

@@ -39,8 +39,10 @@ def test_options_reach_the_setting_they_name() -> None:
             *("--no-enable-prefix-caching", "--no-enable-chunked-prefill", "--enforce-eager"),
             *("--max-num-seqs", "8", "--max-num-batched-tokens", "512"),
             *("--scheduling-policy", "priority", "--max-num-queued-reqs", "5"),
+            *("--kv-cache-dtype", "k8v4", "--kv-sink-pages", "0"),
         ),
     )
+    assert (config.kv_cache_dtype, config.kv_sink_pages) == ("k8v4", 0)
     assert (config.model, config.dtype, config.block_size) == ("m", "float16", 32)
     assert (config.max_model_len, config.kv_cache_memory_bytes) == (4096, 3 << 29)
     assert config.num_gpu_blocks_override == 64
@@ -49,6 +51,20 @@ def test_options_reach_the_setting_they_name() -> None:
     assert (config.scheduler.max_num_seqs, config.scheduler.max_num_batched_tokens) == (8, 512)
     assert config.scheduler.scheduling_policy == "priority"
     assert config.scheduler.max_num_queued_reqs == 5
+
+
+def test_every_format_of_the_engine_can_be_asked_for() -> None:
+    from engine.kv.formats import KV_FORMATS
+
+    for name in KV_FORMATS:
+        config = engine_config(None, options_of("--kv-cache-dtype", name))
+        assert config.kv_cache_dtype == name
+        assert config.page_tokens == (16 if name == "auto" else 64)
+
+
+def test_formats_by_layer_are_named_by_their_file() -> None:
+    config = engine_config(None, options_of("--kv-config", __file__, "--block-size", "32"))
+    assert (config.kv_config, config.page_tokens) == (__file__, 32)
 
 
 @pytest.mark.parametrize(
