@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from engine.attended import StepWork, WorkCounter
+from engine.attended import StepWork, WideReads, WorkCounter
 from engine.config import EngineConfig, SamplingParams
 from engine.kv.cache import PagedKVCache
+from engine.kv.packing_facts import packing_facts
 from engine.loading import Loaded
 from engine.models.work import model_shape
 from engine.plan import Outcome, Plan, PlanRow, StepTimes
@@ -39,7 +40,7 @@ from profiler.events import (
 
 KEYFRAME_NS: Final = 5_000_000_000
 MEMORY_NS: Final = 1_000_000_000
-_NO_WORK: Final = StepWork(0, 0, 0, 0)
+_NO_WORK: Final = StepWork(0, 0, 0, 0, 0)
 
 
 class Narrator:
@@ -59,7 +60,10 @@ class Narrator:
     ) -> None:
         self._config = config
         self._folder, self._runner, self._ceilings = loaded
-        self._work = WorkCounter(self._folder.config)
+        self._work = WorkCounter(
+            self._folder.config, WideReads.of(self._runner.packed, config.page_tokens)
+        )
+        self._kv = kv
         self._pool = kv.pool
         self._tell = tell
         self._clock = clock
@@ -89,6 +93,9 @@ class Narrator:
             read_bytes_per_s=None if ceilings is None else ceilings.read_bytes_per_s,
             matmul_flops_per_s=None if ceilings is None else ceilings.matmul_flops_per_s,
             shape=model_shape(self._folder.config),
+            packing=None
+            if runner.packed is None
+            else packing_facts(runner.packed, runner.num_wide_pages, runner.dtype),
         )
 
     def queued(self, sequence: Sequence) -> None:
@@ -151,7 +158,8 @@ class Narrator:
         """Tells of a step that ended the requests of `sequences` and computed nothing."""
         self._tell_pages(times.begin_ns)
         rows = tuple(StepRow(sequence.number, 0, 0) for sequence in sequences)
-        self._tell_step(scheduler, plan, lambda: (rows, _NO_WORK), times, "")
+        nothing = plan._replace(seals=())
+        self._tell_step(scheduler, nothing, lambda: (rows, _NO_WORK), times, "")
         self._tell(Log(times.end_ns, "error", "engine", f"a step failed, {reason}"))
         for sequence in sequences:
             number, num_output = sequence.number, sequence.num_output
@@ -179,6 +187,7 @@ class Narrator:
         step, pool = self._step, self._pool
         counts = scheduler.num_waiting, scheduler.num_running
         pages = pool.num_used, pool.num_cached, pool.num_free
+        num_wide_used = self._kv.num_wide_used
 
         def make() -> Step:
             rows, work = shares()
@@ -193,8 +202,10 @@ class Narrator:
                 *pages,
                 graph,
                 plan.waits_for,
-                *work,
-                times.device_gap_ns,
+                device_gap_ns=times.device_gap_ns,
+                pages_wide=num_wide_used,
+                packed_pages=len(plan.seals),
+                **work._asdict(),
             )
 
         self._tell.later(make)
@@ -217,7 +228,7 @@ class Narrator:
         if self._pages_changed and t_ns >= self._next_keyframe_ns:
             self._pages_changed = False
             self._next_keyframe_ns = t_ns + KEYFRAME_NS
-            self._tell(PageKeyframe(t_ns, self._pool.spans()))
+            self._tell(PageKeyframe(t_ns, self._pool.spans(), self._kv.forms()))
 
 
 def _prefill_tokens(row: PlanRow) -> int:

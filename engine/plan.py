@@ -114,7 +114,8 @@ class Outcome:
 
 
 class RunnerMemory(NamedTuple):
-    """Bytes of the device's memory by use; `total_bytes` holds them and everything else."""
+    """Bytes of the device's memory by use, as in `MemorySample`; `total_bytes` holds them and
+    everything else."""
 
     device: str
     weights_bytes: int
@@ -122,18 +123,20 @@ class RunnerMemory(NamedTuple):
     activation_bytes: int
     graph_bytes: int
     total_bytes: int
+    kv_wide_bytes: int = 0
 
 
 class Runner(Protocol):
     """Turns plans into tokens. `launch` may return before the work is done; `collect` waits.
 
     With `runs_ahead` a plan may be launched before the one before it is collected. With `packed`
-    full pages are, and there are `num_wide_pages` for those that are not.
+    full pages are, and there are `num_wide_pages` for those that are not; these are in `dtype`.
     """
 
     runs_ahead: bool
 
     device_type: str
+    dtype: str
     num_pages: int
     page_bytes: int
     max_model_len: int

@@ -62,6 +62,7 @@ class ModelRunner:
         self.device = choose_device(config)
         self.device_type = str(self.device.type)
         backend = create_backend(self.device, DTYPES[config.dtype], config.num_threads)
+        self.dtype = str(backend.dtype).removeprefix("torch.")
         planner = MemoryPlanner(config, shape, backend.dtype, self.device)
         max_len = planner.before_loading().max_model_len
         self._decoder = load_decoder(folder, backend, progress, config.seed)
@@ -178,13 +179,19 @@ class ModelRunner:
 
     def memory(self) -> RunnerMemory:
         """Where the device's memory went; on the CPU pages count from when they are backed."""
+        backed_bytes = self._backend.backed_bytes(self._pools)
+        wide_page_bytes = 0 if self.packed is None else self.packed.wide_page_bytes
         if self._on_cuda:
             free, total = torch.cuda.mem_get_info(self.device)
-            kv_bytes, total_bytes = self._backend.backed_bytes(self._pools), total - free
+            kv_bytes, total_bytes = backed_bytes, total - free
+            wide_bytes = self.num_wide_pages * wide_page_bytes
         else:
-            # Pages are handed out from the first on, and the first are backed first.
-            used_bytes = self._written_bytes()
-            kv_bytes = max(used_bytes, self._backend.backed_bytes(self._pools))
+            # Pages are handed out from the first on, and the first are backed first. Of packed
+            # caches these are the wide ones.
+            written = self._stager.num_written
+            used_bytes = max(written * (wide_page_bytes or self.page_bytes), backed_bytes)
+            kv_bytes = used_bytes + self._stager.num_sealed * self.page_bytes
+            wide_bytes = used_bytes if wide_page_bytes else 0
             total_bytes = process_bytes()
         return RunnerMemory(
             self._device_name,
@@ -193,14 +200,8 @@ class ModelRunner:
             self._activation_bytes,
             self._graph_bytes,
             total_bytes,
+            wide_bytes,
         )
-
-    def _written_bytes(self) -> int:
-        written = self._stager.num_written
-        if self.packed is None:
-            return written * self.page_bytes
-        sealed_bytes = self._stager.num_sealed * self.page_bytes
-        return written * self.packed.wide_page_bytes + sealed_bytes
 
     def start_profile(self) -> None:
         from engine.kernel_profile import (

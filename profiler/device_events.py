@@ -84,7 +84,10 @@ class ProcessSample(Event, frozen=True, gc=False):
 
 
 class MemorySample(Event, frozen=True, gc=False):
-    """Where the engine's device memory went. On CPU the device is the process's own memory."""
+    """Where the engine's device memory went. On CPU the device is the process's own memory.
+
+    `kv_wide_bytes` of `kv_bytes` are wide pages, which are beside packed ones.
+    """
 
     device: str
     weights_bytes: int
@@ -92,3 +95,4 @@ class MemorySample(Event, frozen=True, gc=False):
     activation_bytes: int
     graph_bytes: int
     total_bytes: int
+    kv_wide_bytes: int = 0

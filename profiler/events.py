@@ -33,7 +33,10 @@ from profiler.observer_events import SETTLE_NS as SETTLE_NS
 from profiler.observer_events import TURN_NS as TURN_NS
 from profiler.observer_events import ObserverCost as ObserverCost
 from profiler.observer_events import ObserverTurn as ObserverTurn
+from profiler.page_events import KvPacking as KvPacking
+from profiler.page_events import LayerFormat as LayerFormat
 from profiler.page_events import PageDelta as PageDelta
+from profiler.page_events import PageForm as PageForm
 from profiler.page_events import PageKeyframe as PageKeyframe
 from profiler.page_events import PageRun as PageRun
 from profiler.page_events import PageSpan as PageSpan
@@ -63,7 +66,7 @@ class SessionStart(Event, frozen=True, gc=False):
     `read_bytes_per_s` and `matmul_flops_per_s` are what the device was measured to do at most, None
     where nobody measured it; so is `shape` where the engine does not tell. `upstream` is the
     address of another server, seen through a proxy: then `device` is "" and numbers are 0 that it
-    does not tell.
+    does not tell. With `packing` full pages are packed, and `page_bytes` is what one takes then.
     """
 
     wall_ns: int
@@ -83,6 +86,14 @@ class SessionStart(Event, frozen=True, gc=False):
     matmul_flops_per_s: float | None = None
     shape: ModelShape | None = None
     upstream: str = ""
+    packing: KvPacking | None = None
+
+    @property
+    def kv_bytes(self) -> int:
+        """The whole KV cache, wide pages included."""
+        packing = self.packing
+        wide_bytes = packing.num_wide_pages * packing.wide_page_bytes if packing else 0
+        return self.num_pages * self.page_bytes + wide_bytes
 
 
 class Phase(Event, frozen=True, gc=False):
@@ -194,6 +205,9 @@ class Step(Event, frozen=True, gc=False):
     `context_tokens` sums the rows' contexts, new tokens included, and `attended_pairs` the context
     of each new token; a layer with a window counts what it sees, and both are means over layers.
     0 in recordings older than the fields, and of steps that failed.
+
+    Where pages are packed, `pages_wide` have a wide page after the step, `packed_pages` are those
+    that it packed, and `wide_context_tokens` the part of `context_tokens` that lies in wide pages.
     """
 
     end_ns: int
@@ -213,6 +227,9 @@ class Step(Event, frozen=True, gc=False):
     context_tokens: int = 0
     attended_pairs: int = 0
     device_gap_ns: int | None = None
+    pages_wide: int = 0
+    packed_pages: int = 0
+    wide_context_tokens: int = 0
 
 
 # Some 250 kernels a step, half a KiB each in the profiler's memory: 64 MiB.

@@ -2,7 +2,8 @@
 
 Counted is what no implementation can leave out: every matrix that works read once, the embedding
 rows, K and V of each row's context read and those of new tokens written; two operations a weight
-and token, and attention. Left out are norms, biases, activations and sampling.
+and token, and attention. Where pages are packed, K and V are written wide and once more when their
+page is packed, and are read as they lie. Left out are norms, biases, activations and sampling.
 """
 
 from __future__ import annotations
@@ -37,8 +38,16 @@ def attention_work(session: SessionStart, step: Step) -> Work | None:
     shape = session.shape
     if shape is None or not step.computed_tokens:
         return None
-    kv_bytes = session.page_bytes / session.block_size
-    return Work(kv_bytes * step.context_tokens, shape.pair_flops * step.attended_pairs)
+    packed_tokens = step.context_tokens - step.wide_context_tokens
+    read = packed_tokens * session.page_bytes / session.block_size
+    read += step.wide_context_tokens * _written_bytes(session)
+    return Work(read, shape.pair_flops * step.attended_pairs)
+
+
+def _written_bytes(session: SessionStart) -> float:
+    """K and V of one token in the page that it is written to."""
+    packing = session.packing
+    return (packing.wide_page_bytes if packing else session.page_bytes) / session.block_size
 
 
 def work_of(session: SessionStart, step: Step) -> Work | None:
@@ -49,9 +58,10 @@ def work_of(session: SessionStart, step: Step) -> Work | None:
     if shape is None or linear is None or attention is None:
         return None
     row_bytes = shape.hidden_size * session.weights_bytes / shape.num_parameters
-    token_bytes = row_bytes + session.page_bytes / session.block_size
+    written = step.computed_tokens * (row_bytes + _written_bytes(session))
+    written += step.packed_pages * session.page_bytes
     return Work(
-        linear.mem_bytes + attention.mem_bytes + step.computed_tokens * token_bytes,
+        linear.mem_bytes + attention.mem_bytes + written,
         linear.flops + attention.flops,
     )
 

@@ -246,6 +246,7 @@ class SessionState:
         self.steps.step(event, share.prefill_tokens)
         self.latency.gaps(share.gaps)
         self.throughput.step(share)
+        self.throughput.packed(event.packed_pages)
         self.roofline.step(event, share.new_tokens)
         self.totals.step(event, share)
 

@@ -9,6 +9,7 @@ from engine.invariants import require
 from engine.kv.chain import ROOT, PageChain
 from engine.kv.pages import PagePool
 from engine.kv.prefix import PrefixCache
+from profiler.events import PageForm
 
 
 class BlockTable:
@@ -57,6 +58,15 @@ class PagedKVCache:
         self.pool = PagePool(num_pages, self.prefix.forget, on_free)
         self._enable_prefix_caching = enable_prefix_caching
         self._tables: dict[int, BlockTable] = {}
+
+    @property
+    def num_wide_used(self) -> int:
+        """Wide pages that pages have beside them, where pages are packed."""
+        return 0
+
+    def forms(self) -> tuple[PageForm, ...]:
+        """The form of every page that has one, where pages are packed."""
+        return ()
 
     def pages_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)

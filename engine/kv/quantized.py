@@ -8,7 +8,9 @@ from engine.invariants import require
 from engine.kv.cache import BlockTable, PagedKVCache, Span
 from engine.kv.chain import PageChain
 from engine.kv.packed_plan import PackedPlan
+from engine.kv.page_forms import Form, PageForms
 from engine.kv.wide import WidePages
+from profiler.events import PageForm
 
 
 class QuantizedKVCache(PagedKVCache):
@@ -31,8 +33,16 @@ class QuantizedKVCache(PagedKVCache):
         super().__init__(num_pages, block_size, enable_prefix_caching, self._on_free)
         self.root = plan.root
         self.wide = WidePages(num_wide)
+        self._forms = PageForms(num_pages, self.pool.runs)
         self.num_sinks = plan.num_sinks
         self.max_running = plan.num_seqs_with(num_wide)
+
+    @property
+    def num_wide_used(self) -> int:
+        return self.wide.num_used
+
+    def forms(self) -> tuple[PageForm, ...]:
+        return self._forms.spans()
 
     def open(
         self, request: int, chain: PageChain, num_tokens: int, prefix: list[int]
@@ -59,7 +69,7 @@ class QuantizedKVCache(PagedKVCache):
             targets, first, end = _targets(table), start // size, start + num_tokens
             for index in range(first, -(-end // size)):
                 if index not in targets:
-                    targets[index] = self._widen(table.pages[index])
+                    targets[index] = self._widen(table.pages[index], "hot", table.request)
             for index in range(max(first, self.num_sinks), end // size):
                 seals.append((targets[index], table.pages[index]))
         return seals
@@ -71,6 +81,7 @@ class QuantizedKVCache(PagedKVCache):
             del targets[index]
             if index >= self.num_sinks:
                 self.wide.give_back(table.pages[index])
+                self._forms.turn(table.pages[index], "packed", table.request)
 
     def check(self) -> None:
         super().check()
@@ -79,6 +90,7 @@ class QuantizedKVCache(PagedKVCache):
         for table in self._tables.values():
             needed |= {*table.pages[: self.num_sinks], *map(table.pages.__getitem__, table.targets)}
         require(self.wide.pages() <= needed, "a wide page is kept for nothing")
+        require(self.wide.pages() == self._forms.wide_pages(), "a wide page's form is another")
         for table in self._tables.values():
             require(len(table.entries) == len(table.pages), "a table lacks an entry")
             for index, wide in _targets(table).items():
@@ -89,17 +101,19 @@ class QuantizedKVCache(PagedKVCache):
         for index in range(len(table.entries), len(table.pages)):
             page = table.pages[index]
             if index < self.num_sinks:
-                table.entries.append(self.pool.num_pages + self._widen(page))
+                wide = self._widen(page, "sink", table.request)
+                table.entries.append(self.pool.num_pages + wide)
             else:
                 table.entries.append(page)
 
-    def _widen(self, page: int) -> int:
+    def _widen(self, page: int, form: Form, request: int) -> int:
         """The page's wide page; where none is free, the oldest cached sink makes room."""
         wide = self.wide.of(page)
         if wide is not None:
             return wide
         if not self.wide.num_free:
             self.pool.evict(self._oldest_sink())
+        self._forms.turn(page, form, request)
         return self.wide.take(page)
 
     def _oldest_sink(self) -> int | None:
@@ -108,6 +122,7 @@ class QuantizedKVCache(PagedKVCache):
 
     def _on_free(self, page: int) -> None:
         self.wide.give_back(page)
+        self._forms.clear(page)
 
 
 def _targets(table: BlockTable) -> dict[int, int]:

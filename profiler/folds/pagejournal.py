@@ -11,7 +11,7 @@ from profiler.events import PageRun
 from profiler.folds.packing import pack, unpack
 
 MAX_ENTRIES: Final = 2048
-OPERATIONS: Final = ("alloc", "share", "seal", "release", "evict")
+OPERATIONS: Final = ("alloc", "share", "seal", "release", "evict", "widen", "keep", "pack")
 _NUMBERS: Final = {op: number for number, op in enumerate(OPERATIONS)}
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from profiler.events import PageDelta, PageKeyframe, PageRun
 from profiler.folds.packing import pack, unpack
+from profiler.folds.pageforms import HOT, NO_FORM, PACKED, SINK, PageForms
 from profiler.folds.pagejournal import PageJournal
 
 STATE_NAMES: Final = ("free", "open", "used", "shared", "cached")
@@ -34,6 +35,7 @@ class PagesFrame(msgspec.Struct, array_like=True):
     parents: bytes = b""
     hits: bytes = b""
     reused: list[int] = []
+    forms: bytes = b""
 
 
 # By whether anybody references the page and by whether it is sealed.
@@ -46,10 +48,10 @@ def _state_of(refs: int, sealed: int) -> int:
 
 class Pages:
     """One entry per page in each of `states` (index into STATE_NAMES), `refs`, `owners`,
-    `sealed_flags`, `t_touch_ns` and `t_alloc_ns`. "open" is a referenced page that is not full yet.
-    The owner is the request that allocated the page and stays its owner while the page is cached; 0
-    is nobody. `t_alloc_ns` is when that was, 0 for a free page and where nobody told. `journal`
-    holds the newest changes.
+    `sealed_flags`, `t_touch_ns` and `t_alloc_ns`, and in `forms`. "open" is a referenced page that
+    is not full yet. The owner is the request that allocated the page and stays its owner while the
+    page is cached; 0 is nobody. `t_alloc_ns` is when that was, 0 for a free page and where nobody
+    told. `journal` holds the newest changes.
 
     `parents` is the page before it in the table of the request that took it last, -1 for the first;
     `hits` how often it was taken from the cache since it was allocated. `reused` are the pages with
@@ -71,6 +73,7 @@ class Pages:
         self.parents: array[int] = array("i")
         self.hits: array[int] = array("i")
         self.reused: dict[int, None] = {}
+        self.forms = PageForms()
         self.journal = PageJournal()
         self.evictions = 0
         self.hit_tokens = 0
@@ -101,6 +104,11 @@ class Pages:
     @property
     def free(self) -> int:
         return self._counts[FREE]
+
+    @property
+    def held_pages(self) -> int:
+        """Pages that are not free."""
+        return self.used + self.cached
 
     def owner(self, page: int) -> int:
         return self.owners[page]
@@ -150,6 +158,7 @@ class Pages:
         self.parents.extend((-1,) * more)
         self.hits.frombytes(bytes(4 * more))
         self._counts[FREE] += more
+        self.forms.resize(more)
         self._redraw_all()
 
     def lookup(self, query_tokens: int, hit_tokens: int) -> None:
@@ -189,6 +198,7 @@ class Pages:
             self.parents[page], self.hits[page], before = before, 0, page
             self.reused.pop(page, None)
             self._move(page, OPEN)
+        self.forms.turn(pages, NO_FORM)
         first, last = pages.start, pages.stop
         self.t_alloc_ns[first:last] = self.t_touch_ns[first:last]
 
@@ -238,6 +248,7 @@ class Pages:
             self._counts[state] += 1
             if state == FREE:
                 self.owners[page] = self.t_alloc_ns[page] = 0
+                self.forms.clear(page)
 
     def keyframe(self, event: PageKeyframe) -> None:
         """Every page as the event says; who shares a page besides its owner is kept as it was."""
@@ -252,7 +263,8 @@ class Pages:
                 refs[first : first + count] = array("q", (span.refs,)) * count
                 owners[first : first + count] = array("q", (span.owner,)) * count
                 sealed[first : first + count] = bytes((span.sealed,)) * count
-        if (refs, owners, sealed) == (self.refs, self.owners, self.sealed_flags):
+        same_forms = not self.forms.mend(event.forms)
+        if same_forms and (refs, owners, sealed) == (self.refs, self.owners, self.sealed_flags):
             return
         for page, owner in enumerate(owners):
             if owner != self.owners[page]:
@@ -295,6 +307,7 @@ class Pages:
             pack(self.parents),
             pack(self.hits),
             list(self.reused),
+            self.forms.freeze(),
         )
 
     def thaw(self, frame: PagesFrame) -> None:
@@ -312,6 +325,7 @@ class Pages:
             raise ValueError("a page in a state that does not exist")
         self.refs, self.owners, self.t_touch_ns, self.t_alloc_ns = columns
         self._thaw_reuse(frame)
+        self.forms.thaw(frame.forms, num_pages)
         self.journal.thaw(frame.journal)
         self.states = bytearray(frame.states)
         self.sealed_flags = bytearray(frame.sealed)
@@ -338,4 +352,7 @@ _OPERATIONS: Final[dict[str, Callable[[Pages, range, int], None]]] = {
     "seal": Pages._seal,
     "release": Pages._release,
     "evict": Pages._evict,
+    "widen": lambda pages, those, request: pages.forms.turn(those, HOT),
+    "keep": lambda pages, those, request: pages.forms.turn(those, SINK),
+    "pack": lambda pages, those, request: pages.forms.turn(those, PACKED),
 }

@@ -30,6 +30,7 @@ class Tally(msgspec.Struct, array_like=True):
     good: int = 0
     failed: int = 0
     preemptions: int = 0
+    packed_pages: int = 0
 
 
 class ThroughputFrame(msgspec.Struct, array_like=True):
@@ -86,6 +87,10 @@ class ThroughputMonitor:
         now.steps += 1
         now.prefill_tokens += share.prefill_tokens
         now.generated_tokens += share.new_tokens
+
+    def packed(self, num_pages: int) -> None:
+        if num_pages:
+            self._now().packed_pages += num_pages
 
     def received(self, num_tokens: int) -> None:
         """Tokens that no step of ours made."""
@@ -149,6 +154,11 @@ class ThroughputMonitor:
     @property
     def steps_per_s(self) -> float | None:
         return self._step_rate("steps")
+
+    @property
+    def packed_per_s(self) -> float | None:
+        """Pages packed per second, where full ones are."""
+        return self._step_rate("packed_pages")
 
     @property
     def requests_per_s(self) -> float | None:

@@ -87,6 +87,8 @@ class RowCodec(Generic[S]):
             return repr(default)
         if default == "":
             return "''"
+        if default == ():
+            return "x'00000000'"  # packed, an empty list
         raise ValueError(f"there is no column {name}")
 
     def from_row(self, row: Sequence[Any]) -> S:

@@ -42,6 +42,7 @@ class FakeRunner:
 
     page_bytes = 1
     device_type = "cpu"
+    dtype = "float32"
 
     def __init__(
         self,

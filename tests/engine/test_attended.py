@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable
 from typing import Any, cast
 
-from engine.attended import WorkCounter
+import pytest
+
+from engine.attended import WideReads, WorkCounter
 from engine.models.config import ModelConfig
 from engine.models.work import model_shape
 from engine.plan import PlanRow
@@ -45,6 +47,26 @@ def test_contexts_are_those_of_a_count_token_by_token() -> None:
         assert work.attended_pairs == pairs // 4
         assert work.computed_tokens == sum(row.num_tokens for row in rows)
         assert work.sampled_rows == sum(row.samples for row in rows)
+
+
+@pytest.mark.parametrize("sinks", [0, 1, 3])
+def test_wide_reads_are_those_of_a_count_token_by_token(sinks: int) -> None:
+    rng, size = random.Random(sinks), 8
+    for window, first in ((None, 0), (1, 0), (16, 0), (20, 2)):
+        model = config(sliding_window=window, first_window_layer=first)
+        rows = [
+            PlanRow(NOBODY, rng.randrange(60), rng.choice([1, 1, 2, 40]), True) for _ in range(20)
+        ]
+        wide = 0
+        for layer in range(model.num_layers):
+            for row in rows:
+                tokens = range(row.start, row.start + row.num_tokens)
+                seen = set().union(*(looked_at(p, model.window_of(layer)) for p in tokens))
+                pages = {position // size for position in tokens} | set(range(sinks))
+                wide += sum(position // size in pages for position in seen)
+        work = WorkCounter(model, WideReads(size, sinks)).count(rows)
+        assert work.wide_context_tokens == wide // 4
+        assert WorkCounter(model).count(rows)[:4] == work[:4]
 
 
 def test_each_step_tells_its_work(core_bench: Callable[..., Any]) -> None:

@@ -146,7 +146,8 @@ def test_no_history_breaks_the_books(core_bench, expected):
                     self.pages.delta(event)
             self.num_folded = len(self.bench.events)
             version = self.pages.version
-            self.pages.keyframe(PageKeyframe(0, self.bench.core._kv.pool.spans()))
+            kv = self.bench.core._kv
+            self.pages.keyframe(PageKeyframe(0, kv.pool.spans(), kv.forms()))
             assert self.pages.version == version
 
         def teardown(self):

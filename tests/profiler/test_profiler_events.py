@@ -14,6 +14,7 @@ from profiler.events import (
     EVENT_BY_KIND,
     EVENT_TYPES,
     Event,
+    PageForm,
     PageRun,
     PageSpan,
     StepRow,
@@ -104,7 +105,7 @@ def test_foreign_json_is_refused(data: bytes) -> None:
         decode_event(data)
 
 
-@pytest.mark.parametrize("kind", [StepRow, PageRun, PageSpan])
+@pytest.mark.parametrize("kind", [StepRow, PageRun, PageSpan, PageForm])
 def test_packing_and_back(kind: type[msgspec.Struct]) -> None:
     packer: Packer[Any] = Packer(kind)
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from profiler.events import PageDelta, PageKeyframe, PageRun, PageSpan, SessionStart
+from profiler.events import (
+    PageDelta,
+    PageForm,
+    PageKeyframe,
+    PageRun,
+    PageSpan,
+    SessionStart,
+)
 from profiler.folds.pages import STATE_NAMES, Pages
 
 
@@ -56,6 +63,45 @@ def test_a_keyframe_mends_lost_deltas() -> None:
     seen = pages.version
     pages.keyframe(PageKeyframe(10, spans))
     assert pages.changed_since(seen) == [], "what was right is not redrawn"
+
+
+def test_a_page_is_wide_until_it_is_packed_and_has_no_form_when_free() -> None:
+    pages = pages_after(("alloc", 0, 4, 1), ("keep", 0, 1, 1), ("widen", 1, 2, 1))
+    assert [pages.forms.of(p) for p in range(5)] == ["sink", "hot", "hot", "", ""]
+    assert (pages.forms.wide, pages.forms.packed, pages.held_pages) == (3, 0, 4)
+    pages.delta(PageDelta(2, (PageRun("pack", 1, 1, 1), PageRun("seal", 0, 2, 1))))
+    assert (pages.forms.sinks, pages.forms.hot, pages.forms.packed) == (1, 1, 1)
+    pages.delta(PageDelta(3, (PageRun("release", 0, 4, 1),)))
+    assert [pages.forms.of(p) for p in range(4)] == ["sink", "packed", "", ""]
+    assert pages.forms.wide_pages() == [0]
+    pages.delta(PageDelta(4, (PageRun("evict", 0, 1, 0),)))
+    assert (pages.forms.wide, pages.forms.packed) == (0, 1)
+
+
+def test_a_keyframe_mends_forms_too() -> None:
+    pages = pages_after(("alloc", 0, 4, 1), ("widen", 0, 4, 1))
+    spans = (PageSpan(0, 4, 1, 1, False),)
+    forms = (PageForm(0, 1, "sink"), PageForm(1, 2, "packed"), PageForm(3, 9, "hot"))
+    seen = pages.version
+    pages.keyframe(PageKeyframe(9, spans, forms))
+    assert [pages.forms.of(p) for p in range(4)] == ["sink", "packed", "packed", ""]
+    assert pages.changed_since(seen) is None
+    seen = pages.version
+    pages.keyframe(PageKeyframe(10, spans, forms))
+    assert pages.changed_since(seen) == []
+
+
+def test_a_frame_from_before_forms_is_read_and_a_wrong_one_refused() -> None:
+    pages, read = pages_after(("alloc", 0, 2, 1), ("pack", 0, 2, 1)), Pages()
+    frame = pages.freeze()
+    read.thaw(frame)
+    assert read.forms.packed == 2 and read.freeze() == frame
+    frame.forms = b""
+    read.thaw(frame)
+    assert (read.forms.packed, read.used) == (0, 2)
+    frame.forms = b"\x04" * 8
+    with pytest.raises(ValueError, match="form"):
+        Pages().thaw(frame)
 
 
 @pytest.mark.parametrize("run", [("alloc", -1, 2, 1), ("alloc", 0, 0, 1), ("seal", 1 << 40, 1, 1)])

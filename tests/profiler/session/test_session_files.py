@@ -372,6 +372,10 @@ def test_a_file_from_before_a_field_reads_as_its_default(
         connection.execute("ALTER TABLE step DROP COLUMN waits_for")
         connection.execute("ALTER TABLE session_start DROP COLUMN read_bytes_per_s")
         connection.execute("ALTER TABLE session_start DROP COLUMN shape")
+        connection.execute("ALTER TABLE session_start DROP COLUMN packing")
+        connection.execute("ALTER TABLE step DROP COLUMN packed_pages")
+        connection.execute("ALTER TABLE page_keyframe DROP COLUMN forms")
+        connection.execute("ALTER TABLE memory_sample DROP COLUMN kv_wide_bytes")
         connection.execute("ALTER TABLE step_1s DROP COLUMN possible_per_s")
     older = SessionReader(path)
     lacking = {Step: {"waits_for": ""}, SessionStart: {"read_bytes_per_s": None, "shape": None}}
