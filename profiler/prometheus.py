@@ -21,9 +21,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from profiler.events import SessionStart
+from profiler.events import KvPacking, SessionStart
 from profiler.folds.gpus import GpuHistory
 from profiler.folds.histogram import Histogram
+from profiler.kv_held import kv_held
 from profiler.state import SessionState
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -115,11 +116,11 @@ class _Vllm:
         session, config = self._session, self._session.config
         labels = {
             "block_size": session.block_size,
-            "cache_dtype": config.get("kv_cache_dtype", config.get("dtype", "auto")),
+            "cache_dtype": _cache_dtype(session),
             "enable_prefix_caching": config.get("enable_prefix_caching"),
             "engine": "0",
             "gpu_memory_utilization": config.get("gpu_memory_utilization"),
-            "kv_cache_memory_bytes": session.num_pages * session.page_bytes,
+            "kv_cache_memory_bytes": session.kv_bytes,
             "kv_cache_size_tokens": session.num_pages * session.block_size,
             "num_gpu_blocks": session.num_pages,
             "num_gpu_blocks_override": config.get("num_gpu_blocks_override"),
@@ -208,6 +209,14 @@ class _Vllm:
             yield self._histogram(name, text, histogram)
 
 
+def _cache_dtype(session: SessionStart) -> str:
+    """As asked for, "mixed" where formats differ by layer."""
+    if session.packing is not None:
+        return session.packing.name
+    config = session.config
+    return str(config.get("kv_cache_dtype", config.get("dtype", "auto")))
+
+
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     edges = [*map(str, histogram.edges), "+Inf"]
     below = 0
@@ -225,6 +234,8 @@ def _engine(state: SessionState) -> Iterator[Metric]:
         by_state.add_metric((name,), value)
     yield by_state
     yield GaugeMetricFamily("llmtop_kv_pages_shared", "Pages held twice or more.", pages.shared)
+    if state.session is not None and state.session.packing is not None:
+        yield from _packing(state, state.session, state.session.packing)
     counters: tuple[tuple[str, str, float], ...] = (
         ("llmtop_kv_pages_evicted", "Cached pages given up.", pages.evictions),
         ("llmtop_prefill_tokens", "Prompt tokens computed, again too.", totals.prefill_tokens),
@@ -245,6 +256,24 @@ def _engine(state: SessionState) -> Iterator[Metric]:
     for name, size in state.memory.parts():
         memory.add_metric((name,), size)
     yield memory
+
+
+def _packing(state: SessionState, session: SessionStart, packing: KvPacking) -> Iterator[Metric]:
+    forms = state.pages.forms
+    by_form = GaugeMetricFamily(
+        "llmtop_kv_page_forms", "KV pages by how they lie; hot ones are written.", labels=("form",)
+    )
+    for name, value in (("packed", forms.packed), ("hot", forms.hot), ("sink", forms.sinks)):
+        by_form.add_metric((name,), value)
+    yield by_form
+    yield GaugeMetricFamily("llmtop_kv_wide_pages", "Wide pages in use.", forms.wide)
+    yield GaugeMetricFamily("llmtop_kv_wide_pages_max", "All of them.", packing.num_wide_pages)
+    text = "Pages packed since the start."
+    yield CounterMetricFamily("llmtop_kv_pages_packed", text, state.totals.packed_pages)
+    held = kv_held(session, state.pages)
+    if held is not None:
+        text = "Bits that pages in use take for each K or V element."
+        yield GaugeMetricFamily("llmtop_kv_effective_bits", text, held.bits)
 
 
 def _machine(state: SessionState) -> Iterator[Metric]:

@@ -88,7 +88,8 @@ class Flow(msgspec.Struct, frozen=True):
 
 
 class KvUse(msgspec.Struct, frozen=True):
-    """Pages at the ends of steps; `mean_used` weighs each step alike."""
+    """Pages at the ends of steps; `mean_used` weighs each step alike. `format` and what follows are
+    None where full pages are not packed."""
 
     num_pages: int
     block_size: int
@@ -96,6 +97,10 @@ class KvUse(msgspec.Struct, frozen=True):
     max_used: int
     mean_used: float
     max_cached: int
+    format: str | None = None
+    max_wide: int | None = None
+    num_wide_pages: int | None = None
+    packed_pages: int | None = None
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -307,8 +312,19 @@ def _kv(reader: SessionReader, start: SessionStart) -> KvUse | None:
     )
     if max_used is None:
         return None
-    return KvUse(
+    use = KvUse(
         start.num_pages, start.block_size, start.page_bytes, max_used, mean_used, max_cached
+    )
+    packing = start.packing
+    if packing is None:
+        return use
+    max_wide, packed = _one(reader, "SELECT max(pages_wide), sum(packed_pages) FROM step")
+    return msgspec.structs.replace(
+        use,
+        format=packing.name,
+        max_wide=max_wide,
+        num_wide_pages=packing.num_wide_pages,
+        packed_pages=packed,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from profiler.events import SessionStart
 from profiler.folds.quantiles import Quantiles
-from profiler.report import LATENCIES, NUM_SLOWEST, Device, EndedRequest, SessionReport
+from profiler.report import LATENCIES, NUM_SLOWEST, Device, EndedRequest, KvUse, SessionReport
 
 NONE: Final = "--"
 MIB: Final = 1 << 20
@@ -116,7 +116,7 @@ def _model(report: SessionReport) -> Iterator[Section]:
             ("layers", number(start.num_layers)),
             ("weights", number(start.weights_bytes / MIB, 1, "MiB")),
             ("longest context", number(start.max_model_len, 0, "tokens")),
-            ("KV cache", number(start.num_pages * start.page_bytes / MIB, 1, "MiB")),
+            ("KV cache", number(start.kv_bytes / MIB, 1, "MiB")),
             ("requests a step", f"at most {number(start.max_num_seqs)}"),
             ("tokens a step", f"at most {number(start.max_num_batched_tokens)}"),
         ],
@@ -203,10 +203,21 @@ def _kv(report: SessionReport) -> Iterator[Section]:
         ("most used", of_all(kv.max_used)),
         ("used, mean over steps", of_all(kv.mean_used)),
         ("most cached and unused", of_all(kv.max_cached)),
+        *_packed(kv),
         ("preemptions", number(work.preemptions)),
         ("tokens computed again", number(work.lost_tokens)),
     ]
     yield Section("KV cache", (), rows)
+
+
+def _packed(kv: KvUse) -> list[tuple[str, str]]:
+    if kv.format is None:
+        return []
+    return [
+        ("format of full pages", kv.format),
+        ("pages packed", number(kv.packed_pages)),
+        ("most wide pages", f"{number(kv.max_wide)} of {number(kv.num_wide_pages)}"),
+    ]
 
 
 def _devices(report: SessionReport) -> Iterator[Section]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from profiler.folds.quantiles import Quantiles
+from profiler.kv_held import kv_held
 from profiler.state import SessionState
 from profiler.walltime import wall_ns_of
 
@@ -53,7 +54,8 @@ class Latency(msgspec.Struct, frozen=True):
 
 class Kv(msgspec.Struct, frozen=True):
     """Used, cached and free sum to all pages. The hit share is of prompt tokens, since the session
-    began."""
+    began. `format` and what follows are None where full pages are not packed; `page_bytes` is
+    what a packed page takes, a wide one `wide_page_bytes`."""
 
     pages: int
     pages_used: int
@@ -62,6 +64,12 @@ class Kv(msgspec.Struct, frozen=True):
     block_size: int
     page_bytes: int
     hit_share: float | None
+    format: str | None = None
+    wide_page_bytes: int | None = None
+    pages_packed: int | None = None
+    pages_hot: int | None = None
+    pages_sink: int | None = None
+    effective_bits: float | None = None
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -182,6 +190,8 @@ def _kv(state: SessionState) -> Kv | None:
     session, pages = state.session, state.pages
     if session is None or session.upstream:
         return None
+    packing, forms, held = session.packing, pages.forms, kv_held(session, pages)
+    packed = packing is not None
     return Kv(
         pages=pages.num_pages,
         pages_used=pages.used,
@@ -190,6 +200,12 @@ def _kv(state: SessionState) -> Kv | None:
         block_size=session.block_size,
         page_bytes=session.page_bytes,
         hit_share=pages.hit_tokens / pages.query_tokens if pages.query_tokens else None,
+        format=packing.name if packing else None,
+        wide_page_bytes=packing.wide_page_bytes if packing else None,
+        pages_packed=forms.packed if packed else None,
+        pages_hot=forms.hot if packed else None,
+        pages_sink=forms.sinks if packed else None,
+        effective_bits=None if held is None else held.bits,
     )
 
 

@@ -10,6 +10,7 @@ from textual.containers import Container
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
 from llmtop.widgets.holders import Holders
+from llmtop.widgets.kvpacking import PACKING_HEIGHT, KvPackingPanel
 from llmtop.widgets.pagecells import MAX_PER_CELL
 from llmtop.widgets.pagefacts import PageFacts
 from llmtop.widgets.pagemap import PageMap
@@ -25,9 +26,13 @@ _TREE_FROM: Final = 34  # lines of the page
 
 
 class KvPage(Page):
-    """Wide: the map with its facts at the right. Narrow: the facts below it."""
+    """Wide: the map with its facts at the right. Narrow: the facts below it. What packing saves is
+    there where pages are packed."""
 
-    DEFAULT_CSS = "KvPage Container { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS = """
+    KvPage Container { width: 1fr; height: 1fr; }
+    KvPage #kv-packing { display: none; }
+    """
 
     def compose(self) -> ComposeResult:
         yield PageMap(id="kv-map")
@@ -35,8 +40,18 @@ class KvPage(Page):
             with Container(id="kv-facts"):
                 yield PageFacts(id="kv-page")
                 yield PrefixFacts(id="kv-prefix", top="├┤")
-            yield PrefixTree(id="kv-tree", top="├┤")
-            yield Holders(id="kv-holders", top="├┤")
+            with Container(id="kv-held"):
+                yield KvPackingPanel(id="kv-packing", top="├┤")
+                yield PrefixTree(id="kv-tree", top="├┤")
+                yield Holders(id="kv-holders", top="├┤")
+
+    def show(self, view: View) -> None:
+        session, panel = view.state.session, self.query_one(KvPackingPanel)
+        packs = session is not None and session.packing is not None
+        if panel.display != packs and not self.maximised:
+            panel.display = packs
+            self.lay_out(self.size.width, self.size.height)
+        super().show(view)
 
     def lay_out(self, width: int, height: int) -> None:
         wide = width >= SIDE_FROM
@@ -49,7 +64,10 @@ class KvPage(Page):
         page_height = _FACTS_HEIGHT + _STORY_HEIGHT * wide
         facts.styles.height = page_height + _PREFIX_HEIGHT if wide else "1fr"
         self.query_one("#kv-page").styles.height = page_height
-        self.query_one("#kv-tree").display = wide and height >= _TREE_FROM
+        packing = self.query_one(KvPackingPanel)
+        packing.styles.height = PACKING_HEIGHT
+        packed_lines = PACKING_HEIGHT if packing.display else 0
+        self.query_one("#kv-tree").display = wide and height >= _TREE_FROM + packed_lines // 2
         for panel in self.panels():
             panel.compact = not wide
             panel.bottom = "└┘" if panel.id in ("kv-map", "kv-holders") else ""

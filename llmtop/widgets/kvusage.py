@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmtop.format import NONE, grouped, percent, size
+from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import stacked
 from llmtop.widgets.panel import Panel
@@ -60,8 +61,9 @@ class KvUsage(Panel):
         session, num_pages = view.state.session, view.state.pages.num_pages
         if session is None or not num_pages:
             return ""
-        whole = f", {size(num_pages * session.page_bytes)}" if session.page_bytes else ""
-        return f"{grouped(num_pages)} pages of {session.block_size}{whole}"
+        whole = f", {size(session.kv_bytes)}" if session.page_bytes else ""
+        packed = f" {clean_line(session.packing.name)}" if session.packing else ""
+        return f"{grouped(num_pages)}{packed} pages of {session.block_size}{whole}"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         pages = view.state.pages

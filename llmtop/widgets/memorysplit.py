@@ -54,6 +54,9 @@ def _part(name: str, amount: int, total: int, state: SessionState) -> Row:
     aside = ""
     if name == "kv" and pages.num_pages:
         aside = f" {percent(pages.used, pages.num_pages)} used"
+        last = state.memory.last
+        if last is not None and last.kv_wide_bytes:
+            aside += f", {size(last.kv_wide_bytes)} wide"
     return ((f"{glyph} ", role), *_numbers(name, amount, total), (aside, "dim"))
 
 

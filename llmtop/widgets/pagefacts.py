@@ -26,7 +26,11 @@ _STORY_WORDS: Final = {
     "seal": "full, findable",
     "release": "released by",
     "evict": "evicted",
+    "widen": "being written, wide",
+    "keep": "a sink: stays wide",
+    "pack": "packed",
 }
+_FORM_WORDS: Final = {"": "", "hot": ", being written", "sink": ", wide sink", "packed": ", packed"}
 _LABEL: Final = 9
 _NAME: Final = 12
 
@@ -66,7 +70,7 @@ def page_facts(state: SessionState, page: int, width: int) -> list[Row]:
     word = f"{'full' if sealed else 'filling'}, shared" if refs > 1 else _STATE_WORDS[name]
     rows = [_fact("state", word), _owner(state, page)]
     rows.append(_fact("refs", _references(state, page, refs)))
-    rows.append(_fact("tokens", _tokens(state, page)))
+    rows.append(_fact("tokens", f"{_tokens(state, page)}{_FORM_WORDS[pages.forms.of(page)]}"))
     age = _since(state, pages.t_alloc_ns[page])
     touched_ns = pages.t_touch_ns[page]
     changed = f"changed {_since(state, touched_ns)} ago" if touched_ns else "never changed"

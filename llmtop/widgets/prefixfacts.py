@@ -8,6 +8,7 @@ from llmtop.widgets.bar import bar, stacked
 from llmtop.widgets.pagefacts import context_tokens
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
+from profiler.kv_held import bytes_of
 from profiler.state import SessionState
 
 
@@ -59,9 +60,11 @@ def hit_facts(state: SessionState, width: int) -> list[Row]:
         ((f"{grouped(pages.hit_tokens)} of {grouped(pages.query_tokens)} prompt tokens", "dim"),)
     )
     saved = sum(pages.num_pages_of(r) for r in state.requests.live) - pages.used
-    page_bytes = state.session.page_bytes if state.session else None
-    rows.append(_amount("saved by sharing", max(0, saved), page_bytes))
-    rows.append(_amount("cached for reuse", pages.cached, page_bytes))
+    wide = pages.forms.wide_pages()
+    wide_shared = sum(max(0, pages.ref_count(page) - 1) for page in wide)
+    wide_cached = sum(not pages.ref_count(page) for page in wide)
+    rows.append(_amount("saved by sharing", max(0, saved), wide_shared, state))
+    rows.append(_amount("cached for reuse", pages.cached, wide_cached, state))
     rows.append(_tail_waste(state))
     preempted = state.requests.num_preemptions
     rows.append(
@@ -101,6 +104,8 @@ def _hits(hit_tokens: int, query_tokens: int, width: int) -> Row:
     )
 
 
-def _amount(label: str, num_pages: int, page_bytes: int | None) -> Row:
-    held = f" = {size(num_pages * page_bytes)}" if page_bytes else ""
+def _amount(label: str, num_pages: int, num_wide: int, state: SessionState) -> Row:
+    session = state.session
+    told = session is not None and session.page_bytes
+    held = f" = {size(bytes_of(session, num_pages, num_wide))}" if session and told else ""
     return ((f"{label} ", "dim"), (grouped(num_pages), "value"), (f" pages{held}", "dim"))

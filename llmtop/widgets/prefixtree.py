@@ -10,6 +10,7 @@ from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row
 from profiler.folds.pages import Pages
 from profiler.folds.prefixes import Prefix, prefixes
+from profiler.kv_held import bytes_of
 
 _BRANCH: Final = 11
 _MAX_DEPTH: Final = 5
@@ -55,13 +56,14 @@ class PrefixTree(Panel):
 
 
 def _line(prefix: Prefix, view: View) -> Row:
-    session = view.state.session
-    block_size, page_bytes = (session.block_size, session.page_bytes) if session else (0, 0)
-    count, first = len(prefix.pages), prefix.pages[0]
+    session, count, first = view.state.session, len(prefix.pages), prefix.pages[0]
+    num_wide = sum(map(view.state.pages.forms.is_wide, prefix.pages))
+    num_bytes = bytes_of(session, count, num_wide) if session else 0
+    block_size = session.block_size if session else 0
     branch = "  " * min(prefix.depth - 1, _MAX_DEPTH) + "└ " if prefix.depth else ""
     tokens = f"{branch}{grouped(count * block_size)}"
     chosen = view.model.selected
     mine = chosen is not None and first in view.state.pages.held(chosen)
     role = "select" if mine else "text" if prefix.refs else "cached"
-    numbers = f"{short(prefix.refs):>5} {short(prefix.hits):>6} {size(count * page_bytes):>8}"
+    numbers = f"{short(prefix.refs):>5} {short(prefix.hits):>6} {size(num_bytes):>8}"
     return ((f"{tokens:<{_BRANCH}}", role), (numbers, "value"), (f" {first:>5}", "dim"))

@@ -52,6 +52,7 @@ class Totals(msgspec.Struct, array_like=True):
     request_computed_tokens: Histogram = field(default_factory=partial(Histogram.of, TOKENS))
     request_preemptions: Histogram = field(default_factory=partial(Histogram.of, SMALL_COUNTS))
     step_tokens: Histogram = field(default_factory=partial(Histogram.of, STEP_TOKENS))
+    packed_pages: int = 0
 
     def step(self, event: Step, share: StepShare) -> None:
         self.prefill_tokens += share.prefill_tokens
@@ -59,6 +60,7 @@ class Totals(msgspec.Struct, array_like=True):
         self.step_ns += event.end_ns - event.t_ns
         self.host_ns += event.host_ns
         self.device_ns += event.device_ns or 0
+        self.packed_pages += event.packed_pages
         self.step_tokens.add(share.prefill_tokens + share.new_tokens)
         self._gaps(share.gaps)
 
