@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     examples=(
         "llmtop tune --budget 3.5                          # writes kv-3.5.yaml",
         "llmtop tune smollm2-135m-instruct --text book.txt --budget 5 -o kv.yaml --svg front.svg",
-        "llmtop serve --kv-config kv-3.5.yaml",
     ),
 )
 @quality_options(window="1024", tokens="2048")
@@ -56,7 +55,7 @@ def command(
     Each layer's K and V are packed alone and held against the unpacked model (KL of the next
     token); from these the best formats for the budget are chosen, and for other sizes as well.
     What was chosen is then measured, on other windows of the text, beside every named format.
-    Ctrl-C loses nothing: the same command goes on.
+    Ctrl-C loses nothing: the same command goes on. `llmtop serve --kv-config FILE` uses the choice.
     """
     from llmtop.commands.extras import require_engine
 
