@@ -91,6 +91,8 @@ def command(
         raise click.UsageError("--readonly and --control exclude each other")
     viewing = Viewing(privacy, readonly, control, ascii, slow=slow)
     if not urls:
+        if api_key_for:
+            raise click.UsageError("--api-key-for needs the URL that the key is for")
         from llmtop.commands.choosing import choose, find_here, print_found
 
         if once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import click
@@ -18,6 +19,8 @@ _HINT = "name it: llmtop attach http://HOST:PORT; llmtop serve starts one here"
 def find_here() -> list[Found]:
     """Raises: LlmtopError where this system does not tell which ports listen."""
     urls = listening_urls()
+    if sys.stderr.isatty():
+        click.echo(f"asking {len(urls)} ports that listen on this host", err=True)
     return discover(urls)
 
 

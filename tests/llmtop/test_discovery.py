@@ -161,6 +161,11 @@ def test_nothing_found_is_one_line_a_hint_and_1(here: Any, capsys: Any) -> None:
     assert main(["attach"]) == 1
 
 
+def test_a_key_for_whoever_is_found_is_refused(here: Any) -> None:
+    here()
+    assert main(["attach", "--api-key-for", "127.0.0.1=LLMTOP_API_KEY"]) == 2
+
+
 def test_where_nobody_can_be_asked_several_are_named(peer: Start, here: Any, capsys: Any) -> None:
     one, two = peer({"/metrics": (200, TEXT, VLLM)}), peer({"/metrics": (200, TEXT, SGLANG)})
     here(one, two)

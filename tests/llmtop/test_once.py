@@ -68,6 +68,30 @@ def test_a_server_that_is_not_there_is_3_at_once(capsys: pytest.CaptureFixture[s
     assert "no picture of http://127.0.0.1:1: no connection" in capsys.readouterr().err
 
 
+def test_one_that_goes_away_before_it_has_told_enough_is_3(
+    peer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is found, gives one reading, and is gone before there is a rate."""
+    page = (200, "text/plain", b"vllm:num_requests_running 4\n")
+    pages = iter([page, page])
+    server = peer({"/metrics": lambda: next(pages, (503, "text/plain", b""))})
+    assert main(["attach", server.url, "--once", "--json"]) == 3
+    told = capsys.readouterr()
+    assert told.out == "" and "the server answered with status 503" in told.err
+
+
+def test_of_several_it_is_3_when_none_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attach", "127.0.0.1:1", "127.0.0.1:2", "--once", "--json"]) == 3
+    assert "none of 2 servers can be read: no connection" in capsys.readouterr().err
+
+
+def test_one_that_answers_with_nothing_to_show_is_1(peer: Callable[..., Any]) -> None:
+    html = peer({"/metrics": (200, "text/html", b"<html>")})
+    assert main(["attach", html.url, "--once", "--json"]) == 1
+    refusing = peer(dict.fromkeys(("/v1/llmtop/hello", "/metrics"), (401, "text/plain", b"")))
+    assert main(["attach", refusing.url, "--once", "--json"]) == 1
+
+
 def test_it_waits_for_the_first_state_but_not_for_good(
     source_of: Callable[[SessionState], Any], busy_state: SessionState
 ) -> None:
