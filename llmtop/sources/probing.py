@@ -140,7 +140,7 @@ def _found(asker: Asker, root: str, paths: tuple[str, ...]) -> Target:
 
 def _refused(root: str, status: int) -> LlmtopError:
     what = f"shows its metrics to those who have its key (status {status})"
-    return UnshownError(root, "", what, "llmtop attach --help says how a key is given")
+    return UnshownError(root, "unknown", what, "llmtop attach --help says how a key is given")
 
 
 def _nothing(asker: Asker, root: str) -> LlmtopError:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from textual import events
 
-from llmtop.format import grouped, percent, seconds, short
+from llmtop.format import percent, seconds, short
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
@@ -54,35 +54,35 @@ def _rate(key: str) -> Callable[[Foreign], str]:
     return text
 
 
-def _quantile(key: str, share: float) -> Callable[[Foreign], str]:
+def _quantile(key: str, share: float, width: int) -> Callable[[Foreign], str]:
     def text(foreign: Foreign) -> str:
         if foreign.last is None or key not in foreign.last.histograms:
             return NOT_EXPOSED
         spread = foreign.spread(key)
-        return QUIET if spread is None else quantile_text(spread.quantile(share))
+        return QUIET if spread is None else quantile_text(spread.quantile(share), width)
 
     return text
 
 
 _LOAD: Final = (
-    Column("run", 5, _gauge("running", grouped)),
-    Column("wait", 5, _gauge("waiting", grouped)),
+    Column("run", 5, _gauge("running", short)),
+    Column("wait", 5, _gauge("waiting", short)),
     Column("in t/s", 6, _rate("prompt_tokens")),
     Column("out t/s", 7, _rate("generation_tokens")),
 )
 _KV: Final = Column("KV", 4, _gauge("kv_usage", lambda usage: percent(usage, 1.0)))
 _NARROW: Final = (
     *_LOAD,
-    Column("ttft95", 7, _quantile("ttft", 0.95)),
-    Column("itl95", 7, _quantile("itl", 0.95)),
+    Column("ttft95", 7, _quantile("ttft", 0.95, 7)),
+    Column("itl95", 7, _quantile("itl", 0.95, 7)),
     _KV,
 )
 _WIDE: Final = (
     *_LOAD,
-    Column("ttft p50", 9, _quantile("ttft", 0.5)),
-    Column("p95", 8, _quantile("ttft", 0.95)),
-    Column("itl p50", 8, _quantile("itl", 0.5)),
-    Column("p95", 8, _quantile("itl", 0.95)),
+    Column("ttft p50", 9, _quantile("ttft", 0.5, 9)),
+    Column("p95", 8, _quantile("ttft", 0.95, 8)),
+    Column("itl p50", 8, _quantile("itl", 0.5, 8)),
+    Column("p95", 8, _quantile("itl", 0.95, 8)),
     _KV,
 )
 

@@ -25,10 +25,17 @@ def cells(spread: Spread) -> Span:
     return "".join(text.rjust(COLUMN) for text in texts), "value"
 
 
-def quantile_text(found: Quantile) -> str:
-    """In ms: `~` is an estimate between two edges, `<` below the first and `>` beyond the last."""
+def quantile_text(found: Quantile, width: int = COLUMN) -> str:
+    """In ms: `~` is an estimate between two edges, `<` below the first and `>` beyond the last. In
+    seconds, with their unit, where `width` cells do not hold it."""
+    sign, value_s = _signed(found)
+    text = f"{sign}{milliseconds(value_s * 1e3)}"
+    return text if len(text) <= width else f"{sign}{short(round(value_s, 1))}s"
+
+
+def _signed(found: Quantile) -> tuple[str, float]:
     if found.high_s is None:
-        return f">{milliseconds(found.low_s * 1e3)}"
+        return ">", found.low_s
     if found.guess_s is None:
-        return f"<{milliseconds(found.high_s * 1e3)}"
-    return f"~{milliseconds(found.guess_s * 1e3)}"
+        return "<", found.high_s
+    return "~", found.guess_s
