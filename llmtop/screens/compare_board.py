@@ -18,13 +18,14 @@ from llmtop.widgets.panel import Panel
 WIDE_FROM: Final = 112
 _METRICS_WIDTH: Final = 83
 _TALL_FROM: Final = 28
+_CURVES_FROM: Final = 16
 _FIRST: Final = ("compare-metrics", "compare-settings")
 _WORST_HEIGHT: Final = 13
 
 
 class CompareBoard(Container):
     """Wide: metrics at the left, settings and curves at the right, requests below. Else one column
-    without the settings."""
+    without the settings, and where it is low without the curves."""
 
     DEFAULT_CSS = """
     CompareBoard { layout: vertical; width: 1fr; height: 1fr; }
@@ -33,6 +34,7 @@ class CompareBoard(Container):
     CompareBoard.narrow #compare-top { layout: vertical; height: 1fr; }
     CompareBoard.narrow #compare-settings { display: none; }
     CompareBoard.narrow #compare-side { height: 6; }
+    CompareBoard.low #compare-side { display: none; }
     """
 
     def __init__(self, choice: Choice) -> None:
@@ -53,6 +55,7 @@ class CompareBoard(Container):
         """Fit the panels to `width` x `height` cells."""
         wide = width >= WIDE_FROM
         self.set_class(not wide, "narrow")
+        self.set_class(height < _CURVES_FROM, "low")
         for panel in self.query(Panel):
             panel.compact = not wide
             panel.top = "┌┐" if panel.id in _FIRST else "├┤"
@@ -63,7 +66,7 @@ class CompareBoard(Container):
         worst = self.query_one(CompareWorst)
         worst.joints = (_METRICS_WIDTH - 1, _METRICS_WIDTH) if wide else ()
         worst.bottom = "└┘"
-        worst.styles.height = min(_WORST_HEIGHT, (height + 2) // 4)
+        worst.styles.height = max(3, min(_WORST_HEIGHT, (height + 2) // 4))
 
     def move(self, by: int) -> None:
         """`by` rows on, in the metrics where they have the focus, else in the requests."""

@@ -8,7 +8,7 @@ from llmtop.format import grouped
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
-from llmtop.widgets.rows import Row, fit_row
+from llmtop.widgets.rows import Row, fit_row, joined_within
 from profiler.compare.comparison import Side
 
 
@@ -39,20 +39,24 @@ class CompareHead(Painted):
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         comparison = self._choice.comparison
         note = next(words.notes(comparison))
-        pairs: Row = ((f" {words.aligned(comparison)}", "dim"),)
-        beware: Row = ((f" {note}", "dim" if note == words.CAVEAT else "warn"),)
+        pairs = _told(words.aligned(comparison), "dim", width)
+        beware = _told(note, "dim" if note == words.CAVEAT else "warn", width)
         return [
-            _side("A", comparison.a),
-            _side("B", comparison.b),
+            _side("A", comparison.a, width),
+            _side("B", comparison.b, width),
             *((pairs, beware) if note == words.CAVEAT else (beware, pairs)),
         ]
 
 
-def _side(name: str, side: Side) -> Row:
-    requests = grouped(side.workload.requests)
-    return (
-        (f" {name} ", "key"),
-        (words.file_name(side), "value"),
-        (f"  {words.began(side)}, {words.lasted(side)}, {requests} requests, ", "dim"),
-        (words.arrivals(side), "dim"),
-    )
+def _side(name: str, side: Side, width: int) -> Row:
+    head: Row = ((f" {name} ", "key"), (words.file_name(side), "value"))
+    requests = f"{grouped(side.workload.requests)} requests"
+    facts = [words.began(side), words.lasted(side), requests, words.arrivals(side)]
+    return joined_within([head, *(((fact, "dim"),) for fact in facts)], width)
+
+
+def _told(text: str, role: str, width: int) -> Row:
+    """As much of it as there is room for, where it can be cut between words."""
+    first, *more = text.split("; ")
+    parts: list[Row] = [((part, role),) for part in (f" {first}", *more)]
+    return joined_within(parts, width, "; ")

@@ -13,7 +13,10 @@ from profiler.compare.metric_row import MetricRow
 
 _ROLES: Final = {"better": "good", "worse": "bad"}
 _SIGNS: Final = {"better": "+ ", "worse": "! ", "no difference shown": "= ", "too few": "? "}
-_HEAD: Final = f"{'metric':<15}{'A':>7}{'B':>7}{'change':>9}  {'95 % interval':<18}verdict"
+_INTERVAL: Final = f"{'95 % interval':<18}"
+_HEAD: Final = f"{'metric':<15}{'A':>7}{'B':>7}{'change':>9}  {_INTERVAL}verdict"
+# With less room than this the verdict would be cut for the interval.
+_INTERVALS_FROM: Final = 72
 # With less room than this the longest verdict would be cut.
 _WHOLE_FROM: Final = 79
 
@@ -46,7 +49,8 @@ class CompareMetrics(Panel):
     def body(self, view: View, width: int, height: int) -> list[Row]:
         first = self._choice.first
         rows = self._rows_shown[first : first + max(0, height - 1)]
-        return [((_HEAD, "dim"),), *(_line(row, width) for row in rows)]
+        head = _HEAD if width >= _INTERVALS_FROM else _HEAD.replace(_INTERVAL, "")
+        return [((head, "dim"),), *(_line(row, width) for row in rows)]
 
 
 def _line(row: MetricRow, width: int) -> Row:
@@ -59,6 +63,6 @@ def _line(row: MetricRow, width: int) -> Row:
         (f"{words.title(row):<15}", "text"),
         (f"{a:>7}{b:>7}", "value"),
         (f"{words.change(row):>9}  ", role),
-        (f"{words.bounds(row):<18}", "dim"),
+        (f"{words.bounds(row):<18}" if width >= _INTERVALS_FROM else "", "dim"),
         (f"{_SIGNS[row.verdict]}{word}", role),
     )

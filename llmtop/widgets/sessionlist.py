@@ -23,6 +23,9 @@ _HEAD: Final = f"  {'began':<19}  {'lasted':>8}  {'requests':>8}  {'size':>8}  "
 # With less room than this a name would be cut to nothing; it repeats time and model.
 _NAMES_FROM: Final = 100
 _MODEL: Final = 26
+_LEAST_MODEL: Final = 10
+_ON_SCREEN: Final = " ● on screen"
+_SHORT_ENDS: Final = {_ON_SCREEN: " ●"}
 
 
 class SessionList(Panel):
@@ -60,7 +63,8 @@ class SessionList(Panel):
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         file = self._on_screen.file
-        head: Row = ((_HEAD + "model", "dim"),)
+        named = width >= len(_HEAD) + _LEAST_MODEL
+        head: Row = ((_HEAD + ("model" if named else ""), "dim"),)
         above = [*self._subject(view, width, file), *self._said(view, width, file), head]
         self._above = len(above)
         found = self._pairing.sessions
@@ -106,14 +110,18 @@ def _line(info: SessionInfo, end: str, chosen: bool, mask: Privacy, width: int) 
     if info.problem:
         problem = clean_line(mask.about(f"{info.path.name}: {_short(info)}", [info.path]))
         return ((fit(lead + problem, width), role),)
-    text = fit(_facts(info, mask, width >= _NAMES_FROM), width - len(_HEAD) - len(end))
+    room = width - len(_HEAD)
+    end = end if len(end) <= room else _SHORT_ENDS.get(end, "")
+    room -= len(end)
+    text = fit(_facts(info, mask, width >= _NAMES_FROM), room) if room >= _LEAST_MODEL else ""
+    text = text.ljust(room)
     return ((lead + _numbers(info) + text, role), (end, role if chosen else "dim"))
 
 
 def _end(info: SessionInfo, shown: Path | None) -> str:
     """What else there is to say of a recording, beside the one that the screen shows."""
     if shown is not None and info.path.absolute() == shown.absolute():
-        return " ● on screen"
+        return _ON_SCREEN
     return "" if info.clean_end else " not closed"
 
 

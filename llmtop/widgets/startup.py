@@ -10,7 +10,7 @@ from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
 from llmtop.widgets.panel import Panel
-from llmtop.widgets.rows import EMPTY, Row
+from llmtop.widgets.rows import EMPTY, Row, joined_within
 from profiler.folds.phases import PhaseSpan
 
 _MEANINGS: Final = {
@@ -26,6 +26,7 @@ _MEANINGS: Final = {
     "stopped": "stopped",
 }
 _BAR_WIDTH: Final = 30
+_WHOLE_FROM: Final = 70
 _PROSPECT: Final = {
     "load": "sends it a varied load, so that every panel moves",
     "prompt": "asks the model a question",
@@ -69,10 +70,15 @@ def phase_row(span: PhaseSpan, t_ns: int, lasts: bool, width: int) -> Row:
     took_ns = (t_ns if lasts else span.t_last_ns) - span.t_ns
     head: Row = (
         ("▶ " if lasts else "✓ ", "key" if lasts else "good"),
-        (meaning.ljust(42), "value" if lasts else "text"),
-        (seconds(took_ns).rjust(7) + "  ", "dim"),
+        (meaning.ljust(42 if width >= _WHOLE_FROM else 36), "value" if lasts else "text"),
+        (seconds(took_ns).rjust(7), "dim"),
     )
-    return (*head, *_progress(span, lasts, width))
+    parts: list[Row] = [head]
+    if width >= _WHOLE_FROM:
+        parts.append(_progress(span, lasts, width))
+    elif lasts and span.total:
+        parts.append(((percent(span.done, span.total), "value"),))
+    return joined_within(parts, width)
 
 
 def _progress(span: PhaseSpan, lasts: bool, width: int) -> Row:

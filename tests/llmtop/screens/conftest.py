@@ -53,6 +53,15 @@ class Shot:
         return ["".join(segment.text for segment in line) for line in self.lines]
 
 
+def shot_of(app: LlmtopApp, name: str) -> Shot:
+    return Shot(name, [list(strip) for strip in app.screen._compositor.render_strips()])
+
+
+@pytest.fixture
+def shoot() -> Callable[[LlmtopApp, str], Shot]:
+    return shot_of
+
+
 def device_samples(t_ns: int) -> Iterator[AnyEvent]:
     """Two devices that work, the second of them slowed down by its heat."""
     for second in range(6):
@@ -157,8 +166,7 @@ def walk(still: None, state_source: Callable[[str], Any]) -> Callable[..., Any]:
                 await pilot.press(*keys)
                 app.frame()
                 await pilot.pause()
-                strips = app.screen._compositor.render_strips()
-                shots.append(Shot(name, [list(strip) for strip in strips]))
+                shots.append(shot_of(app, name))
         app.source.stop()
         return shots
 

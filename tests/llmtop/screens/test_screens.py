@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import difflib
 import re
+import time
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
+from llmtop.app import LlmtopApp
+from llmtop.screens import compare_page
+from llmtop.sources.replay import ReplaySource
 from llmtop.viewing import Viewing
 from llmtop.widgets.palette import THEME_NAMES
+from profiler.events import AnyEvent, ObserverCost, ObserverTurn, Phase
+from profiler.session.listing import SessionInfo, session_info
+from profiler.state import SessionState
 
 HERE: Final = Path(__file__).parent
 STATES: Final = ("live", "empty", "crowd", "replay")
@@ -27,10 +36,13 @@ TO_ANSI: Final = ("t",) * THEME_NAMES.index("ansi-dark")
 COLOURLESS: Final = "DEFAULT"
 SIXTEEN: Final = (COLOURLESS, "STANDARD")
 LETTERS: Final = set("日本語")  # of a request's name
-NO_NUMBER: Final = re.compile(r"\b(nan|None|inf)\b|Traceback", re.IGNORECASE)
-NAMES: Final = re.compile("(smollm2|void gemm|waited for it)[^…│]*…")  # as long as others like
+NO_NUMBER: Final = re.compile(r"\b([Nn]a[Nn]|None|inf)\b|Traceback")
+NAMES: Final = re.compile("(smollm2|void gemm|waited for it|Search for)[^…│]*…")  # of others
 
+S: Final = 1_000_000_000
+MS: Final = 1_000_000
 Walk = Callable[..., Any]
+Events = Callable[..., list[AnyEvent]]
 Size = tuple[int, int]
 
 
@@ -52,6 +64,10 @@ def tabbed(line: str) -> str:
     cells = [line[at : at + TAB] for at in range(0, len(line), TAB)]
     whole, last = cells[:-1], cells[-1:]
     return "".join([*(re.sub(" {2,}$", "\t", cell) for cell in whole), *last])
+
+
+def renewing(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("renew_screens"))
 
 
 def check_picture(path: Path, now: str, renew: bool) -> None:
@@ -117,7 +133,7 @@ async def test_screens_stay_as_they_were(
 ) -> None:
     shots = await walk_dark(state, size)
     check_sound(shots, size)
-    check_picture(picture_of(state, size), page(shots), request.config.getoption("renew_screens"))
+    check_picture(picture_of(state, size), page(shots), renewing(request))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -127,7 +143,7 @@ async def test_a_stale_picture_is_the_live_one_under_another_title(
     shots = await walk("stale", size)
     check_sound(shots, size)
     titles = page(shots, last=TITLE_LINES)
-    check_picture(picture_of("stale", size), titles, request.config.getoption("renew_screens"))
+    check_picture(picture_of("stale", size), titles, renewing(request))
     live = picture_of("live", size).read_text().splitlines()
     untitled = [line for at, line in enumerate(live) if not 1 <= at % (size[1] + 1) <= TITLE_LINES]
     drawn = page(shots, first=TITLE_LINES).splitlines()
@@ -178,3 +194,104 @@ async def test_in_ascii_each_cell_stays_where_it_was(
             pairs = list(zip(line, cells(as_it_was), strict=True))
             assert [pair for pair in pairs if pair[1].isascii() and pair[0] != pair[1]] == []
             assert {old for new, old in pairs if new == "?"} <= {"?"} | LETTERS
+
+
+async def shot_when(shoot: Walk, app: LlmtopApp, pilot: Any, name: str, wanted: str) -> Any:
+    """The screen once it says `wanted`: some things are looked up in a thread."""
+    ends = time.monotonic() + 20
+    while wanted not in "\n".join((shot := shoot(app, name)).text):
+        assert time.monotonic() < ends, "\n".join(shot.text)
+        await pilot.pause(0.02)
+        app.frame()
+    return shot
+
+
+def starting(events: Events) -> SessionState:
+    """Half of the weights are loaded."""
+    state, begin_ns = SessionState(), 100 * S
+    told: list[AnyEvent] = [
+        Phase(begin_ns, "fetch", 98 << 20, 98 << 20, "bytes"),
+        Phase(begin_ns + 7 * S, "convert", 272, 272, "tensors"),
+        Phase(begin_ns + 12 * S, "load", 0, 272, "tensors"),
+        Phase(begin_ns + 14 * S, "load", 136, 272, "tensors"),
+    ]
+    for seq, event in enumerate(told, 1):
+        state.apply(event, seq)
+    return state
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_the_start_and_what_opens_over_the_tabs(
+    still: None,
+    shoot: Walk,
+    events: Events,
+    source_of: Callable[[SessionState], Any],
+    busy_state: SessionState,
+    size: Size,
+    request: pytest.FixtureRequest,
+) -> None:
+    app = LlmtopApp(source := source_of(starting(events)), "http://127.0.0.1:9")
+    async with app.run_test(size=size) as pilot:
+        shots = [await shot_when(shoot, app, pilot, "startup", "loading the weights")]
+        source.state = busy_state
+        app.frame()
+        await pilot.press("p", *"why?")
+        shots.append(await shot_when(shoot, app, pilot, "prompt", "why?"))
+        await pilot.press("escape", "ctrl+p")
+        shots.append(await shot_when(shoot, app, pilot, "palette", "Compare (7)"))
+        await pilot.press("escape")
+        turns = tuple(
+            ObserverTurn(i % 4 in (1, 2), 30, (780 + 9 * (i % 4 in (1, 2)) + i % 5) * MS)
+            for i in range(24)
+        )
+        busy_state.observing.told(ObserverCost(busy_state.t_ns, 0, "done", turns))
+        await pilot.press("O")
+        shots.append(await shot_when(shoot, app, pilot, "observer", "ms a step"))
+    check_sound(shots, size)
+    check_picture(picture_of("aside", size), page(shots), renewing(request))
+
+
+@pytest.fixture
+def recordings(
+    tmp_path_factory: pytest.TempPathFactory,
+    events: Events,
+    record: Callable[[Path, list[AnyEvent]], Path],
+) -> Path:
+    """A folder of two of the same arrivals, the second of which ended sooner; made once."""
+    folder = tmp_path_factory.getbasetemp() / "compared" / "data" / "sessions"
+    if folder.exists():
+        return folder
+    folder.mkdir(parents=True)
+    told = events(5.0)
+    record(folder / "20260101-100000-one.db", told)
+    sooner = takewhile(lambda event: event.t_ns < told[0].t_ns + 4 * S, told)
+    record(folder / "20260102-100000-two.db", list(sooner))
+    return folder
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_the_compare_tab(
+    still: None,
+    shoot: Walk,
+    recordings: Path,
+    size: Size,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def sized(path: Path) -> SessionInfo:
+        return msgspec.structs.replace(session_info(path), num_bytes=1_400_000)
+
+    monkeypatch.setenv("LLMTOP_HOME", str(recordings.parents[1]))
+    monkeypatch.setattr(compare_page, "session_info", sized)
+    monkeypatch.setattr(ReplaySource, "bytes_recorded", 1_400_000)
+    source = ReplaySource(recordings / "20260102-100000-two.db", at="50%")
+    source.toggle()
+    app = LlmtopApp(source)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("7")
+        shots = [await shot_when(shoot, app, pilot, "compare list", "2, Enter compares")]
+        await pilot.press("j", "enter")
+        shots.append(await shot_when(shoot, app, pilot, "compare", "ttft p50"))
+    app.source.stop()
+    check_sound(shots, size)
+    check_picture(picture_of("compare", size), page(shots), renewing(request))
