@@ -29,10 +29,9 @@ class KvPage(Page):
     """Wide: the map with its facts at the right. Narrow: the facts below it. What packing saves is
     there where pages are packed."""
 
-    DEFAULT_CSS = """
-    KvPage Container { width: 1fr; height: 1fr; }
-    KvPage #kv-packing { display: none; }
-    """
+    DEFAULT_CSS = "KvPage Container { width: 1fr; height: 1fr; }"
+
+    _packs = False
 
     def compose(self) -> ComposeResult:
         yield PageMap(id="kv-map")
@@ -46,10 +45,10 @@ class KvPage(Page):
                 yield Holders(id="kv-holders", top="├┤")
 
     def show(self, view: View) -> None:
-        session, panel = view.state.session, self.query_one(KvPackingPanel)
+        session = view.state.session
         packs = session is not None and session.packing is not None
-        if panel.display != packs and not self.maximised:
-            panel.display = packs
+        if packs != self._packs and not self.maximised:
+            self._packs = packs
             self.lay_out(self.size.width, self.size.height)
         super().show(view)
 
@@ -64,10 +63,11 @@ class KvPage(Page):
         page_height = _FACTS_HEIGHT + _STORY_HEIGHT * wide
         facts.styles.height = page_height + _PREFIX_HEIGHT if wide else "1fr"
         self.query_one("#kv-page").styles.height = page_height
-        packing = self.query_one(KvPackingPanel)
-        packing.styles.height = PACKING_HEIGHT
-        packed_lines = PACKING_HEIGHT if packing.display else 0
-        self.query_one("#kv-tree").display = wide and height >= _TREE_FROM + packed_lines // 2
+        packing = self.query_one("#kv-packing")
+        packing.display = self._packs
+        packing.styles.height = PACKING_HEIGHT if wide else PACKING_HEIGHT - 1
+        tree_from = _TREE_FROM + PACKING_HEIGHT // 2 * self._packs
+        self.query_one("#kv-tree").display = wide and height >= tree_from
         for panel in self.panels():
             panel.compact = not wide
             panel.bottom = "└┘" if panel.id in ("kv-map", "kv-holders") else ""

@@ -15,7 +15,8 @@ from profiler.events import KvPacking, LayerFormat, SessionStart
 from profiler.folds.pages import Pages
 from profiler.kv_held import KvHeld, kv_held, packed_bits
 
-PACKING_HEIGHT: Final = 7
+# With its title; a narrow screen has room for all but the last line.
+PACKING_HEIGHT: Final = 6
 _LABEL: Final = 9
 
 
@@ -33,20 +34,23 @@ class KvPackingPanel(Panel):
         name = "" if packing is None else clean_line(packing.name)
         return (("Packed pages ", "title"), (name, "value"))
 
+    def note(self, view: View) -> str:
+        if _packing(view.state.session) is None:
+            return ""
+        return f"{short(view.state.throughput.packed_per_s)} sealed/s"
+
     def body(self, view: View, width: int, height: int) -> list[Row]:
         state, session = view.state, view.state.session
         packing = _packing(session)
         if session is None or packing is None:
             return [(("pages are not packed", "dim"),)]
         held = kv_held(session, state.pages)
-        sealed = short(state.throughput.packed_per_s)
         return [
             _fact("K/V", clean_line(layers_told(packing.layers, width - _LABEL))),
             _forms(state.pages),
             _bits(session, packing, held),
             _saved(packing, held),
             _wide(packing, state.pages),
-            (*_fact("sealed", sealed), (" pages/s", "dim")),
         ][:height]
 
 

@@ -15,10 +15,12 @@ import pytest
 from profiler.events import (
     AnyEvent,
     GpuSample,
+    KvPacking,
     Log,
     MemorySample,
     ModelShape,
     PageDelta,
+    PageForm,
     PageKeyframe,
     PageRun,
     PageSpan,
@@ -67,6 +69,7 @@ class Workload:
     chunk: int = 512
     shared_pages: int = 8
     odd_share: float = 0.01
+    packing: KvPacking | None = None
     t_ns: int = 1_000 * NS_PER_S
 
     _random: Random = field(init=False)
@@ -79,6 +82,8 @@ class Workload:
     _prefix: list[int] = field(init=False, default_factory=list)
     _runs: list[PageRun] = field(init=False, default_factory=list)
     _count: int = field(init=False, default=0)
+    _forms: dict[int, str] = field(init=False, default_factory=dict)
+    _packed: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
@@ -99,7 +104,8 @@ class Workload:
             if self.t_ns >= next_keyframe:
                 next_keyframe = self.t_ns + 5 * NS_PER_S
                 yield from self._page_events(self.t_ns)
-                yield PageKeyframe(self.t_ns, tuple(self._spans()))
+                forms = tuple(PageForm(p, 1, form) for p, form in sorted(self._forms.items()))
+                yield PageKeyframe(self.t_ns, tuple(self._spans()), forms)
 
     def _start(self) -> Iterator[AnyEvent]:
         yield Phase(self.t_ns, "load", 1, 30, "tensors")
@@ -107,12 +113,13 @@ class Workload:
         yield SessionStart(
             self.t_ns, 1_760_000_000 * NS_PER_S, "0.1.0", "synthetic", "cuda:0", 28, self.num_pages,
             self.block_size, 917_504, 15 * GIB, 8192, 256, 2048, {"dtype": "bfloat16", "seed": 0},
-            4.6e12, 8e14, SHAPE,
+            4.6e12, 8e14, SHAPE, packing=self.packing,
         )  # fmt: skip
         yield Phase(self.t_ns, "ready")
 
     def _step(self, step: int) -> Iterator[AnyEvent]:
         yield from self._arrivals()
+        self._packed = 0
         t_ns, end_ns = self.t_ns, self.t_ns + int(self.step_ns * self._random.uniform(0.8, 1.2))
         yield from self._admit()
         rows: list[StepRow] = []
@@ -144,6 +151,8 @@ class Workload:
             computed_tokens=sum(row.prefill_tokens or 1 for row in rows),
             sampled_rows=sum(row.new_tokens for row in rows),
             context_tokens=300 * len(rows), attended_pairs=400 * len(rows),
+            pages_wide=sum(form != "packed" for form in self._forms.values()),
+            packed_pages=self._packed,
         )  # fmt: skip
 
     def _arrivals(self) -> Iterator[AnyEvent]:
@@ -186,6 +195,7 @@ class Workload:
             cached = next((p for p in self._sealed if self._refs.get(p, 0) == 0), None)
             if cached is not None:
                 del self._sealed[cached]
+                self._forms.pop(cached, None)
                 self._free.append(cached)
                 self._prefix = [p for p in self._prefix if p != cached]
                 self._runs.append(PageRun("evict", cached, 1, 0))
@@ -214,9 +224,20 @@ class Workload:
                 return
         self._runs.append(PageRun("alloc", page, 1, request.number))
 
+    def _turn(self, page: int, form: str, op: str, request: _Request) -> None:
+        if self.packing is not None and self._forms.get(page) != form:
+            self._forms[page] = form
+            self._packed += form == "packed"
+            self._runs.append(PageRun(op, page, 1, request.number))
+
     def _advance(self, request: _Request, tokens: int) -> StepRow:
         before = request.computed // self.block_size
         request.computed += tokens
+        for index, page in enumerate(request.pages[before:], before):
+            if index * self.block_size < request.computed and page not in self._sealed:
+                self._turn(page, *(("hot", "widen") if index else ("sink", "keep")), request)
+            if index and (index + 1) * self.block_size <= request.computed:
+                self._turn(page, "packed", "pack", request)
         for page in request.pages[before : request.computed // self.block_size]:
             if page not in self._sealed:
                 self._sealed[page] = None
@@ -252,6 +273,7 @@ class Workload:
             self._refs[page] -= 1
             if self._refs[page] == 0 and page not in self._sealed:
                 self._free.append(page)
+                self._forms.pop(page, None)
             self._runs.append(PageRun("release", page, 1, request.number))
         request.pages.clear()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from profiler.events import ModelShape, SessionStart, Step, StepRow
+from profiler.events import KvPacking, LayerFormat, ModelShape, SessionStart, Step, StepRow
 from profiler.roofline import Work, busy_ns, floor_ns, work_of
 from profiler.state import SessionState
 
@@ -32,6 +32,17 @@ def step(number: int = 1, **facts: object) -> Step:
 def test_work_is_counted_from_shapes() -> None:
     weights, rows, kv = (200 + 50) * 2, 2 * 5 * 2, (42 + 2) * 40
     assert work_of(START, step()) == Work(weights + rows + kv, 2 * 2 * 250 + 16 * 42)
+
+
+def test_packed_pages_are_read_as_they_lie() -> None:
+    """Of 42 tokens of context 10 lie in wide pages; 40 bytes a packed token, 128 a wide one."""
+    layer = LayerFormat("int4", "int4", 4, 4)
+    packing = KvPacking("int4", "bfloat16", (layer, layer), 1024, 16 * 128, 4, 1)
+    start = msgspec.structs.replace(START, packing=packing)
+    weights, rows = (200 + 50) * 2, 2 * 5 * 2
+    kv = 32 * 40 + 10 * 128 + 2 * 128 + 3 * 16 * 40
+    told = step(wide_context_tokens=10, packed_pages=3)
+    assert work_of(start, told).mem_bytes == weights + rows + kv
 
 
 def test_without_a_sampled_row_head_and_tail_rest() -> None:
