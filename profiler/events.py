@@ -12,6 +12,9 @@ from typing import Final
 
 import msgspec
 
+from profiler.block_events import BlockDelta as BlockDelta
+from profiler.block_events import BlockMapBegin as BlockMapBegin
+from profiler.block_events import BlockRun as BlockRun
 from profiler.device_events import MAX_CAPTURED_STEPS as MAX_CAPTURED_STEPS
 from profiler.device_events import GpuAbsent as GpuAbsent
 from profiler.device_events import GpuSample as GpuSample
@@ -308,6 +311,8 @@ AnyEvent = (
     | TokensReceived
     | RequestAnswered
     | ObserverCost
+    | BlockMapBegin
+    | BlockDelta
     | Dropped
 )
 

@@ -18,6 +18,8 @@ from profiler.errors import StreamError
 from profiler.events import (
     SCHEMA_VERSION,
     AnyEvent,
+    BlockDelta,
+    BlockMapBegin,
     ClientBehind,
     Dropped,
     Event,
@@ -55,6 +57,7 @@ from profiler.folds.findings import Findings
 from profiler.folds.fleet import Fleet
 from profiler.folds.foreign import Foreign
 from profiler.folds.gpus import Gpus
+from profiler.folds.hashedblocks import HashedBlocks
 from profiler.folds.held import Held
 from profiler.folds.latency import LatencyProfiler
 from profiler.folds.logs import Logs
@@ -110,6 +113,7 @@ class SessionState:
         self.clients = Clients()
         self.foreign = Foreign(self.clock)
         self.fleet = Fleet(self.clock)
+        self.blocks = HashedBlocks()
         self.findings = Findings()
         self.objectives: tuple[Condition, ...] = ()
         self.drops = 0
@@ -281,9 +285,6 @@ class SessionState:
         self.kernels = event
         self.held.window(event)
 
-    def _client_behind(self, event: ClientBehind) -> None:
-        self.clients.behind(event)
-
     def _metrics(self, event: MetricsSample) -> None:
         (self.fleet if event.target else self.foreign).sample(event)
 
@@ -336,12 +337,14 @@ _HANDLERS: Final[dict[type[Event], Callable[[SessionState, Any], None]]] = {
     Log: lambda state, event: state.log.log(event),
     Finding: lambda state, event: state.findings.finding(event),
     KernelWindow: SessionState._kernel_window,
-    ClientBehind: SessionState._client_behind,
+    ClientBehind: lambda state, event: state.clients.behind(event),
     ObserverCost: lambda state, event: state.observing.told(event),
     MetricsSample: SessionState._metrics,
     TargetState: lambda state, event: state.fleet.target(event),
     RequestForwarded: lambda state, event: state.requests.forwarded(event),
     TokensReceived: SessionState._received,
     RequestAnswered: SessionState._answered,
+    BlockMapBegin: lambda state, event: state.blocks.begin(event),
+    BlockDelta: lambda state, event: state.blocks.delta(event),
     Dropped: SessionState._dropped,
 }

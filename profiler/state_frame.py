@@ -18,6 +18,7 @@ from profiler.events import (
 from profiler.folds.findings import FindingsFrame
 from profiler.folds.fleet import ReplicaFrame
 from profiler.folds.gpus import GpusFrame
+from profiler.folds.hashedblocks import HashedBlocksFrame
 from profiler.folds.latency import LatencyFrame
 from profiler.folds.pages import PagesFrame
 from profiler.folds.phases import PhaseSpan
@@ -57,3 +58,4 @@ class StateFrame(msgspec.Struct, array_like=True):
     foreign: list[MetricsSample] = []
     observer: ObserverCost | None = None
     fleet: list[ReplicaFrame] = []
+    blocks: HashedBlocksFrame = msgspec.field(default_factory=HashedBlocksFrame)

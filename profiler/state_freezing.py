@@ -41,6 +41,7 @@ def frame_of(state: SessionState) -> StateFrame:
         list(state.foreign.samples),
         state.observing.last,
         state.fleet.freeze(),
+        state.blocks.freeze(),
     )
 
 
@@ -73,4 +74,5 @@ def fill(state: SessionState, frame: StateFrame) -> None:
     state.foreign.samples.extend(frame.foreign)
     state.observing.last = frame.observer
     state.fleet.thaw(frame.fleet)
+    state.blocks.thaw(frame.blocks)
     state.objectives = () if frame.session is None else told_objectives(frame.session)

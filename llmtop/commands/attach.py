@@ -6,11 +6,13 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.credentials import key_for, with_keys
+from llmtop.commands.extras import require_kv
 from llmtop.commands.judging import slo_option, viewer_alarm, webhook_option
 from llmtop.commands.once_options import check_once, once_options, print_once
 from llmtop.commands.url import server_urls
 from llmtop.commands.viewing_options import viewing_options
 from llmtop.commands.web_options import attach_in_browser, web_options
+from llmtop.errors import LlmtopError
 from llmtop.viewing import Viewing
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         "llmtop attach http://127.0.0.1:8000 --slo 'ttft_p99<500ms,itl_p99<40ms'",
         "llmtop attach gpu-a:8000 gpu-b:8000 --api-key-for gpu-b=KEY_OF_B",
         "llmtop attach http://127.0.0.1:8000 --control         # T captures kernels",
+        "llmtop attach http://gpu-box:8000 --kv-events 'tcp://*:5557,tcp://*:5558'  # vLLM's KV",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
         "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
@@ -57,6 +60,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Give orders to a server that was started with --control: T captures kernels, O measures.",
 )
+@click.option(
+    "--kv-events",
+    metavar="ENDPOINT[,REPLAY]",
+    help="Hear vLLM's KV events there, as its --kv-events-config has it (* is the URL's host), and "
+    "show its blocks.",
+)
 @web_options
 @once_options
 def command(
@@ -70,6 +79,7 @@ def command(
     ascii: bool,
     slow: bool,
     control: bool,
+    kv_events: str | None,
     web: bool,
     web_port: int,
     once: bool,
@@ -93,6 +103,8 @@ def command(
     if not urls:
         if api_key_for:
             raise click.UsageError("--api-key-for needs the URL that the key is for")
+        if kv_events:
+            raise click.UsageError("--kv-events needs the URL of the server that sends them")
         from llmtop.commands.choosing import choose, find_here, print_found
 
         if once:
@@ -101,11 +113,13 @@ def command(
     else:
         addresses = with_keys(urls, api_key_env, api_key_for)
     first = addresses[0]
-    if len(addresses) > 1 and (web or control):
-        raise click.UsageError("--web and --control are for one server")
+    if len(addresses) > 1 and (web or control or kv_events):
+        raise click.UsageError("--web, --control and --kv-events are for one server")
+    if web and kv_events:
+        raise click.UsageError("--web and --kv-events exclude each other")
     if web:
         return attach_in_browser(first.url, web_port, first.api_key, viewing)
-    source = _source(addresses)
+    source = _source(addresses, kv_events)
     if once:
         return print_once(source, as_json, privacy)
     from llmtop.commands.watching import watch
@@ -116,9 +130,10 @@ def command(
     return watch(source, first.url, first.api_key, alarm, viewing)
 
 
-def _source(addresses: list[Address]) -> Source:
+def _source(addresses: list[Address], kv_events: str | None) -> Source:
     """Of what answers there now. Raises: LlmtopError if nothing of it can be shown."""
     from llmtop.sources.fleet import FleetSource
+    from llmtop.sources.kvendpoints import kv_endpoints
     from llmtop.sources.metrics import MetricsSource
     from llmtop.sources.probing import probe
     from llmtop.sources.remote import RemoteSource
@@ -126,5 +141,16 @@ def _source(addresses: list[Address]) -> Source:
     if len(addresses) > 1:
         return FleetSource(addresses)
     (url, api_key) = addresses[0]
+    endpoints = None
+    if kv_events is not None:
+        require_kv()
+        endpoints = kv_endpoints(kv_events, url)
     target = probe(url, api_key)
-    return RemoteSource(url, api_key) if target is None else MetricsSource(target, api_key)
+    if target is not None:
+        return MetricsSource(target, api_key, endpoints)
+    if endpoints is not None:
+        raise LlmtopError(
+            f"{url} shows no metrics page now, and --kv-events goes with one",
+            "start vLLM first; an llmtop server tells of its pages without it",
+        )
+    return RemoteSource(url, api_key)

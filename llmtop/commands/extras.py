@@ -24,6 +24,8 @@ INSTALL_ENGINE: Final = "pip install -e '.[engine]'"
 PROXY_MODULES: Final = ("h11", "starlette", "uvicorn")
 INSTALL_PROXY: Final = "pip install -e '.[proxy]'"
 
+INSTALL_KV: Final = "pip install -e '.[kv]'"
+
 INSTALL_WEB: Final = "pip install -e '.[web]'"
 
 
@@ -57,4 +59,13 @@ def require_web() -> None:
         raise MissingExtraError(
             "--web needs textual-serve, which is not installed",
             f"in llmtop's folder: {INSTALL_WEB}",
+        )
+
+
+def require_kv() -> None:
+    """Raises: MissingExtraError."""
+    if find_spec("zmq") is None:
+        raise MissingExtraError(
+            "--kv-events needs pyzmq, which is not installed",
+            f"in llmtop's folder: {INSTALL_KV}",
         )

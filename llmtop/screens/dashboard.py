@@ -15,6 +15,7 @@ from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.paths import exports_dir
 from llmtop.sanitize import clean_line
+from llmtop.screens.blocks import BlocksPage
 from llmtop.screens.choosing import page_for
 from llmtop.screens.compare_page import ComparePage
 from llmtop.screens.fleet import FleetPage
@@ -103,6 +104,7 @@ class Dashboard(TimeKeys, OrderKeys):
             "log": LogPage(id="log"),
             "foreign": ForeignPage(id="foreign"),
             "fleet": FleetPage(id="fleet"),
+            "blocks": BlocksPage(id="blocks"),
             "foreign-absent": ForeignAbsentPage(id="foreign-absent-page"),
             "compare": ComparePage(source, id="compare"),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import httpx
 
@@ -20,22 +20,30 @@ from profiler.errors import StreamError
 from profiler.events import AnyEvent, Log
 from profiler.state import SessionState
 
+if TYPE_CHECKING:
+    from llmtop.sources.kvendpoints import KvEndpoints
+    from llmtop.sources.kvfeed import KvFeed
+
 PERIOD_S: Final = 1.0
 
 
 class MetricsSource(KeptSource):
     """A thread of its own reads the page; `poll` folds what it has read, on this host's clock.
 
-    A server that goes away is asked again each second; its counters begin anew with it.
+    A server that goes away is asked again each second; its counters begin anew with it. Its KV
+    events are heard beside, where `kv_events` says where they are.
     """
 
-    def __init__(self, target: Target, api_key: str | None = None) -> None:
+    def __init__(
+        self, target: Target, api_key: str | None = None, kv_events: KvEndpoints | None = None
+    ) -> None:
         super().__init__()
         self._target = target
         self._scraper = Scraper(target)
         self._api_key = api_key
         self._state = SessionState()
         self._inbox: deque[AnyEvent] = deque()
+        self._feed = None if kv_events is None else _feed(kv_events, self._inbox)
         self._connection = Connection("connecting", "")
         self._seq = 0
         self._met = False
@@ -51,16 +59,20 @@ class MetricsSource(KeptSource):
         return self._connection
 
     def start(self) -> None:
-        self._state.advance(time.monotonic_ns())
+        self._state.advance(time.monotonic_ns())  # the recording begins here, not at time 0
         self.ring.begin(self._state)
         engine, version = self._target.engine.name, clean_line(self._target.version)
         text = f"reading the metrics of {engine} {version}".rstrip()
         self._inbox.append(Log(time.monotonic_ns(), "info", "viewer", text))
         self._thread = threading.Thread(target=self._run, name="llmtop-metrics", daemon=True)
         self._thread.start()
+        if self._feed is not None:
+            self._feed.start()
 
     def stop(self) -> None:
         self._stopping.set()
+        if self._feed is not None:
+            self._feed.stop()
         if self._thread is not None:
             self._thread.join(timeout=0.2)  # it may wait for an answer, and owns nothing else
         self._keeper.end()
@@ -99,3 +111,9 @@ class MetricsSource(KeptSource):
             text = f"the metrics page is gone: {why}"
             self._inbox.append(Log(time.monotonic_ns(), "warning", "viewer", text))
         self._connection = Connection(status, f"{why}; trying again")
+
+
+def _feed(kv_events: KvEndpoints, inbox: deque[AnyEvent]) -> KvFeed:
+    from llmtop.sources.kvfeed import KvFeed  # its library is an extra
+
+    return KvFeed(kv_events, inbox.append)

@@ -13,7 +13,9 @@ _WHY: Final = {
     "requests": "{engine}'s metrics tell of all requests together and of none by itself. A proxy "
     "in front of it measures each one: llmtop proxy --upstream URL",
     "kv": "{engine}'s metrics tell how full the KV cache is, which the Overview shows, and not "
-    "which request has which page.",
+    "which block holds what. vLLM's KV events do: start it with --kv-events-config "
+    '\'{{"enable_kv_cache_events": true, "endpoint": "tcp://*:5557", "replay_endpoint": '
+    "\"tcp://*:5558\"}}' and attach with --kv-events 'tcp://*:5557,tcp://*:5558'",
     "gpu": "{engine}'s metrics do not tell of its GPUs.",
     "compare": "Recordings are compared request by request, and {engine}'s metrics tell of none by "
     "itself.",

@@ -26,9 +26,9 @@ class Metric:
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
     """`prefix` is what its names begin with. Gauges: running, waiting, kv_usage (0 to 1),
-    kv_tokens (the cache's capacity), prefix_hit_rate. Counters: prompt_tokens, generation_tokens,
-    prefix_queries and prefix_hits (tokens), preemptions, finished (requests). Histograms, in
-    seconds: ttft, itl, e2el, queue, prefill, decode.
+    kv_tokens and kv_blocks (the cache's capacity), prefix_hit_rate. Counters: prompt_tokens,
+    generation_tokens, prefix_queries and prefix_hits (tokens), preemptions, finished (requests).
+    Histograms, in seconds: ttft, itl, e2el, queue, prefill, decode.
 
     `marks` tells what a value of this engine means where that differs from its name."""
 
@@ -171,7 +171,12 @@ TRTLLM: Final = Engine(
         e2el="e2e_request_latency_seconds",
         queue="request_queue_time_seconds",
     ),
-    lacks={"ttft": "TensorRT-LLM tells latencies with return_perf_metrics: true"},
+    lacks=dict.fromkeys(
+        ("ttft", "itl", "e2el", "queue"), "set return_perf_metrics: true in its configuration"
+    )
+    | dict.fromkeys(
+        ("running", "waiting", "kv_usage"), "set enable_iter_perf_stats: true in its configuration"
+    ),
 )
 LMDEPLOY: Final = Engine(
     "LMDeploy",
@@ -227,7 +232,13 @@ TRITON: Final = Engine(
     {"finished": Metric(("nv_inference_request_success",))},
     {"ttft": Metric(("nv_inference_first_response_histogram_ms",), scale=1e-3)},
     marks={"ttft": "first chunk of the answer"},
-    lacks={"itl": "Triton's metrics have no time per token"},
+    lacks={
+        "itl": "Triton's metrics have no time per token",
+        "ttft": "start Triton with --metrics-config histogram_latencies=true",
+        "running": "told by its TensorRT-LLM backend alone",
+        "waiting": "told by its TensorRT-LLM backend alone",
+        "kv_usage": "told by its TensorRT-LLM backend alone",
+    },
 )
 
 # NIM 1.x exports vLLM's names bare: it is known by two of them together, so it comes last.

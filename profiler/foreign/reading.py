@@ -13,6 +13,7 @@ from profiler.foreign.page import Page, PageReader, Sample, names_of
 
 _NIM_SIGNS: Final = {"num_requests_running", "gpu_cache_usage_perc"}
 _CAPACITY: Final = "cache_config_info"
+_CAPACITY_LABELS: Final = {"kv_tokens": "kv_cache_size_tokens", "kv_blocks": "num_gpu_blocks"}
 _RANKS: Final = {"tp_rank", "pp_rank", "moe_ep_rank", "pid"}
 _TOGETHER: Final[dict[str, Callable[[list[float]], float]]] = {
     "sum": sum,
@@ -41,7 +42,7 @@ class Reader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._pages = PageReader(engine.prefix, _names(engine))
+        self._pages = PageReader(engine.prefix, names_read(engine))
 
     def read(self, text: str, t_ns: int) -> MetricsSample:
         """What the page tells at `t_ns`."""
@@ -62,13 +63,19 @@ def read(text: str, engine: Engine, t_ns: int) -> MetricsSample:
     return Reader(engine).read(text, t_ns)
 
 
+def page_of(text: str, engine: Engine) -> Page:
+    """The samples that are read of a page of this engine."""
+    return _without_phantoms(PageReader(engine.prefix, names_read(engine)).read(text))
+
+
 def known(sample: MetricsSample) -> Engine:
     """Raises: KeyError for an engine that this version does not know."""
     return BY_NAME[sample.engine]
 
 
 @cache
-def _names(engine: Engine) -> set[str]:
+def names_read(engine: Engine) -> set[str]:
+    """All names that a page of this engine is looked through for."""
     plain = [m for table in (engine.gauges, engine.counters) for m in table.values()]
     names = {name for metric in plain for name in metric.names}
     for metric in engine.histograms.values():
@@ -82,11 +89,17 @@ def _values(page: Page, metrics: dict[str, Metric]) -> dict[str, float]:
 
 
 def _value(page: Page, metric: Metric) -> float | None:
-    for name in metric.names:
-        samples = _where(page.samples.get(name, ()), metric)
-        if samples:
-            return _TOGETHER[metric.how](_distinct(samples)) * metric.scale
-    return None
+    name = name_in(page, metric)
+    if name is None:
+        return None
+    samples = _where(page.samples[name], metric)
+    return _TOGETHER[metric.how](_distinct(samples)) * metric.scale
+
+
+def name_in(page: Page, metric: Metric, part: str = "") -> str | None:
+    """Which of its names the page has samples of; `part` is what a histogram puts behind them."""
+    names = (name + part for name in metric.names)
+    return next((name for name in names if _where(page.samples.get(name, ()), metric)), None)
 
 
 def _where(samples: Iterable[Sample], metric: Metric) -> list[Sample]:
@@ -156,13 +169,16 @@ def _total(page: Page, name: str) -> float:
 
 
 def _capacity(page: Page, engine: Engine) -> dict[str, float]:
-    """The KV cache's tokens, which vLLM tells as a label: pages times their size are too many in
-    hybrid models."""
-    tokens = 0.0
-    for sample in page.samples.get(engine.prefix + _CAPACITY, ()):
-        text = sample.labels.get("kv_cache_size_tokens", "")
-        tokens += float(text) if text.isdecimal() else 0.0
-    return {"kv_tokens": tokens} if tokens else {}
+    """The KV cache's tokens and blocks, which vLLM tells as labels: blocks times their size are too
+    many tokens in hybrid models."""
+    infos = page.samples.get(engine.prefix + _CAPACITY, ())
+    found = {}
+    for key, label in _CAPACITY_LABELS.items():
+        texts = [info.labels.get(label, "") for info in infos]
+        total = sum(float(text) for text in texts if text.isdecimal())
+        if total:
+            found[key] = total
+    return found
 
 
 def _model(page: Page, engine: Engine) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from profiler.folds.foreign import RATE_S, SPREAD_S, Foreign
+from profiler.folds.hashedblocks import HashedBlocks
 from profiler.foreign.spread import Quantile, Spread
 from profiler.snapshot import VERSION
 from profiler.state import SessionState
@@ -30,6 +31,15 @@ class Latency(msgspec.Struct, frozen=True):
     p99: Bounds
 
 
+class CachedBlocks(msgspec.Struct, frozen=True):
+    """What the server's KV events tell of its prefix cache: `num_blocks` with `distinct_blocks`
+    among them; all of them if `whole`, else those that were stored since we listen."""
+
+    num_blocks: int
+    distinct_blocks: int
+    whole: bool
+
+
 class ForeignSnapshot(msgspec.Struct, frozen=True):
     """Only what its metrics page has: `gauges` of now, `per_s` rates of its counters over
     `rate_window_s`, `latency_ms` over `latency_window_s`."""
@@ -46,6 +56,7 @@ class ForeignSnapshot(msgspec.Struct, frozen=True):
     prefix_hit_share: float | None
     latency_ms: dict[str, Latency]
     stale: bool
+    cached_blocks: CachedBlocks | None = None
 
 
 def foreign_snapshot(state: SessionState, foreign: Foreign) -> ForeignSnapshot:
@@ -66,6 +77,7 @@ def foreign_snapshot(state: SessionState, foreign: Foreign) -> ForeignSnapshot:
         prefix_hit_share=foreign.prefix_share,
         latency_ms=latencies({key: foreign.spread(key) for key in last.histograms}),
         stale=foreign.is_stale,
+        cached_blocks=_blocks(state.blocks),
     )
 
 
@@ -90,6 +102,12 @@ def foreign_line(foreign: Foreign) -> str:
 def latencies(spreads: Mapping[str, Spread | None]) -> dict[str, Latency]:
     """Those that have values."""
     return {key: _latency(spread) for key, spread in spreads.items() if spread is not None}
+
+
+def _blocks(blocks: HashedBlocks) -> CachedBlocks | None:
+    if blocks.begun is None:
+        return None
+    return CachedBlocks(blocks.num_blocks(), blocks.num_distinct, blocks.whole)
 
 
 def _latency(spread: Spread) -> Latency:

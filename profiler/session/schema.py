@@ -79,6 +79,8 @@ LATER_KINDS: Final = frozenset(
         "observer_cost",
         "metrics_sample",
         "target_state",
+        "block_map_begin",
+        "block_delta",
     }
 )
 # Columns for people alone: readers take the event's own.

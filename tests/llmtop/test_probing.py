@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,21 @@ def test_a_server_that_hides_all_but_its_metrics_is_found(peer: Start) -> None:
         probe(peer({"/v1/llmtop/hello": (401, JSON, b""), "/metrics": (401, TEXT, b"")}).url, None)
         is None
     )
+
+
+def test_a_recording_begins_when_the_watching_does(
+    peer: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    target = probe(peer({"/metrics": (200, TEXT, VLLM)}).url, None)
+    assert target is not None
+    source = MetricsSource(target)
+    before_ns = time.monotonic_ns()
+    source.start()
+    source.poll(time.monotonic_ns())
+    assert source.ring.start_ns >= before_ns
+    assert source.keep().startswith("keeping the last 0.")
+    source.stop()
 
 
 def test_reasons_are_few_words() -> None:
