@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.url import optional_url
 
 if TYPE_CHECKING:
     from llmtop.checks.check import Check
@@ -18,21 +20,37 @@ if TYPE_CHECKING:
         "llmtop doctor",
         "llmtop doctor --measure",
         "llmtop doctor --json | jq '.[] | select(.status != \"ok\")'",
+        "llmtop doctor http://gpu-box:8000               # a server: what it is and tells",
+        "llmtop doctor http://gpu-box:8000 --json | jq '.signals[] | {what, status, name}'",
     ),
 )
+@click.argument("url", required=False, callback=optional_url)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of lines.")
 @click.option(
     "--measure",
     is_flag=True,
     help="Measure anew what the device can do: read its memory, multiply matrices.",
 )
-def command(as_json: bool, measure: bool) -> int:
+@click.option(
+    "--api-key-env",
+    default="LLMTOP_API_KEY",
+    show_default=True,
+    metavar="NAME",
+    help="The environment variable that holds the server's key.",
+)
+def command(url: str | None, as_json: bool, measure: bool, api_key_env: str) -> int:
     """Check what this machine has and what is missing.
 
-    Nothing is sent over the network. The exit code is 1 if anything fails.
+    With a URL it looks at the server there instead: what answers, which metrics it has and lacks,
+    what llmtop can show of it, and what would show more; no prompt is sent. Without one, nothing
+    is sent over the network. The exit code is 1 if anything fails.
     """
     import msgspec
 
+    if url is not None:
+        if measure:
+            raise click.UsageError("--measure is for this machine, not for a URL")
+        return _examine(url, os.environ.get(api_key_env), as_json)
     found: list[Check] = []
     for check in _checks(measure):
         found.append(check)
@@ -41,6 +59,22 @@ def command(as_json: bool, measure: bool) -> int:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     return 1 if any(check.status == "fail" for check in found) else 0
+
+
+def _examine(url: str, api_key: str | None, as_json: bool) -> int:
+    """1 where the server shows nothing as it is."""
+    import msgspec
+
+    from llmtop.checks.examined import examination_lines
+    from llmtop.checks.server import examine
+
+    found = examine(url, api_key)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    else:
+        for line in examination_lines(found):
+            click.echo(line)
+    return 0 if found.signals or any(view.shown for view in found.views) else 1
 
 
 def _checks(measure: bool) -> Iterator[Check]:

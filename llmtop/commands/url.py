@@ -33,5 +33,9 @@ def server_urls(ctx: click.Context, param: click.Parameter, value: Sequence[str]
     return list(dict.fromkeys(server_url(ctx, param, text) for text in value))
 
 
+def optional_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else server_url(ctx, param, value)
+
+
 def _is_plain(text: str) -> bool:
     return text.isprintable() and not any(c.isspace() for c in text)

@@ -114,7 +114,8 @@ def _prefix(foreign: Foreign, engine: Engine) -> Row:
 
 
 def _why(engine: Engine, key: str) -> str:
-    return engine.lacks.get(key, f"not exposed by {engine.name or 'this server'}")
+    told = engine.lacks.get(key) or engine.needs.get(key)
+    return told or f"not exposed by {engine.name or 'this server'}"
 
 
 def _quiet() -> str:

@@ -30,7 +30,8 @@ class Engine:
     generation_tokens, prefix_queries and prefix_hits (tokens), preemptions, finished (requests).
     Histograms, in seconds: ttft, itl, e2el, queue, prefill, decode.
 
-    `marks` tells what a value of this engine means where that differs from its name."""
+    `marks` tells what a value of this engine means where that differs from its name, `lacks` why
+    it never tells one, and `needs` what it must be started with to tell one."""
 
     name: str
     prefix: str
@@ -40,6 +41,7 @@ class Engine:
     model_labels: tuple[str, ...] = ("model_name", "model")
     marks: dict[str, str] = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
+    needs: dict[str, str] = field(default_factory=dict)
 
 
 def _named(prefix: str, how: How = "sum", /, **names: str) -> dict[str, Metric]:
@@ -171,7 +173,7 @@ TRTLLM: Final = Engine(
         e2el="e2e_request_latency_seconds",
         queue="request_queue_time_seconds",
     ),
-    lacks=dict.fromkeys(
+    needs=dict.fromkeys(
         ("ttft", "itl", "e2el", "queue"), "set return_perf_metrics: true in its configuration"
     )
     | dict.fromkeys(
@@ -234,6 +236,8 @@ TRITON: Final = Engine(
     marks={"ttft": "first chunk of the answer"},
     lacks={
         "itl": "Triton's metrics have no time per token",
+    },
+    needs={
         "ttft": "start Triton with --metrics-config histogram_latencies=true",
         "running": "told by its TensorRT-LLM backend alone",
         "waiting": "told by its TensorRT-LLM backend alone",

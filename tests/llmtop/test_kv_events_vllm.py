@@ -150,11 +150,12 @@ def test_each_request_stores_what_it_did_not_find(vllm: Vllm, source: MetricsSou
 
 
 def test_the_tree_has_the_prefix_that_was_sent(vllm: Vllm, source: MetricsSource) -> None:
+    stored = source.poll(0).blocks.stored
     for question in ("What is a bogie? " * 6, "Why are rails spaced? " * 6):
         total, found = vllm.ask(PREFIX + question)
+        stored += total // BLOCK - found // BLOCK
     assert found // BLOCK >= 2
-    want = source.poll(0).blocks.removed + total // BLOCK
-    state = until(source, lambda state: state.blocks.stored >= want)
+    state = until(source, lambda state: state.blocks.stored == stored)
     (prefix,) = shared_prefixes(state.blocks)
     assert (prefix.start, prefix.tokens, prefix.ways, prefix.first) == (0, found, 2, True)
 
