@@ -44,7 +44,8 @@ class KernelWindow(Event, frozen=True, gc=False):
 
 
 class GpuSample(Event, frozen=True, gc=False):
-    """One NVML reading of one device. None is "this device does not tell", never zero.
+    """One reading of one device, by NVML or what `source` names. None is "this device does not
+    tell", never zero.
 
     `throttle` names why clocks are held down, "" if they are not. `process_mem_bytes` belongs to
     the engine's processes. Rates of PCIe are bytes per second over NVML's own 20 ms window.
@@ -66,10 +67,11 @@ class GpuSample(Event, frozen=True, gc=False):
     energy_mj: int | None = None
     pcie_rx_bytes_per_s: int | None = None
     pcie_tx_bytes_per_s: int | None = None
+    source: str = ""
 
 
 class GpuAbsent(Event, frozen=True, gc=False):
-    """There is no NVML device to sample, and why."""
+    """There is no device to sample, and why."""
 
     reason: str
 

@@ -207,6 +207,8 @@ def _without_page(
     switch = _SWITCHES.get(engine, _PROXY).format(url=root)
     advice = f"no metrics page: {switch}"
     views = [View("each request", False, _PROXY.format(url=root))]
+    if engine == "Ollama":
+        views.insert(0, View("loaded models", True, "attach shows what /api/ps tells"))
     model = _model(client, root)
     return Examination(root, engine, version, model, "", 0, [], views, [], advice)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,7 @@ from llmtop.commands.credentials import key_for, with_keys
 from llmtop.commands.extras import require_kv
 from llmtop.commands.judging import slo_option, viewer_alarm, webhook_option
 from llmtop.commands.once_options import check_once, once_options, print_once
-from llmtop.commands.url import server_urls
+from llmtop.commands.url import optional_url, server_urls
 from llmtop.commands.viewing_options import viewing_options
 from llmtop.commands.web_options import attach_in_browser, web_options
 from llmtop.errors import LlmtopError
@@ -18,6 +19,7 @@ from llmtop.viewing import Viewing
 if TYPE_CHECKING:
     from llmtop.peer import Address
     from llmtop.sources.base import Source
+    from llmtop.sources.feed import FeedOf
     from profiler.conditions import Condition
 
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         "llmtop attach gpu-a:8000 gpu-b:8000 --api-key-for gpu-b=KEY_OF_B",
         "llmtop attach http://127.0.0.1:8000 --control         # T captures kernels",
         "llmtop attach http://gpu-box:8000 --kv-events 'tcp://*:5557,tcp://*:5558'  # vLLM's KV",
+        "llmtop attach http://gpu-box:8000 --gpu-metrics http://gpu-box:9400      # with DCGM",
         "llmtop attach http://127.0.0.1:8000 | grep -i preempt   # plain lines",
         "llmtop attach http://127.0.0.1:8000 --once --json | jq .latency.ttft_ms.p95",
     ),
@@ -66,6 +69,18 @@ if TYPE_CHECKING:
     help="Hear vLLM's KV events there, as its --kv-events-config has it (* is the URL's host), and "
     "show its blocks.",
 )
+@click.option(
+    "--gpu-metrics",
+    callback=optional_url,
+    metavar="URL",
+    help="Show the devices of the DCGM exporter there; it gets no key.",
+)
+@click.option(
+    "--drain-metrics",
+    is_flag=True,
+    help="Read TensorRT-LLM's JSON /metrics, though it forgets what was read: other readers of it "
+    "miss that.",
+)
 @web_options
 @once_options
 def command(
@@ -80,6 +95,8 @@ def command(
     slow: bool,
     control: bool,
     kv_events: str | None,
+    gpu_metrics: str | None,
+    drain_metrics: bool,
     web: bool,
     web_port: int,
     once: bool,
@@ -89,10 +106,10 @@ def command(
     """Watch a server that runs somewhere else, or several at once.
 
     Of an `llmtop serve` all is shown. Of vLLM, SGLang, llama.cpp, TGI, TensorRT-LLM, LMDeploy,
-    Dynamo, Ray Serve, Triton and NIM what their metrics pages tell, read once a second; of several
-    servers these pages, side by side. Without a URL the ports of this host are asked, with no key,
-    for what serves there. A connection that is lost is made again. Leaving does not stop a server.
-    With --once the exit code is 3 where there is nobody.
+    Dynamo, Ray Serve, Triton and NIM what their metrics pages tell, read once a second, of Ollama
+    what it has loaded; of several servers these pages, side by side. Without a URL the ports of
+    this host are asked, with no key, for what serves there. A connection that is lost is made
+    again. Leaving does not stop a server. With --once the exit code is 3 where there is nobody.
     """
     check_once(once, as_json, plain)
     if web and once:
@@ -100,11 +117,12 @@ def command(
     if readonly and control:
         raise click.UsageError("--readonly and --control exclude each other")
     viewing = Viewing(privacy, readonly, control, ascii, slow=slow)
+    own_page = not (kv_events or gpu_metrics or drain_metrics)
     if not urls:
         if api_key_for:
             raise click.UsageError("--api-key-for needs the URL that the key is for")
-        if kv_events:
-            raise click.UsageError("--kv-events needs the URL of the server that sends them")
+        if not own_page:
+            raise click.UsageError("--kv-events, --gpu-metrics and --drain-metrics need a URL")
         from llmtop.commands.choosing import choose, find_here, print_found
 
         if once:
@@ -113,13 +131,18 @@ def command(
     else:
         addresses = with_keys(urls, api_key_env, api_key_for)
     first = addresses[0]
-    if len(addresses) > 1 and (web or control or kv_events):
-        raise click.UsageError("--web, --control and --kv-events are for one server")
-    if web and kv_events:
-        raise click.UsageError("--web and --kv-events exclude each other")
+    if len(addresses) > 1 and (web or control or not own_page):
+        raise click.UsageError("of several servers their own pages are shown, without --control")
+    if web and not own_page:
+        raise click.UsageError("--web goes with the server's own page alone")
     if web:
         return attach_in_browser(first.url, web_port, first.api_key, viewing)
-    source = _source(addresses, kv_events)
+    if len(addresses) > 1:
+        from llmtop.sources.fleet import FleetSource
+
+        source: Source = FleetSource(addresses)
+    else:
+        source = _source(first, _beside(first.url, kv_events, gpu_metrics), drain_metrics)
     if once:
         return print_once(source, as_json, privacy)
     from llmtop.commands.watching import watch
@@ -130,27 +153,36 @@ def command(
     return watch(source, first.url, first.api_key, alarm, viewing)
 
 
-def _source(addresses: list[Address], kv_events: str | None) -> Source:
-    """Of what answers there now. Raises: LlmtopError if nothing of it can be shown."""
-    from llmtop.sources.fleet import FleetSource
+def _beside(url: str, kv_events: str | None, gpu_metrics: str | None) -> list[FeedOf]:
+    """Raises: LlmtopError."""
+    from llmtop.sources.gpufeed import GpuFeed
     from llmtop.sources.kvendpoints import kv_endpoints
+
+    feeds: list[FeedOf] = []
+    if kv_events is not None:
+        endpoints = kv_endpoints(kv_events, url)
+        require_kv()
+        from llmtop.sources.kvfeed import KvFeed
+
+        feeds.append(partial(KvFeed, endpoints))
+    if gpu_metrics is not None:
+        feeds.append(partial(GpuFeed, gpu_metrics))
+    return feeds
+
+
+def _source(address: Address, beside: list[FeedOf], drain: bool) -> Source:
+    """Of what answers there now. Raises: LlmtopError if nothing of it can be shown."""
     from llmtop.sources.metrics import MetricsSource
     from llmtop.sources.probing import probe
     from llmtop.sources.remote import RemoteSource
 
-    if len(addresses) > 1:
-        return FleetSource(addresses)
-    (url, api_key) = addresses[0]
-    endpoints = None
-    if kv_events is not None:
-        require_kv()
-        endpoints = kv_endpoints(kv_events, url)
-    target = probe(url, api_key)
+    url, api_key = address
+    target = probe(url, api_key, drain)
     if target is not None:
-        return MetricsSource(target, api_key, endpoints)
-    if endpoints is not None:
+        return MetricsSource(target, api_key, beside)
+    if beside:
         raise LlmtopError(
-            f"{url} shows no metrics page now, and --kv-events goes with one",
-            "start vLLM first; an llmtop server tells of its pages without it",
+            f"{url} shows no metrics page now, and --kv-events and --gpu-metrics go with one",
+            "start that server first; an llmtop server tells of both without them",
         )
     return RemoteSource(url, api_key)

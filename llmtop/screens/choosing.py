@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from llmtop.screens.foreign import foreign_page
 from llmtop.viewmodel import View
 
 _FOREIGN: Final = {"overview": "foreign", "log": "log"}
-_WITH_BLOCKS: Final = {**_FOREIGN, "kv": "blocks"}
 _FLEET: Final = {"overview": "fleet", "log": "log"}
 
 
@@ -16,7 +16,8 @@ def page_for(view: View) -> str:
     wanted = view.model.page
     if view.state.fleet.replicas and view.replica is None:
         return _FLEET.get(wanted, "foreign-absent")
-    if view.state.foreign.last is not None or view.replica is not None:
-        heard = view.state.blocks.begun is not None and view.replica is None
-        return (_WITH_BLOCKS if heard else _FOREIGN).get(wanted, "foreign-absent")
+    if view.replica is not None:
+        return _FOREIGN.get(wanted, "foreign-absent")
+    if view.state.foreign.last is not None:
+        return foreign_page(view.state, wanted)
     return "startup" if wanted == "overview" and view.starting else wanted

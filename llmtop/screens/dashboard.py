@@ -19,7 +19,7 @@ from llmtop.screens.blocks import BlocksPage
 from llmtop.screens.choosing import page_for
 from llmtop.screens.compare_page import ComparePage
 from llmtop.screens.fleet import FleetPage
-from llmtop.screens.foreign import ForeignAbsentPage, ForeignPage
+from llmtop.screens.foreign import ForeignAbsentPage, ForeignGpuPage, ForeignPage
 from llmtop.screens.gpu import GpuPage
 from llmtop.screens.help import HelpScreen
 from llmtop.screens.kv import KvPage
@@ -104,6 +104,7 @@ class Dashboard(TimeKeys, OrderKeys):
             "log": LogPage(id="log"),
             "foreign": ForeignPage(id="foreign"),
             "fleet": FleetPage(id="fleet"),
+            "foreign-gpus-page": ForeignGpuPage(id="foreign-gpus-page"),
             "blocks": BlocksPage(id="blocks"),
             "foreign-absent": ForeignAbsentPage(id="foreign-absent-page"),
             "compare": ComparePage(source, id="compare"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
 import httpx
 
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
+from llmtop.sources.feed import FeedOf
 from llmtop.sources.kept import KeptSource
 from llmtop.sources.probing import Target
 from llmtop.sources.scrape import client_of
@@ -20,22 +22,18 @@ from profiler.errors import StreamError
 from profiler.events import AnyEvent, Log
 from profiler.state import SessionState
 
-if TYPE_CHECKING:
-    from llmtop.sources.kvendpoints import KvEndpoints
-    from llmtop.sources.kvfeed import KvFeed
-
 PERIOD_S: Final = 1.0
 
 
 class MetricsSource(KeptSource):
     """A thread of its own reads the page; `poll` folds what it has read, on this host's clock.
 
-    A server that goes away is asked again each second; its counters begin anew with it. Its KV
-    events are heard beside, where `kv_events` says where they are.
+    A server that goes away is asked again each second; its counters begin anew with it. The
+    feeds of `beside` are heard as long as it is watched.
     """
 
     def __init__(
-        self, target: Target, api_key: str | None = None, kv_events: KvEndpoints | None = None
+        self, target: Target, api_key: str | None = None, beside: Iterable[FeedOf] = ()
     ) -> None:
         super().__init__()
         self._target = target
@@ -43,7 +41,7 @@ class MetricsSource(KeptSource):
         self._api_key = api_key
         self._state = SessionState()
         self._inbox: deque[AnyEvent] = deque()
-        self._feed = None if kv_events is None else _feed(kv_events, self._inbox)
+        self._feeds = [make(self._inbox.append) for make in beside]
         self._connection = Connection("connecting", "")
         self._seq = 0
         self._met = False
@@ -66,13 +64,13 @@ class MetricsSource(KeptSource):
         self._inbox.append(Log(time.monotonic_ns(), "info", "viewer", text))
         self._thread = threading.Thread(target=self._run, name="llmtop-metrics", daemon=True)
         self._thread.start()
-        if self._feed is not None:
-            self._feed.start()
+        for feed in self._feeds:
+            feed.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._feed is not None:
-            self._feed.stop()
+        for feed in self._feeds:
+            feed.stop()
         if self._thread is not None:
             self._thread.join(timeout=0.2)  # it may wait for an answer, and owns nothing else
         self._keeper.end()
@@ -111,9 +109,3 @@ class MetricsSource(KeptSource):
             text = f"the metrics page is gone: {why}"
             self._inbox.append(Log(time.monotonic_ns(), "warning", "viewer", text))
         self._connection = Connection(status, f"{why}; trying again")
-
-
-def _feed(kv_events: KvEndpoints, inbox: deque[AnyEvent]) -> KvFeed:
-    from llmtop.sources.kvfeed import KvFeed  # its library is an extra
-
-    return KvFeed(kv_events, inbox.append)

@@ -11,14 +11,14 @@ from llmtop.errors import LlmtopError
 from llmtop.peer import HELLO_PATH, root_of
 from llmtop.sources.scrape import PATIENT, Fetched, Limits, client_of, fetch
 from profiler.errors import StreamError
-from profiler.foreign.names import LLMTOP, Engine
+from profiler.foreign.names import LLMTOP, OLLAMA, TRTLLM_JSON, Engine
 from profiler.foreign.reading import engine_of
 
 PAGES: Final = ("/metrics", "/prometheus/metrics", "/v1/metrics")
+_JSON: Final = "application/json"
 _MEASURE: Final = "llmtop proxy --upstream {url} measures each request of any such server"
 # Servers that are known by another page, and how they would show their metrics.
 _OTHERS: Final = (
-    ("/api/version", "Ollama", "Ollama has no metrics page", _MEASURE),
     ("/props", "llama.cpp", "llama.cpp shows no metrics", "start llama-server with --metrics"),
     ("/server_info", "SGLang", "SGLang shows no metrics", "start it with --enable-metrics"),
     ("/v1/models", "OpenAI API", "this server shows no metrics page", _MEASURE),
@@ -36,8 +36,9 @@ class Target(NamedTuple):
     version: str
 
 
-def probe(base_url: str, api_key: str | None) -> Target | None:
-    """None where a server of ours is, or nothing answers yet: only waiting helps there.
+def probe(base_url: str, api_key: str | None, drain: bool = False) -> Target | None:
+    """None where a server of ours is, or nothing answers yet: only waiting helps there. With
+    `drain` TensorRT-LLM's JSON is a page like others, though it forgets what was read.
 
     Raises: LlmtopError for a server that answers, but with nothing that can be shown.
     """
@@ -47,7 +48,7 @@ def probe(base_url: str, api_key: str | None) -> Target | None:
             hello = fetch(client, root + HELLO_PATH)
             if hello.status == 503 or _is_ours(hello):
                 return None
-            return _found(Asker(client), root, PAGES)
+            return _found(Asker(client), root, PAGES, drain)
         except UnshownError as error:
             # A server of ours without its key hides all of it; others may show their metrics.
             if hello.status in (401, 403):
@@ -124,17 +125,29 @@ def _is_ours(hello: Fetched) -> bool:
         return False
 
 
-def _found(asker: Asker, root: str, paths: tuple[str, ...]) -> Target:
+def _found(asker: Asker, root: str, paths: tuple[str, ...], drain: bool = False) -> Target:
+    drained = False
     for path in paths:
         page = asker.fetch(root + path)
         if page.status in (401, 403):
             raise _refused(root, page.status)
+        if drain and page.status == 200 and page.content_type == _JSON:
+            return Target(root + path, TRTLLM_JSON, asker.model(root), asker.version(root))
+        drained = drained or (page.status == 200 and page.content_type == _JSON)
         # TensorRT-LLM's JSON is emptied by whoever reads it: once is enough.
-        if page.status != 200 or page.content_type in ("application/json", "text/html"):
+        if page.status != 200 or page.content_type in (_JSON, "text/html"):
             continue
         engine = engine_of(page.text)
         if engine is not None:
             return Target(root + path, engine, asker.model(root), asker.version(root))
+    ollama = asker.fetch(f"{root}/api/ps")
+    if ollama.status == 200 and ollama.content_type == _JSON:
+        return Target(f"{root}/api/ps", OLLAMA, "", asker.version(f"{root}/api"))
+    if drained:
+        raise LlmtopError(
+            f"{root}/metrics is TensorRT-LLM's JSON, which forgets what was read",
+            "--drain-metrics reads it all the same; other readers of it miss that",
+        )
     raise _nothing(asker, root)
 
 

@@ -16,7 +16,8 @@ _WHY: Final = {
     "which block holds what. vLLM's KV events do: start it with --kv-events-config "
     '\'{{"enable_kv_cache_events": true, "endpoint": "tcp://*:5557", "replay_endpoint": '
     "\"tcp://*:5558\"}}' and attach with --kv-events 'tcp://*:5557,tcp://*:5558'",
-    "gpu": "{engine}'s metrics do not tell of its GPUs.",
+    "gpu": "{engine}'s metrics do not tell of its GPUs. A DCGM exporter does: attach with "
+    "--gpu-metrics http://HOST:9400",
     "compare": "Recordings are compared request by request, and {engine}'s metrics tell of none by "
     "itself.",
     "steps": "{engine}'s metrics do not tell of single engine steps.",

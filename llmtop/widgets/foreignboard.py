@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmtop.format import NONE, grouped, milliseconds, percent, short
+from llmtop.format import NONE, grouped, milliseconds, percent, short, size
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
@@ -69,7 +69,16 @@ def _load(foreign: Foreign, engine: Engine, width: int) -> list[Row]:
         _gauge(foreign, engine, "waiting"),
         _rate(foreign, engine, "preempted", "preemptions", "/s"),
     ]
-    return flowed(parts, width, "   ")
+    return flowed([*parts, *_loaded(foreign)], width, "   ")
+
+
+def _loaded(foreign: Foreign) -> list[Row]:
+    """Of a server that loads models as they are asked for."""
+    models, used = foreign.gauge("models_loaded"), foreign.gauge("vram_bytes")
+    if models is None or used is None:
+        return []
+    whole = f"{size(used)} of {size(foreign.gauge('model_bytes'))}"
+    return [_told("models loaded", grouped(models), None), _told("in VRAM", whole, None)]
 
 
 def _rate(foreign: Foreign, engine: Engine, name: str, key: str, unit: str) -> Row:

@@ -25,8 +25,8 @@ class GpuBoard(Panel):
     """Every device gets the same share of the panel; charts appear where there is room."""
 
     about = (
-        "Every device as NVML reads it: clocks, power, memory, what throttles it; or why there "
-        "is none."
+        "Every device as NVML, or an exporter beside the server, reads it: clocks, power, memory, "
+        "what throttles it; or why there is none."
     )
 
     def title(self, view: View) -> Row:
@@ -34,7 +34,8 @@ class GpuBoard(Panel):
         return (("GPU", "title"), (f" {count} devices" if count > 1 else "", "dim"))
 
     def note(self, view: View) -> str:
-        return "NVML" if view.state.gpus.devices else ""
+        devices = view.state.gpus.devices
+        return (devices[min(devices)].last.source or "NVML") if devices else ""
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         devices = view.state.gpus.devices
@@ -52,6 +53,8 @@ def absence(state: SessionState) -> Row:
     absent = state.gpus.absent
     if absent is None:
         return (("no NVML reading yet", "dim"),)
+    if state.foreign.last is not None:
+        return (("no device: ", "warn"), (clean_line(absent.reason), "text"))
     return (("no NVML device: ", "warn"), (clean_line(absent.reason), "text"))
 
 

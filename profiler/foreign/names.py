@@ -260,4 +260,32 @@ ENGINES: Final = (
 NIM: Final = _vllm_like("NIM", "")
 # A server of ours speaks vLLM's names; it is known by its hello.
 LLMTOP: Final = _vllm_like("llmtop", "vllm:")
-BY_NAME: Final = {engine.name: engine for engine in (*ENGINES, NIM, LLMTOP)}
+# These two tell JSON, which profiler.foreign.documents reads.
+_NO_METRICS: Final = "Ollama has no metrics: llmtop proxy measures each request"
+OLLAMA: Final = Engine(
+    "Ollama",
+    "",
+    {},
+    {},
+    {},
+    lacks=dict.fromkeys(
+        ("kv_usage", "prefix", "ttft", "itl", "e2el", "queue", "prefill", "decode"), _NO_METRICS
+    ),
+)
+_LATENCIES_ELSEWHERE: Final = "on its page /prometheus/metrics, with return_perf_metrics: true"
+TRTLLM_JSON: Final = Engine(
+    "TensorRT-LLM JSON",
+    "",
+    {},
+    {},
+    {},
+    marks={
+        "running": "in its newest iteration",
+        "kv_usage": "in its newest iteration",
+        "prefix_hit_rate": "of blocks since it started",
+    },
+    lacks=dict.fromkeys(
+        ("ttft", "itl", "e2el", "queue", "prefill", "decode"), _LATENCIES_ELSEWHERE
+    ),
+)
+BY_NAME: Final = {engine.name: engine for engine in (*ENGINES, NIM, LLMTOP, OLLAMA, TRTLLM_JSON)}

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Final
 
 from profiler.events import Buckets, MetricsSample
+from profiler.foreign.documents import is_document, told_by
 from profiler.foreign.names import BY_NAME, ENGINES, NIM, Engine, Metric
 from profiler.foreign.page import Page, PageReader, Sample, names_of
 
@@ -34,6 +35,8 @@ def engine_of(text: str) -> Engine | None:
 
 def is_of(text: str, engine: Engine) -> bool:
     """Whether the page is still this engine's: cheaper than to ask whose it is."""
+    if is_document(engine):
+        return text.lstrip()[:1] in ("{", "[")
     return text.startswith(engine.prefix) or f"\n{engine.prefix}" in text
 
 
@@ -45,8 +48,11 @@ class Reader:
         self._pages = PageReader(engine.prefix, names_read(engine))
 
     def read(self, text: str, t_ns: int) -> MetricsSample:
-        """What the page tells at `t_ns`."""
+        """What the page tells at `t_ns`. Raises: StreamError for a document of another kind."""
         engine = self._engine
+        if is_document(engine):
+            told = told_by(text, engine)
+            return MetricsSample(t_ns, engine.name, told.model, told.gauges, {}, {})
         page = _without_phantoms(self._pages.read(text))
         gauges = _values(page, engine.gauges) | _capacity(page, engine)
         histograms = {
@@ -59,7 +65,7 @@ class Reader:
 
 
 def read(text: str, engine: Engine, t_ns: int) -> MetricsSample:
-    """What one page alone tells."""
+    """What one page alone tells. Raises: StreamError for a document of another kind."""
     return Reader(engine).read(text, t_ns)
 
 

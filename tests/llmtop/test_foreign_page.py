@@ -10,7 +10,7 @@ import pytest
 
 from llmtop.app import LlmtopApp
 from llmtop.viewing import Viewing
-from profiler.events import AnyEvent, Buckets, MetricsSample
+from profiler.events import AnyEvent, Buckets, GpuAbsent, GpuSample, MetricsSample
 from profiler.foreign.snapshot import foreign_line, foreign_snapshot
 from profiler.session.reader import SessionReader
 from profiler.state import SessionState
@@ -55,6 +55,40 @@ async def test_what_the_page_tells_and_what_it_does_not(
     assert "~200" in ttft and ttft.count(">400") == 2
     (queue,) = [line for line in text.splitlines() if "queue" in line]
     assert "no request within 60 s" in queue
+
+
+async def test_ollama_says_what_it_has_and_that_it_has_no_more(
+    source_of: Any, text_of: Callable[[Any], str]
+) -> None:
+    state = SessionState()
+    gauges = {"models_loaded": 1.0, "vram_bytes": 2.0**32, "model_bytes": 5.0 * 2**30}
+    state.apply(MetricsSample(time.monotonic_ns(), "Ollama", "mistral", gauges, {}, {}))
+    app = LlmtopApp(source_of(state))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        text = text_of(app)
+    assert "models loaded 1" in text and "in VRAM 4.0 GiB of 5.0 GiB" in text
+    assert "running --" in text and text.count("llmtop proxy measures each request") == 8
+
+
+async def test_the_devices_of_an_exporter_are_on_the_gpu_tab(
+    state: SessionState, source_of: Any, text_of: Callable[[Any], str]
+) -> None:
+    app = LlmtopApp(source_of(state))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await pilot.pause()
+        assert "--gpu-metrics" in text_of(app)
+        state.apply(GpuAbsent(state.t_ns, "no connection"))
+        app.frame()
+        await pilot.pause()
+        assert "no device: no connection" in text_of(app)
+        sample = GpuSample(state.t_ns, 0, "H100", 10 << 30, 80 << 30, util_pct=71, source="DCGM")
+        state.apply(sample)
+        app.frame()
+        await pilot.pause()
+        text = text_of(app)
+    assert "DCGM" in text and "10.0 GiB of 80.0 GiB" in text and "71 %" in text
 
 
 @pytest.mark.parametrize(

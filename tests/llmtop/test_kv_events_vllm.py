@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import httpx
 import pytest
 
 from llmtop.sources.kvendpoints import KvEndpoints
+from llmtop.sources.kvfeed import KvFeed
 from llmtop.sources.metrics import MetricsSource
 from llmtop.sources.probing import probe
 from profiler.folds.hashedprefixes import shared_prefixes
@@ -115,7 +117,7 @@ def source(vllm: Vllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     vllm.clear()
     target = probe(vllm.url, None)
     assert target is not None
-    source = MetricsSource(target, None, vllm.kv_events)
+    source = MetricsSource(target, None, [partial(KvFeed, vllm.kv_events)])
     source.start()
     until(source, lambda state: state.blocks.whole)
     yield source
@@ -198,7 +200,7 @@ def test_who_comes_late_is_told_all_of_it(vllm: Vllm, source: MetricsSource) -> 
     early = until(source, lambda state: state.blocks.num_blocks() > 0).blocks
     target = probe(vllm.url, None)
     assert target is not None
-    other = MetricsSource(target, None, vllm.kv_events)
+    other = MetricsSource(target, None, [partial(KvFeed, vllm.kv_events)])
     other.start()
     try:
         late = until(other, lambda state: state.blocks.whole and state.blocks.num_blocks() > 0)

@@ -54,12 +54,58 @@ def test_a_page_elsewhere_is_found_and_json_is_read_once_and_not_again(peer: Sta
     assert trt.paths.count("/metrics") == 1
 
 
+ITERATION = b"""[{"iter": 8, "numActiveRequests": 3, "numQueuedRequests": 1, "gpuMemUsage": 5,
+    "kvCacheStats": {"maxNumBlocks": 200, "usedNumBlocks": 50, "cacheHitRate": 0.25}},
+    {"iter": 7, "numActiveRequests": 9}]"""
+
+
+def test_json_that_forgets_is_read_when_that_was_asked_for(peer: Start) -> None:
+    answers: Answers = {"/metrics": (200, JSON, ITERATION)}
+    trt = peer(answers)
+    target = probe(trt.url, None, drain=True)
+    assert target is not None and target.engine.name == "TensorRT-LLM JSON"
+    source = MetricsSource(target)
+    with client_of(None) as client:
+        source._read(client)
+        answers["/metrics"] = (200, JSON, b"[]")
+        source._read(client)
+        answers["/metrics"] = (200, JSON, b'{"detail": "no"}')
+        source._read(client)
+    state = source.poll(time.monotonic_ns())
+    first, idle = state.foreign.samples
+    assert first.gauges == {
+        "running": 3, "waiting": 1, "kv_usage": 0.25, "kv_blocks": 200, "prefix_hit_rate": 0.25,
+    }  # fmt: skip
+    assert idle.gauges == {}, "no iteration tells nothing, and no zeros"
+    assert source.connection.status == "reconnecting"
+
+
+def test_ollama_tells_what_it_has_loaded_and_no_more(peer: Start) -> None:
+    body = b'{"models": [{"name": "mistral:latest", "size": 5137025024, "size_vram": 4000000000}]}'
+    answers = {
+        "/api/ps": (200, JSON, body),
+        "/api/version": (200, JSON, b'{"version": "0.9.1"}'),
+    }
+    ollama = peer(answers)
+    target = probe(ollama.url, None)
+    assert target is not None and (target.engine.name, target.version) == ("Ollama", "0.9.1")
+    source = MetricsSource(target)
+    with client_of(None) as client:
+        source._read(client)
+    last = source.poll(time.monotonic_ns()).foreign.last
+    assert last is not None and last.model == "mistral:latest"
+    assert last.gauges == {
+        "models_loaded": 1, "model_bytes": 5137025024, "vram_bytes": 4000000000,
+    }  # fmt: skip
+    assert last.counters == last.histograms == {}
+
+
 @pytest.mark.parametrize(
     ("answers", "what", "hint"),
     [
         ({"/props": (200, JSON, b"{}")}, "llama.cpp shows no metrics", "--metrics"),
         ({"/server_info": (200, JSON, b"{}")}, "SGLang shows no metrics", "--enable-metrics"),
-        ({"/api/version": (200, JSON, b"{}")}, "Ollama has no metrics", "llmtop proxy"),
+        ({"/metrics": (200, JSON, b"[]")}, "forgets what was read", "--drain-metrics"),
         ({"/v1/models": (200, JSON, b"{}")}, "shows no metrics page", "llmtop proxy"),
         (
             {"/metrics": (200, HTML, b"<html>vllm:x 1</html>")},

@@ -1,0 +1,67 @@
+"""Reads a DCGM exporter's page once a second: the devices beside an engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from llmtop.priority import give_way
+from llmtop.sources.scrape import client_of, fetch, reason
+from profiler.errors import StreamError
+from profiler.events import AnyEvent, GpuAbsent, Log
+from profiler.foreign.dcgm import devices_of
+
+PERIOD_S: Final = 1.0
+
+
+class GpuFeed:
+    """The server's key does not go there: it was given for the server."""
+
+    def __init__(self, url: str, emit: Callable[[AnyEvent], None]) -> None:
+        self.url = url if urlsplit(url).path else f"{url}/metrics"
+        self._emit = emit
+        self._why: str | None = ""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="llmtop-dcgm", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=0.2)  # it may wait for an answer, and owns nothing else
+
+    def _run(self) -> None:
+        give_way()
+        with client_of(None) as client:
+            due_s = time.monotonic()
+            while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
+                self.read(client)
+                due_s = max(due_s + PERIOD_S, time.monotonic())
+
+    def read(self, client: httpx.Client) -> None:
+        try:
+            page = fetch(client, self.url)
+            if page.status != 200:
+                raise StreamError(f"the exporter answered with status {page.status}")
+            for sample in devices_of(page.text, time.monotonic_ns()):
+                self._emit(sample)
+            self._why = None
+        except httpx.HTTPError as error:
+            self._lost(reason(error))
+        except StreamError as error:
+            self._lost(error.message)
+
+    def _lost(self, why: str) -> None:
+        """Told once for each reason, not once a second."""
+        if why != self._why:
+            now = time.monotonic_ns()
+            self._emit(GpuAbsent(now, why))
+            self._emit(Log(now, "warning", "viewer", f"GPU metrics of {self.url}: {why}"))
+        self._why = why
