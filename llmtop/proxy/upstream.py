@@ -13,7 +13,8 @@ from starlette.types import Scope
 
 from engine.server.http_errors import HttpError
 from llmtop.proxy.headers import forwarded, is_in_chunks
-from llmtop.proxy.wire import Response, SilentError, Wire, WireError
+from llmtop.proxy.kept_body import KeptBody
+from llmtop.proxy.wire import Response, SilentError, UnansweredError, Wire, WireError
 
 CONNECT_S: Final = 10.0
 # Servers keep an idle connection for 5 s and more; one that they close while it is used is lost.
@@ -37,18 +38,25 @@ class Upstream:
     async def send(self, scope: Scope, body: AsyncIterator[bytes]) -> tuple[Wire, Response]:
         """The response with its body still to come; the caller hands the wire to `release`.
 
+        What a kept connection ends without a byte of an answer is sent once more on a new one:
+        llama.cpp closes the connection after each stream, while the next request is on its way.
+
         Raises: WireError, and what `body` raises.
         """
         headers = forwarded(scope["headers"], self._netloc)
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         head = b"%s %s HTTP/1.1\r\n%s\r\n" % (scope["method"].encode(), self._target(scope), lines)
-        wire = self._take_idle() or await self._connect()
-        try:
-            asked_head = scope["method"] == "HEAD"
-            return wire, await wire.ask(head, body, is_in_chunks(scope["headers"]), asked_head)
-        except BaseException:
-            wire.close()
-            raise
+        in_chunks, asked_head = is_in_chunks(scope["headers"]), scope["method"] == "HEAD"
+        kept = KeptBody(body)
+        wire = self._take_idle()
+        if wire is not None:
+            try:
+                return wire, await _asked(wire, head, aiter(kept), in_chunks, asked_head)
+            except UnansweredError:
+                if not kept.is_whole:
+                    raise
+        wire = await self._connect()
+        return wire, await _asked(wire, head, aiter(kept), in_chunks, asked_head)
 
     def release(self, wire: Wire) -> None:
         """Keep a connection whose response has ended; close any other."""
@@ -94,6 +102,16 @@ class Upstream:
         except OSError:
             raise WireError("cannot be reached: no connection") from None
         return Wire(reader, writer, self._silence_s)
+
+
+async def _asked(
+    wire: Wire, head: bytes, body: AsyncIterator[bytes], in_chunks: bool, asked_head: bool
+) -> Response:
+    try:
+        return await wire.ask(head, body, in_chunks, asked_head)
+    except BaseException:
+        wire.close()
+        raise
 
 
 def refusal(error: WireError, base_url: str) -> HttpError:

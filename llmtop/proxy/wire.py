@@ -25,19 +25,25 @@ class SilentError(WireError):
     """Nothing came in time."""
 
 
+class UnansweredError(WireError):
+    """The connection ended before a byte of the response: a kept one may have been closed by the
+    server while the request was on its way."""
+
+
 class Response:
     """One response, by the parser's callbacks; `parts` of the body are taken out as they come."""
 
     def __init__(self, asked_head: bool) -> None:
         self.status = 0
         self.headers: Headers = []
-        self.begun = self.complete = self.keeps_alive = False
+        self.begun = self.complete = self.keeps_alive = self._heard = False
         self._asked_head = asked_head
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
         """Raises: WireError."""
+        self._heard = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -45,6 +51,8 @@ class Response:
 
     def end_of_data(self) -> None:
         """The connection is closed. Raises: WireError where that cuts the response short."""
+        if not self._heard:
+            raise UnansweredError("ended the connection without an answer")
         names = {name.lower() for name, _ in self.headers}
         if not self.begun or names & {b"content-length", b"transfer-encoding"}:
             raise WireError("ended the connection without a whole answer")

@@ -251,6 +251,49 @@ async def test_a_server_that_is_not_there_is_said_in_one_line(proxied_to) -> Non
     assert rig.of(RequestAnswered)[0].status == 0
 
 
+async def closes_when_asked_again(peer) -> None:
+    """As llama.cpp does after a stream: it lets the connection stand, and closes it unanswered."""
+    await three_tokens(peer)
+    await peer.read_request()
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+async def test_a_kept_connection_that_ends_unanswered_is_no_error(proxied, in_chunks: bool) -> None:
+    body = json.dumps(ASK).encode()
+
+    async def pieces():
+        yield body[:9]
+        yield body[9:]
+
+    async with proxied(closes_when_asked_again) as rig:
+        for _ in range(3):
+            content = pieces() if in_chunks else body
+            response = await rig.client.post("/v1/completions", content=content)
+            assert response.status_code == 200 and response.content.endswith(b"[DONE]\n\n")
+        await rig.told(RequestFinished, 3)
+        assert len(rig.fake.peers) == 3
+        assert [b"a secret" in peer.body for peer in rig.fake.peers] == [True] * 3
+    assert len(rig.of(RequestQueued)) == len(rig.of(RequestForwarded)) == 3
+    assert rig.of(RequestAborted) == rig.complaints == []
+
+
+@pytest.mark.parametrize(("text", "is_fresh"), [("a", True), ("a" * (2 << 20), False)])
+async def test_what_cannot_be_sent_again_is_an_error(proxied, text: str, is_fresh: bool) -> None:
+    """On a new connection, for that is no accident; and where the body is too large to be kept."""
+
+    async def script(peer) -> None:
+        if not is_fresh and len(peer.body) < 1000:
+            await closes_when_asked_again(peer)
+
+    async with proxied(script) as rig:
+        if not is_fresh:
+            assert (await rig.client.post("/v1/completions", json=ASK)).status_code == 200
+        response = await rig.client.post("/v1/completions", json=ASK | {"prompt": text})
+        assert response.status_code == 502
+        assert "ended the connection without an answer" in response.json()["error"]["message"]
+        assert len(rig.fake.peers) == 1
+
+
 async def test_a_silent_server_is_given_up(proxied) -> None:
     async def answer(peer) -> bool:
         return await peer.gone()
