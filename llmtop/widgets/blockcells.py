@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final
 
 from llmtop.widgets.pagecells import Grid
@@ -30,17 +30,18 @@ LEGEND: Final[Row] = (
 )
 
 
-def block_lines(
-    blocks: HashedBlocks, grid: Grid, cursor: int, shared: Collection[int]
-) -> list[Row]:
+def block_lines(blocks: HashedBlocks, grid: Grid, cursor: int, shared: Iterable[int]) -> list[Row]:
     """The grid as rows. `shared` are the blocks that prompts part behind; a cell of several blocks
     looks like the one of them that most depend on."""
+    flags = bytearray(grid.num_pages)
+    for block in shared:
+        flags[block] = 1
     rows: list[Row] = []
     for line in range(grid.first_line, min(grid.first_line + grid.height, grid.num_lines)):
         first = line * grid.pages_per_line
         last = min(grid.num_pages, first + grid.pages_per_line)
         cells = [
-            _cell(blocks, at, min(last, at + grid.per_cell), shared)
+            _cell(blocks, at, min(last, at + grid.per_cell), flags)
             for at in range(first, last, grid.per_cell)
         ]
         if first <= cursor < last:
@@ -50,13 +51,21 @@ def block_lines(
     return rows
 
 
-def _cell(blocks: HashedBlocks, first: int, last: int, shared: Collection[int]) -> Span:
-    there = [at for at in range(first, min(last, blocks.num_numbers)) if blocks.copies[at]]
-    if not there:
+def _cell(blocks: HashedBlocks, first: int, last: int, shared: bytearray) -> Span:
+    # By slices and counts: 100,000 blocks one by one took 22 ms a picture, so 6 (EPYC).
+    copies = blocks.copies[first:last]
+    most = max(copies)
+    if not most:
         return _NONE
-    if any(at in shared for at in there):
+    if shared.find(1, first, last) >= 0:
         return _SHARED
-    copies = max(blocks.copies[at] for at in there)
-    if copies > 1:
-        return str(copies) if copies < 10 else _MANY, "used"
-    return _LOOSE if all(blocks.parent(at) == UNTOLD for at in there) else _OWN
+    if most > 1:
+        return str(most) if most < 10 else _MANY, "used"
+    return _LOOSE if _is_loose(blocks, first, last) else _OWN
+
+
+def _is_loose(blocks: HashedBlocks, first: int, last: int) -> bool:
+    if last - first > 1 and UNTOLD not in blocks.parents[first:last]:
+        return False
+    there = (at for at in range(first, last) if blocks.copies[at])
+    return all(blocks.parent(at) == UNTOLD for at in there)

@@ -70,7 +70,7 @@ class BlockMap(Panel):
         blocks = view.state.blocks
         if not blocks.num_distinct:
             return [((line, "dim"),) for line in wrapped(_empty(blocks), width)]
-        shared = {block for prefix in self._prefixes.of(blocks) for block in prefix.blocks}
+        shared = (block for prefix in self._prefixes.of(blocks) for block in prefix.blocks)
         lines = block_lines(blocks, self.grid, view.model.cursor_page, shared)
         lines += [()] * (height - 1 - len(lines))
         return [*lines, LEGEND]
