@@ -20,6 +20,7 @@ from profiler.state import SessionState
 
 WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.02
+_PATIENT_READINGS: Final = 4
 
 Picture = Snapshot | ForeignSnapshot | FleetSnapshot
 
@@ -56,14 +57,17 @@ def _picture(state: SessionState) -> Picture:
 
 
 def _is_whole(state: SessionState) -> bool:
-    """A foreign server's rates and latencies need two readings; of several each that is there."""
+    """A foreign server's rates and latencies need two readings, its KV events some more to answer
+    in; of several servers each that is there."""
     if state.fleet.replicas:
         return all(
             replica.told.status == "down" or len(replica.foreign.samples) > 1
             for replica in state.fleet.replicas.values()
         )
-    readings = len(state.foreign.samples)
-    return state.session is not None or bool(state.phases.spans) or readings > 1
+    begun, readings = state.blocks.begun, len(state.foreign.samples)
+    waits = begun is not None and begun.reason == "connecting" and readings <= _PATIENT_READINGS
+    told = state.session is not None or bool(state.phases.spans) or readings > 1
+    return told and not waits
 
 
 def _check(source: Source) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
 
+from llmtop.cli import main
 from llmtop.errors import LlmtopError
 from llmtop.sources.kvendpoints import KvEndpoints, kv_endpoints
 from llmtop.sources.kvfeed import KvFeed
@@ -267,3 +270,36 @@ def test_other_endpoints_are_refused_in_one_line(text: str) -> None:
         kv_endpoints(text, "http://gpu-box:8000")
     assert raised.value.exit_code == 2 and "tcp://HOST:5557" in raised.value.hint
     assert raised.value.message.isprintable()
+
+
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/metrics" else 404)
+        self.send_header("content-type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b"vllm:num_requests_running 1\n" if self.path == "/metrics" else b"")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_attach_hears_them_beside_the_metrics(
+    publisher: Publisher, there: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publisher.publish(stored(1, 2, 3))
+    live = publisher.endpoints.live if there else "tcp://127.0.0.1:9"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url, endpoints = (
+        f"http://127.0.0.1:{server.server_port}",
+        f"{live},{publisher.endpoints.replay}",
+    )
+    assert main(["attach", url, "--kv-events", endpoints, "--once", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gauges"] == {"running": 1}
+    blocks = found["cached_blocks"]
+    expected = {"num_blocks": 3, "distinct_blocks": 3, "whole": True} if there else None
+    assert blocks == (expected or {"num_blocks": 0, "distinct_blocks": 0, "whole": False})
+    server.shutdown()
+    server.server_close()
