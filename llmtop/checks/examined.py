@@ -20,7 +20,7 @@ def examination_lines(found: Examination) -> Iterator[str]:
     who = " ".join(part for part in (found.engine, found.version) if part)
     model = f", serving {found.model}" if found.model else ""
     yield f"{found.url} is {who}{model}"
-    if found.page:
+    if found.signals:
         yield f"metrics: {found.page}, {found.num_samples} samples are read"
     if found.advice:
         yield found.advice
