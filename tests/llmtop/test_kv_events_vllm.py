@@ -6,6 +6,7 @@ start takes a minute or two.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from llmtop.cli import main
 from llmtop.sources.kvendpoints import KvEndpoints
 from llmtop.sources.kvfeed import KvFeed
 from llmtop.sources.metrics import MetricsSource
@@ -207,3 +209,13 @@ def test_who_comes_late_is_told_all_of_it(vllm: Vllm, source: MetricsSource) -> 
         assert (late.blocks.num_blocks(), late.blocks.copies) == (early.num_blocks(), early.copies)
     finally:
         other.stop()
+
+
+def test_the_doctor_finds_all_that_a_vllm_tells(
+    vllm: Vllm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vllm.ask(PREFIX)
+    assert main(["doctor", vllm.url, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["engine"], report["model"]) == ("vLLM", "smollm2") and report["version"]
+    assert {signal["status"] for signal in report["signals"]} == {"found"}, report["signals"]
