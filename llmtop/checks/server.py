@@ -11,13 +11,14 @@ from llmtop.errors import LlmtopError
 from llmtop.peer import HELLO_PATH, root_of
 from llmtop.sanitize import clean_line
 from llmtop.sources.probing import PAGES
-from llmtop.sources.scrape import Fetched, client_of, fetch, reason
+from llmtop.sources.scrape import PATIENT, Fetched, client_of, fetch, reason
 from profiler.errors import StreamError
 from profiler.foreign.diagnosis import Signal, diagnose, unread
 from profiler.foreign.names import VLLM, Engine
 from profiler.foreign.page import names_of
 from profiler.foreign.reading import engine_of, page_of
 
+LIMITS = PATIENT
 _MAX_WORD: Final = 200
 _PROXY: Final = "llmtop proxy --upstream {url} measures each request"
 _GPUS: Final = "attach --gpu-metrics URL reads a DCGM exporter beside it"
@@ -69,7 +70,7 @@ class Examination(msgspec.Struct, frozen=True):
 def examine(url: str, api_key: str | None) -> Examination:
     """Raises: LlmtopError where nothing answers, or what answers is no server to be read."""
     root = root_of(url)
-    with client_of(api_key) as client:
+    with client_of(api_key, LIMITS) as client:
         hello = _first(client, root + HELLO_PATH)
         ours = _object(hello)
         if hello.status == 200 and "schema" in ours:
@@ -89,7 +90,7 @@ def examine(url: str, api_key: str | None) -> Examination:
 def _first(client: httpx.Client, url: str) -> Fetched:
     """Raises: LlmtopError if nobody answers at all."""
     try:
-        return fetch(client, url)
+        return fetch(client, url, LIMITS)
     except httpx.HTTPError as error:
         raise LlmtopError(f"{root_of_page(url)}: {reason(error)}", _hint(error)) from None
     except StreamError as error:
@@ -103,7 +104,7 @@ def root_of_page(url: str) -> str:
 def _hint(error: httpx.HTTPError) -> str:
     text = str(error)
     if isinstance(error, httpx.TimeoutException):
-        return "something is there, and says nothing within 5 s"
+        return "something is there, and its answer does not come"
     if "CERTIFICATE_VERIFY" in text:
         return "its certificate is not trusted here; SSL_CERT_FILE names one that is"
     if "SSL" in text:
@@ -117,7 +118,7 @@ def _hint(error: httpx.HTTPError) -> str:
 
 def _asked(client: httpx.Client, url: str) -> Fetched | None:
     try:
-        return fetch(client, url)
+        return fetch(client, url, LIMITS)
     except (httpx.HTTPError, StreamError):
         return None
 

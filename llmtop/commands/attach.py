@@ -112,24 +112,17 @@ def command(
     again. Leaving does not stop a server. With --once the exit code is 3 where there is nobody.
     """
     check_once(once, as_json, plain)
-    if web and once:
-        raise click.UsageError("--web and --once exclude each other")
-    if readonly and control:
-        raise click.UsageError("--readonly and --control exclude each other")
+    _exclude("--web", web, "--once", once)
+    _exclude("--readonly", readonly, "--control", control)
     viewing = Viewing(privacy, readonly, control, ascii, slow=slow)
     own_page = not (kv_events or gpu_metrics or drain_metrics)
-    if not urls:
-        if api_key_for:
-            raise click.UsageError("--api-key-for needs the URL that the key is for")
-        if not own_page:
-            raise click.UsageError("--kv-events, --gpu-metrics and --drain-metrics need a URL")
-        from llmtop.commands.choosing import choose, find_here, print_found
+    if not urls and (api_key_for or not own_page):
+        raise click.UsageError("--api-key-for, and all that goes with one server, need its URL")
+    if not urls and once:
+        from llmtop.commands.choosing import find_here, print_found
 
-        if once:
-            return print_found(find_here(), as_json)
-        addresses = with_keys(choose(find_here()), "", {})
-    else:
-        addresses = with_keys(urls, api_key_env, api_key_for)
+        return print_found(find_here(), as_json)
+    addresses = with_keys(urls, api_key_env, api_key_for) if urls else _chosen_here()
     first = addresses[0]
     if len(addresses) > 1 and (web or control or not own_page):
         raise click.UsageError("of several servers their own pages are shown, without --control")
@@ -151,6 +144,18 @@ def command(
     if len(addresses) > 1:
         return watch(source, alarm=alarm, viewing=viewing)
     return watch(source, first.url, first.api_key, alarm, viewing)
+
+
+def _exclude(one: str, has_one: bool, other: str, has_other: bool) -> None:
+    if has_one and has_other:
+        raise click.UsageError(f"{one} and {other} exclude each other")
+
+
+def _chosen_here() -> list[Address]:
+    """What serves on this host, as the person chooses; it gets no key."""
+    from llmtop.commands.choosing import choose, find_here
+
+    return with_keys(choose(find_here()), "", {})
 
 
 def _beside(url: str, kv_events: str | None, gpu_metrics: str | None) -> list[FeedOf]:

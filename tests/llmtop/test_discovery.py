@@ -80,13 +80,14 @@ def test_servers_are_found_among_others_with_gets_alone_and_no_key(
     models = (200, JSON, b'{"data":[{"id":"qwen\\u001b[2J","owned_by":"vllm"}]}')
     vllm = peer({"/metrics": (200, TEXT, VLLM), "/v1/models": models})
     sglang = peer({"/metrics": (200, TEXT, SGLANG)})
-    ollama = peer({"/api/version": (200, JSON, b'{"version":"0.9"}')})
+    loaded = (200, JSON, b'{"models":[]}')
+    ollama = peer({"/api/version": (200, JSON, b'{"version":"0.9"}'), "/api/ps": loaded})
     web = peer({"/": (200, "text/html", b"<html>")})
     all_of_them = (vllm, web, sglang, ollama)
     found = discover([one.url for one in all_of_them])
     assert found[0] == Found(vllm.url, "vLLM", "", "qwen")
     assert (found[1].url, found[1].engine, found[1].note) == (sglang.url, "SGLang", "")
-    assert found[2].engine == "Ollama" and "llmtop proxy" in found[2].note
+    assert found[2] == Found(ollama.url, "Ollama", "0.9", "")
     assert len(found) == 3
     # The peers answer GET alone: any other method would have been a 501 and nothing in `asked`.
     assert all(key is None for one in all_of_them for _, key in one.asked)
