@@ -141,9 +141,8 @@ def command(
     from llmtop.commands.watching import watch
 
     alarm = viewer_alarm(slo, alert_webhook)
-    if len(addresses) > 1:
-        return watch(source, alarm=alarm, viewing=viewing)
-    return watch(source, first.url, first.api_key, alarm, viewing)
+    url, api_key = first if len(addresses) == 1 else ("", None)
+    return watch(source, url, api_key, alarm, viewing)
 
 
 def _exclude(one: str, has_one: bool, other: str, has_other: bool) -> None:
