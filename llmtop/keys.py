@@ -73,7 +73,7 @@ KEYS: Final = (
     Key("m", "m", "maximise", "max", "the focused panel alone, and back", "Panels"),
     Key("plus,equals_sign", "+", "zoom(1)", "zoom in", "fewer pages per cell", "Panels"),
     Key("minus", "-", "zoom(-1)", "zoom out", "more pages per cell", "Panels"),
-    Key("o", "o", "colouring", "colour", "KV map: owner, state, age, references", "Panels"),
+    Key("o", "o", "colouring", "colour", "KV map: owner, state, age, references, form", "Panels"),
     Key("v", "v", "level", "level", "log: next least level", "Panels"),
     Key("space", "space", "pause", "pause", "pause the picture; back to live, or play", "Time", 5),
     Key("comma", ",", "seek(-10)", "back 10 s", "ten seconds back, live too", "Time"),

@@ -22,7 +22,7 @@ from profiler.walltime import wall_ns_of
 
 Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
 CHARTS = ("generated", "itl_p95", "ttft_p95", "prompt", "running")
-COLOURINGS = ("owner", "state", "age", "references")
+COLOURINGS = ("owner", "state", "age", "references", "form")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -80,9 +80,10 @@ class ViewModel:
     def next_chart(self, by: int) -> None:
         self.chart = CHARTS[(CHARTS.index(self.chart) + by) % len(CHARTS)]
 
-    def next_colouring(self) -> None:
-        at = COLOURINGS.index(self.colouring)
-        self.colouring = COLOURINGS[(at + 1) % len(COLOURINGS)]
+    def next_colouring(self, packs: bool) -> None:
+        """Pages have forms only where they are packed."""
+        following = COLOURINGS[(COLOURINGS.index(self.colouring) + 1) % len(COLOURINGS)]
+        self.colouring = following if packs or following != "form" else COLOURINGS[0]
 
     def deselect(self) -> bool:
         """Whether a request was selected."""

@@ -276,7 +276,8 @@ class Dashboard(TimeKeys, OrderKeys):
         self._on_page("chart", by)
 
     def action_colouring(self) -> None:
-        self._model.next_colouring()
+        session = None if self._view is None else self._view.state.session
+        self._model.next_colouring(session is not None and session.packing is not None)
         self.repaint()
 
     def action_level(self) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from llmtop.widgets.rows import Row, Span, joined_within
 from profiler.folds.clock import NS_PER_S
+from profiler.folds.pageforms import HOT, NO_FORM, PACKED, SINK
 from profiler.folds.pages import CACHED, FREE, OPEN, SHARED, USED, Pages
 
 MANY: Final = "+"
@@ -19,6 +20,12 @@ _STATES: Final = {
     OPEN: ("o", "prefill", "filling"),
     CACHED: ("c", "cached", "cached"),
     FREE: (*_FREE, "free"),
+}
+_FORMS: Final = {
+    HOT: ("h", "prefill", "hot: written"),
+    SINK: ("s", "shared", "sink"),
+    PACKED: ("p", "used", "packed"),
+    NO_FORM: ("-", "dim", "empty"),
 }
 # By powers of two of a second: under 1 s, 1, 2 to 3, 4 to 7, ..., from 256 s on.
 _AGE_ROLES: Final = ("key",) * 2 + ("prefill",) * 2 + ("decode",) * 2 + ("done",) * 2 + ("dim",) * 2
@@ -50,14 +57,28 @@ def refs_look(pages: Pages, first: int, last: int, t_ns: int) -> Span:
     return _FREE if pages.states.count(FREE, first, last) == last - first else ("0", "cached")
 
 
+def form_look(pages: Pages, first: int, last: int, t_ns: int) -> Span:
+    """The form of most of the pages that are not free; of equally many a wide one."""
+    if pages.states.count(FREE, first, last) == last - first:
+        return _FREE
+    flags = pages.forms.flags
+    empty = flags.count(NO_FORM, first, last) - pages.states.count(FREE, first, last)
+    counts = {form: flags.count(form, first, last) for form in _FORMS} | {NO_FORM: empty}
+    return _FORMS[max(_FORMS, key=counts.__getitem__)][:2]
+
+
 Look = Callable[[Pages, int, int, int], Span]
-LOOKS: Final[dict[str, Look]] = {"state": state_look, "age": age_look, "references": refs_look}
+LOOKS: Final[dict[str, Look]] = {
+    "state": state_look,
+    "age": age_look,
+    "references": refs_look,
+    "form": form_look,
+}
 
 
 def look_legend(colouring: str, per_cell: int, width: int) -> Row:
     """What the glyphs of one of LOOKS mean, as much of it as there is room for."""
-    signs = {"state": _state_signs, "age": _age_signs, "references": _refs_signs}[colouring]
-    whole = {"state": "most", "age": "oldest", "references": "most"}[colouring]
+    whole, signs = _SIGNS[colouring]
     parts: list[Row] = [((colouring, "key"),), *((sign, (f" {w}", "dim")) for sign, w in signs())]
     if per_cell > 1:
         parts.insert(1, ((f"{whole} of {per_cell}", "dim"),))
@@ -81,3 +102,16 @@ def _refs_signs() -> list[tuple[Span, str]]:
         (("2-9", "shared"), f"times, {MANY} 10 up"),
         (_FREE, "free"),
     ]
+
+
+def _form_signs() -> list[tuple[Span, str]]:
+    return [*(((glyph, role), word) for glyph, role, word in _FORMS.values()), (_FREE, "free")]
+
+
+# Which of its pages a cell of many shows, and what the glyphs mean.
+_SIGNS: Final = {
+    "state": ("most", _state_signs),
+    "age": ("oldest", _age_signs),
+    "references": ("most", _refs_signs),
+    "form": ("most", _form_signs),
+}

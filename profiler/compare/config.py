@@ -11,7 +11,8 @@ from profiler.compare.run import Run
 Setting = str | int | float | bool | None
 
 _FACTS: Final = ("python", "platform", "cpus")
-_LEFT_OUT: Final = ("t_ns", "wall_ns", "config")
+# What is no single value follows from the model, and from the formats that were asked for.
+_LEFT_OUT: Final = ("t_ns", "wall_ns", "config", "shape", "packing")
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -107,6 +107,17 @@ async def test_o_goes_round_the_colourings_and_the_legend_follows(
             assert f"{colouring}" in text_of(app) and word in text_of(app)
 
 
+async def test_o_shows_forms_where_pages_are_packed(busy_source: Any, text_of: TextOf) -> None:
+    packed(busy_source.poll(0))
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3", "o", "o", "o", "o")
+        await pilot.pause()
+        assert "h hot: written  s sink  p packed" in text_of(app)
+        await pilot.press("o")
+        assert app.model.colouring == "owner"
+
+
 async def test_a_selection_lasts_over_all_screens_until_escape(busy_source: Any) -> None:
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(120, 40)) as pilot:

@@ -225,6 +225,11 @@ def test_every_look_reads_in_ascii_and_its_legend_names_what_it_draws() -> None:
     assert look_glyphs(pages, "age", 1, 1 << 60) == "9999.."
     assert look_glyphs(pages, "references", 3) == "+1"
     assert look_glyphs(pages, "state", 2) == "&o."
+    assert look_glyphs(pages, "form", 1) == "----.."
+    runs = [("keep", 0, 1, 1), ("widen", 1, 2, 1), ("pack", 2, 1, 1)]
+    pages.delta(PageDelta(5, tuple(PageRun(*run) for run in runs)))
+    assert look_glyphs(pages, "form", 1) == "shp-.."
+    assert look_glyphs(pages, "form", 4) == "h."
     for look in LOOKS:
         text = plain(look_legend(look, 1, 100))
         assert text.isascii() and len(text) <= 76

@@ -13,8 +13,10 @@ import pytest
 
 from profiler.compare.alignment import align
 from profiler.compare.comparison import Comparison, compare
+from profiler.compare.config import config_diff
 from profiler.compare.run import Requests, Run, read_run
 from profiler.errors import SessionFileError
+from profiler.events import KvPacking, LayerFormat
 from profiler.folds.slo import Slo
 from profiler.metrics import METRICS
 from profiler.session.reader import SessionReader
@@ -200,6 +202,17 @@ def test_settings_that_differ_are_listed_and_no_others(run: Run, recording: Reco
     other = read_run(recording(num_pages=2048, num_steps=60))
     changes = {change.name: (change.a, change.b) for change in compare(run, other).config}
     assert changes == {"num_pages": (4096, 2048)}
+
+
+def test_a_packed_cache_is_told_by_what_was_asked_for(run: Run) -> None:
+    layer = LayerFormat("int4", "int4", 4, 4)
+    start = msgspec.structs.replace(
+        run.start,
+        packing=KvPacking("int4", "bfloat16", (layer,), 8, 16, 4, 1),
+        config={**run.start.config, "kv_cache_dtype": "int4"},
+    )
+    changes = {c.name: (c.a, c.b) for c in config_diff(run, replace(run, start=start))}
+    assert changes == {"kv_cache_dtype": (None, "int4")}
 
 
 def test_a_comparison_survives_the_way_through_json(run: Run, slow: Run) -> None:
