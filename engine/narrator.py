@@ -87,7 +87,7 @@ class Narrator:
             page_bytes=runner.page_bytes,
             weights_bytes=memory.weights_bytes,
             max_model_len=runner.max_model_len,
-            max_num_seqs=config.scheduler.max_num_seqs,
+            max_num_seqs=min(config.scheduler.max_num_seqs, self._kv.max_running),
             max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
             config=_flat(config),
             read_bytes_per_s=None if ceilings is None else ceilings.read_bytes_per_s,

@@ -70,6 +70,7 @@ class SessionStart(Event, frozen=True, gc=False):
     where nobody measured it; so is `shape` where the engine does not tell. `upstream` is the
     address of another server, seen through a proxy: then `device` is "" and numbers are 0 that it
     does not tell. With `packing` full pages are packed, and `page_bytes` is what one takes then.
+    `max_num_seqs` is what pages leave of the setting of that name.
     """
 
     wall_ns: int

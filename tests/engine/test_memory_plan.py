@@ -161,6 +161,12 @@ def test_a_step_ahead_and_a_whole_prompt_take_more_wide_pages():
     assert whole.num_step_pages == 32768 // 64
 
 
+def test_heads_that_cannot_be_packed_are_refused():
+    with pytest.raises(EngineError, match="16 channels cannot be packed 2 to a byte") as error:
+        planner(kv_cache_dtype="int4")
+    assert "multiple of 32" in error.value.hint
+
+
 def test_too_little_memory_for_pages_that_are_written_is_refused_with_numbers(available):
     available(1 << 40)
     shape = dataclasses.replace(SHAPE, head_dim=64)

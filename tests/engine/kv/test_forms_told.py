@@ -59,7 +59,9 @@ def test_a_session_tells_its_packing(core_bench):
     assert packing.layers[0].key == packing.layers[0].value == "int4"
     decoded = msgspec.json.decode(msgspec.json.encode(start), type=SessionStart)
     assert decoded.packing == packing
-    assert core_bench().core.session_start().packing is None
+    assert start.max_num_seqs == 2, "there are wide pages for so many"
+    unpacked = core_bench().core.session_start()
+    assert (unpacked.packing, unpacked.max_num_seqs) == (None, 64)
 
 
 def test_facts_of_layers_that_differ():

@@ -87,6 +87,10 @@ def test_the_recording_tells_what_was_packed(server):
         steps = [event for _, event in reader.events() if isinstance(event, Step)]
         assert state.totals.packed_pages == sum(step.packed_pages for step in steps) > 100
         assert 0 < max(step.pages_wide for step in steps) <= packing.num_wide_pages
+        memory = state.memory.last
+        packed_bytes = memory.kv_bytes - memory.kv_wide_bytes
+        assert memory.kv_wide_bytes > 0 and packed_bytes % session.page_bytes == 0
+        assert 0 < packed_bytes <= session.num_pages * session.page_bytes
         forms, pages = state.pages.forms, state.pages
         # All have ended: what is left is cached, packed or a sink.
         assert (pages.used, forms.hot) == (0, 0)
