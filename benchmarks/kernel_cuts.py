@@ -8,13 +8,9 @@ from functools import partial
 import torch
 from kernel_bench import Bench, Row, Shape
 
-from engine.kernels.paged_decode import (
-    DecodeTiles,
-    allocate_workspace,
-    choose_splits,
-    paged_decode,
-)
+from engine.kernels.paged_decode import DecodeTiles, paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, paged_prefill
+from engine.kernels.splits import allocate_workspace, choose_splits
 from engine.kernels.tile_map import count_tiles, map_tiles
 
 # Tile, warps, stages.
@@ -47,7 +43,7 @@ def decode_cuts(bench: Bench, shape: Shape) -> Iterator[Row]:
 def _decode(bench: Bench, shape: Shape, size: int, context: int, tiles: DecodeTiles) -> Row:
     batch, num_pages = bench.batch([1] * size, [context] * size)
     q = bench.random(size, shape.num_heads, shape.head_dim)
-    splits = choose_splits(size * shape.num_kv_heads, context, bench.num_sms, tiles)
+    splits = choose_splits(size * shape.num_kv_heads, context, bench.num_sms, tiles.min_split)
     num_programs = size * shape.num_kv_heads * splits
     group = shape.num_heads // shape.num_kv_heads
     workspace = allocate_workspace(num_programs, group, shape.head_dim, q.device)

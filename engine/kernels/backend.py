@@ -19,7 +19,7 @@ from engine.attention import LayerPool
 from engine.batch import Bounds
 from engine.draws import as_words
 from engine.errors import EngineError
-from engine.kernels import norm, paged_decode, paged_prefill
+from engine.kernels import norm, paged_decode, paged_prefill, splits
 from engine.kernels.blocks import ceil_div
 from engine.kernels.dense_prefill import (
     DensePrompt,
@@ -78,7 +78,7 @@ class TritonBackend:
         self.dtype = dtype
         self._num_sms = DEFAULT_SMS
         self._compiled: set[torch.Size] = set()
-        self._workspaces: dict[tuple[int, int], paged_decode.DecodeWorkspace] = {}
+        self._workspaces: dict[tuple[int, int], splits.DecodeWorkspace] = {}
         if device.type == "cuda":
             self._num_sms = torch.cuda.get_device_properties(device).multi_processor_count
 
@@ -139,11 +139,11 @@ class TritonBackend:
                 batch.query_starts[: num_decode + 1],
                 batch.context_lens_device[:num_decode],
             )
-            num_splits = paged_decode.choose_splits(
+            num_splits = splits.choose_splits(
                 num_decode * num_kv_heads,
                 bounds.context,
                 self._num_sms,
-                paged_decode.choose_tiles(self.dtype),
+                paged_decode.choose_tiles(self.dtype).min_split,
             )
         if not bounds.num_prefill:
             return AttentionPlan(batch, decode_tables, num_splits, None, None)
@@ -235,12 +235,12 @@ class TritonBackend:
         draws = torch.from_numpy(as_words(step.draws))
         return sample_rows(edited, draws.to(self.device, non_blocking=True))
 
-    def _workspace(self, q: Tensor, pool: LayerPool) -> paged_decode.DecodeWorkspace:
+    def _workspace(self, q: Tensor, pool: LayerPool) -> splits.DecodeWorkspace:
         """One for all layers, which run one after another; graphs keep pointing to it."""
         group, head_dim = q.shape[1] // pool.k.shape[1], q.shape[2]
         if (group, head_dim) not in self._workspaces:
-            self._workspaces[group, head_dim] = paged_decode.allocate_workspace(
-                paged_decode.PROGRAMS_PER_SM * self._num_sms, group, head_dim, self.device
+            self._workspaces[group, head_dim] = splits.allocate_workspace(
+                splits.PROGRAMS_PER_SM * self._num_sms, group, head_dim, self.device
             )
         return self._workspaces[group, head_dim]
 
@@ -260,9 +260,9 @@ class TritonBackend:
         tables = (zeros, torch.tensor([0, 1], dtype=torch.int32, device=self.device), lens)
         out = torch.empty((1, q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
         workspace = self._workspace(q, pool)
-        for splits in (1, 2):
+        for num_splits in (1, 2):
             paged_decode.paged_decode(
-                q, pool, *tables, out, scale=1.0, num_splits=splits, workspace=workspace
+                q, pool, *tables, out, scale=1.0, num_splits=num_splits, workspace=workspace
             )
         group = q.shape[1] // pool.k.shape[1]
         for tiles in paged_prefill.cuts_of(self.dtype):

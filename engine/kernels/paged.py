@@ -84,7 +84,13 @@ def check_pool(pool: LayerPool, head_dim: int, dtype: torch.dtype) -> None:
 
 
 def check_attention(q: Tensor, pool: LayerPool, out: Tensor) -> None:
-    """q (T, H, D), dense in D, H a multiple of the pool's heads; out (T, H * D), contiguous.
+    """q, out and a pool that go together. Raises: ValueError or TypeError."""
+    check_heads(q, pool.k.shape[1], out)
+    check_pool(pool, q.shape[2], q.dtype)
+
+
+def check_heads(q: Tensor, num_kv_heads: int, out: Tensor) -> None:
+    """q (T, H, D), dense in D, H a multiple of `num_kv_heads`; out (T, H * D), contiguous.
 
     Raises: ValueError or TypeError.
     """
@@ -92,9 +98,8 @@ def check_attention(q: Tensor, pool: LayerPool, out: Tensor) -> None:
     num_tokens, num_heads, head_dim = q.shape
     expect_dtype_in("q", q, FLOATS)
     expect_dense_rows("q", q)
-    check_pool(pool, head_dim, q.dtype)
-    if num_heads % pool.k.shape[1]:
-        raise ValueError(f"{num_heads} query heads do not share {pool.k.shape[1]} KV heads evenly")
+    if num_heads % num_kv_heads:
+        raise ValueError(f"{num_heads} query heads do not share {num_kv_heads} KV heads evenly")
     expect_shape("out", out, (num_tokens, num_heads * head_dim))
     expect_dtype("out", out, q.dtype)
     expect_contiguous("out", out)

@@ -18,11 +18,12 @@ from triton.runtime.jit import JITFunction
 from engine.attention import LayerPool
 from engine.kernels.backend import TritonBackend
 from engine.kernels.norm import add_rms_norm, rms_norm
-from engine.kernels.paged_decode import allocate_workspace, paged_decode
+from engine.kernels.paged_decode import paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, choose_tiles, paged_prefill
 from engine.kernels.rope_write import rope_write
 from engine.kernels.sampling import sample_rows
 from engine.kernels.silu_mul import silu_mul
+from engine.kernels.splits import allocate_workspace
 from engine.kernels.stream_linear import stream_linear
 from engine.kernels.stream_read import BLOCK, NUM_BLOCKS, stream_read
 

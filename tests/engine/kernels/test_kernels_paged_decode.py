@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.kernels.paged_decode import (
-    MAX_SPLITS,
-    PROGRAMS_PER_SM,
-    DecodeTiles,
-    allocate_workspace,
-    choose_splits,
-    choose_tiles,
-    paged_decode,
-    reference,
-)
+from engine.kernels.paged_decode import DecodeTiles, choose_tiles, paged_decode, reference
+from engine.kernels.splits import MAX_SPLITS, PROGRAMS_PER_SM, allocate_workspace, choose_splits
 
 CONTEXTS = [1, 16, 17, 65, 130]
 SMALL = DecodeTiles(tile=16, min_split=16, num_warps=4, num_stages=3)
@@ -124,16 +116,16 @@ def test_the_winning_value_comes_out_bit_for_bit(paged: Any) -> None:
 
 
 def test_splits_fill_the_device_and_no_more() -> None:
-    tiles = choose_tiles(torch.bfloat16)
+    min_split = choose_tiles(torch.bfloat16).min_split
     for rows, context, num_sms in itertools.product(
         (1, 4, 33, 512, 4096), (0, 1, 255, 4096, 131072), (8, 132)
     ):
-        num_splits = choose_splits(rows, context, num_sms, tiles)
+        num_splits = choose_splits(rows, context, num_sms, min_split)
         assert 1 <= num_splits <= MAX_SPLITS
         assert num_splits == 1 or rows * num_splits <= PROGRAMS_PER_SM * num_sms
-        assert num_splits == 1 or (num_splits - 1) * tiles.min_split < context
-    assert choose_splits(4, 8192, 132, tiles) == 32
-    assert choose_splits(1024, 8192, 132, tiles) == 1
+        assert num_splits == 1 or (num_splits - 1) * min_split < context
+    assert choose_splits(4, 8192, 132, min_split) == 32
+    assert choose_splits(1024, 8192, 132, min_split) == 1
 
 
 def test_wrong_arguments_are_named(paged: Any) -> None:

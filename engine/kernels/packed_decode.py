@@ -1,0 +1,295 @@
+"""Attention of one new token per sequence over packed pages, the context split among programs.
+
+As paged_decode.py, a page a step. A split walks its packed pages; the first one also has the first
+page where that is wide, the last one the page that the token itself lies in.
+"""
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from engine.kernels.blocks import power_of_two
+from engine.kernels.overlap import begin_next, overlap, wait_for_previous
+from engine.kernels.packed_pool import check_packed_attention, sides_of
+from engine.kernels.packed_rows import (
+    add_page,
+    add_wide,
+    channels_of,
+    load_pieces,
+    nothing_seen,
+    packed_scores,
+    piece_of_sums,
+    query_sums,
+)
+from engine.kernels.paged import NO_WINDOW, check_tables
+from engine.kernels.splits import (
+    MAX_SPLITS,
+    MERGED_AT_ONCE,
+    check_splits,
+    merge_if_last,
+    rows_of,
+    split_span,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.kernels.packed_pool import PackedPool
+    from engine.kernels.splits import DecodeWorkspace
+
+# Tokens of a wide page that are read at once; 64 spill registers, by the compiler's report.
+WIDE_TILE = 32
+
+
+class PackedTiles(NamedTuple):
+    """How the kernel is cut: least tokens per split, warps, pipeline stages."""
+
+    min_split: int
+    num_warps: int
+    num_stages: int
+
+
+def choose_tiles(dtype: torch.dtype) -> PackedTiles:
+    """Those of paged_decode.py; not measured yet."""
+    return PackedTiles(min_split=256, num_warps=8 if dtype.itemsize > 2 else 4, num_stages=3)
+
+
+@triton.jit(do_not_specialize=["num_packed", "window", "stride_table", "num_splits"])
+def _packed_decode_kernel(
+    q,
+    records,
+    k_wide,
+    v_wide,
+    block_tables,
+    query_starts,
+    context_lens,
+    slots,
+    out,
+    parts,
+    lse,
+    counters,
+    num_packed,
+    factor,
+    window,
+    stride_q_token,
+    stride_q_head,
+    stride_page,
+    stride_head,
+    stride_token,
+    stride_table,
+    num_splits,
+    KEY: tl.constexpr,
+    VALUE: tl.constexpr,
+    RECORD_BYTES: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PART_M: tl.constexpr,
+    WIDE: tl.constexpr,
+    MIN_SPLIT: tl.constexpr,
+    IS_SPLIT: tl.constexpr,
+    SPLITS: tl.constexpr,
+    AT_ONCE: tl.constexpr,
+    STAGES: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    wait_for_previous(OVERLAPS)
+    PAGE: tl.constexpr = KEY.page
+    HEAD_DIM: tl.constexpr = KEY.head_dim
+    DTYPE: tl.constexpr = q.dtype.element_ty
+    OPERAND: tl.constexpr = tl.float32 if DTYPE == tl.float32 else tl.float16
+    NUM_PIECES: tl.constexpr = VALUE.num_pieces
+    SWAPPED: tl.constexpr = BLOCK_M <= 16
+    kv_head = tl.program_id(0)
+    sequence = tl.program_id(1)
+    split = tl.program_id(2)
+    num_kv_heads = tl.num_programs(0)
+
+    row = tl.load(query_starts + sequence)
+    if tl.load(query_starts + sequence + 1) - row != 1:
+        return
+    context = tl.load(context_lens + sequence)
+    first_visible = tl.maximum(context - window, 0)
+    begin = first_visible // PAGE * PAGE
+    start, end, num_live = split_span(begin, context, split, num_splits, MIN_SPLIT, PAGE, IS_SPLIT)
+    # A context of 0 tokens (a padded row) has no split that is live: the first writes its 0.
+    if (start >= end) & (split > 0):
+        return
+
+    offs_m = tl.arange(0, BLOCK_M)
+    live = offs_m < GROUP
+    heads = kv_head * GROUP + offs_m
+    q_rows = q + row.to(tl.int64) * stride_q_token + heads * stride_q_head
+    queries = load_pieces(q_rows, live, KEY)
+    sums = query_sums(queries, factor, KEY)
+
+    largest, total, accs, rests, unit = nothing_seen(BLOCK_M, True, VALUE)
+    table = block_tables + sequence.to(tl.int64) * stride_table
+    own = tl.maximum(context - 1, 0) // PAGE
+    first = tl.load(table)
+    has_sink = (start == 0) & (own > 0) & (first >= num_packed)
+    last_page = tl.minimum(tl.cdiv(end, PAGE), own)
+    records += kv_head * RECORD_BYTES
+    for page in tl.range(start // PAGE + has_sink.to(tl.int32), last_page, num_stages=STAGES):
+        place = tl.load(table + page).to(tl.int64)
+        record = records + place * num_kv_heads * RECORD_BYTES
+        scores = packed_scores(queries, sums, record, factor, SWAPPED, KEY, OPERAND, DTYPE)
+        tokens = page * PAGE + tl.arange(0, PAGE)
+        scores = tl.where((tokens >= first_visible)[None, :], scores, -float("inf"))
+        largest, total, accs, rests, unit = add_page(
+            largest,
+            total,
+            accs,
+            rests,
+            unit,
+            scores,
+            record,
+            True,
+            SWAPPED,
+            VALUE,
+            OPERAND,
+            DTYPE,
+        )
+
+    # Tiles 0, ... of the first page, then those of the token's own.
+    TILES: tl.constexpr = PAGE // WIDE
+    own_tokens = tl.where(end == context, context - own * PAGE, 0)
+    own_page = tl.load(slots + row).to(tl.int64) // PAGE
+    first_tile = tl.where(has_sink, 0, TILES)
+    for tile in range(first_tile, TILES + tl.cdiv(own_tokens, WIDE)):
+        is_sink = tile < TILES
+        inside = tile % TILES * WIDE + tl.arange(0, WIDE)
+        tokens = tl.where(is_sink, 0, own * PAGE) + inside
+        written = tokens < context
+        seen = written & (tokens >= first_visible)
+        wide_page = tl.where(is_sink, first.to(tl.int64) - num_packed, own_page)
+        rows = wide_page * stride_page + kv_head * stride_head + inside * stride_token
+        largest, total, accs, rests, unit = add_wide(
+            largest,
+            total,
+            accs,
+            rests,
+            unit,
+            queries,
+            k_wide + rows,
+            v_wide + rows,
+            written,
+            seen[None, :],
+            factor,
+            True,
+            SWAPPED,
+            KEY,
+            VALUE,
+        )
+
+    begin_next(OVERLAPS)
+    # A context of 0 tokens has no tile either.
+    total = tl.sum(total, 1)
+    l_safe = tl.where(total > 0.0, total, 1.0)
+    out_row = out + (row.to(tl.int64) * num_kv_heads + kv_head) * GROUP * HEAD_DIM
+    head = sequence * num_kv_heads + kv_head
+    part = (head * num_splits + split) * PART_M + offs_m
+    for piece in tl.static_range(NUM_PIECES):
+        channels, inside = channels_of(VALUE, VALUE.starts[piece])
+        mask = live[:, None] & inside[None, :]
+        result = piece_of_sums(accs, rests, unit, piece, VALUE) / l_safe[:, None]
+        if num_live <= 1:
+            out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + channels[None, :]
+            tl.store(out_ptrs, result.to(out.dtype.element_ty), mask=mask)
+        else:
+            tl.store(parts + part[:, None] * HEAD_DIM + channels[None, :], result, mask=mask)
+    if IS_SPLIT:
+        if num_live > 1:
+            tl.store(lse + part, largest + tl.log2(l_safe), mask=live)
+            merge_if_last(
+                parts,
+                lse,
+                counters,
+                out_row,
+                head,
+                num_splits,
+                num_live,
+                GROUP,
+                HEAD_DIM,
+                BLOCK_D,
+                PART_M,
+                SPLITS,
+                AT_ONCE,
+            )
+
+
+def packed_decode(
+    q: Tensor,
+    pool: PackedPool,
+    block_tables: Tensor,
+    query_starts: Tensor,
+    context_lens: Tensor,
+    slots: Tensor,
+    out: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    num_splits: int = 1,
+    workspace: DecodeWorkspace | None = None,
+    tiles: PackedTiles | None = None,
+) -> Tensor:
+    """Writes attention of each sequence that brings one token into its row of `out`; returns `out`.
+
+    q (T, H, D), may be strided in T and H; out (T, H * D) contiguous, rows of other sequences stay.
+    A token sees the pages before its own as `block_tables` name them, and its own in the wide page
+    of its slot; `slots` (T,) are wide page * block_size + offset. More than one split needs a
+    workspace. No context gives 0. Never waits for the device and allocates nothing. Raises:
+    ValueError or TypeError.
+    """
+    records, wide, layout = pool
+    check_packed_attention(q, pool, slots, out)
+    check_tables(block_tables, query_starts, context_lens)
+    num_heads, head_dim = q.shape[1:]
+    num_sequences, num_kv_heads = block_tables.shape[0], records.shape[1]
+    group = num_heads // num_kv_heads
+    check_splits(workspace, num_splits, num_sequences * num_kv_heads, group, head_dim)
+    tiles = tiles or choose_tiles(q.dtype)
+    key, value = sides_of(layout)
+    _packed_decode_kernel[(num_kv_heads, num_sequences, num_splits)](
+        q,
+        records,
+        wide.k,
+        wide.v,
+        block_tables,
+        query_starts,
+        context_lens,
+        slots,
+        out,
+        *(workspace or (out, out, out)),
+        records.shape[0],
+        scale * math.log2(math.e),
+        window or NO_WINDOW,
+        q.stride(0),
+        q.stride(1),
+        *wide.k.stride()[:3],
+        block_tables.stride(0),
+        num_splits,
+        KEY=key,
+        VALUE=value,
+        RECORD_BYTES=layout.num_bytes,
+        GROUP=group,
+        BLOCK_M=power_of_two(group),
+        BLOCK_D=max(16, power_of_two(head_dim)),
+        PART_M=rows_of(group),
+        WIDE=min(WIDE_TILE, layout.block_size),
+        MIN_SPLIT=tiles.min_split,
+        IS_SPLIT=num_splits > 1,
+        SPLITS=MAX_SPLITS,
+        AT_ONCE=MERGED_AT_ONCE,
+        STAGES=tiles.num_stages,
+        num_warps=tiles.num_warps,
+        num_stages=tiles.num_stages,
+        **overlap(q.device),
+    )
+    return out

@@ -1,0 +1,183 @@
+"""A context split among programs: how many there are, and how the last to end merges the others.
+
+Source: Flash-Decoding (Dao et al., 2023): each split keeps its own softmax.
+"""
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from engine.kernels.blocks import ceil_div, power_of_two
+from engine.kernels.checks import expect_contiguous, expect_shape
+from engine.kernels.paged import NO_SCORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# One program merges all of a head's splits: beyond this many that takes longer than it saves.
+MAX_SPLITS = 32
+# How many splits' parts the merge asks for before it waits. 8 and 16 take up to a fifth longer.
+MERGED_AT_ONCE = 4
+# Programs of one wave on a multiprocessor; 3 are as good where heads are few, 6 up to 15 % slower.
+PROGRAMS_PER_SM = 4
+
+
+def choose_splits(num_rows: int, max_context: int, num_sms: int, min_split: int) -> int:
+    """The number of splits that fills `num_sms`; `num_rows` is sequences times KV heads.
+
+    It fixes the grid only: the kernel gives short sequences fewer splits, whatever this says.
+    """
+    to_fill = PROGRAMS_PER_SM * num_sms // max(1, num_rows)
+    by_work = ceil_div(max_context, min_split)
+    return max(1, min(to_fill, by_work, MAX_SPLITS))
+
+
+class DecodeWorkspace(NamedTuple):
+    """Where splits leave their parts; one launch after another may use it.
+
+    parts (P, M, D) fp32 and log2-sum-exp (P, M), a row per program; counters (P,) int32 tell how
+    many splits of a head are done, and are 0 between launches.
+    """
+
+    parts: Tensor
+    lse: Tensor
+    counters: Tensor
+
+
+def allocate_workspace(
+    num_programs: int, group: int, head_dim: int, device: torch.device
+) -> DecodeWorkspace:
+    """Room for the parts of so many programs, with `group` query heads a KV head."""
+    rows = (num_programs, rows_of(group))
+    return DecodeWorkspace(
+        torch.empty(*rows, head_dim, dtype=torch.float32, device=device),
+        torch.empty(rows, dtype=torch.float32, device=device),
+        torch.zeros(rows[0], dtype=torch.int32, device=device),
+    )
+
+
+def rows_of(group: int) -> int:
+    """Of a part."""
+    return max(8, power_of_two(group))
+
+
+@triton.jit
+def split_span(
+    begin,
+    context,
+    split,
+    num_splits,
+    MIN_SPLIT: tl.constexpr,
+    TILE: tl.constexpr,
+    IS_SPLIT: tl.constexpr,
+):
+    """Where the split starts and ends, and how many splits of [begin, context) are live.
+
+    Splits are multiples of TILE but the last one; one that is not live starts at or after its end.
+    """
+    start = begin
+    end = context
+    num_live = 1
+    if IS_SPLIT:
+        wanted = tl.maximum(tl.cdiv(context - begin, num_splits), MIN_SPLIT)
+        length = tl.cdiv(wanted, TILE) * TILE
+        num_live = tl.cdiv(context - begin, length)
+        start = begin + split * length
+        end = tl.minimum(start + length, context)
+    return start, end, num_live
+
+
+@triton.jit
+def merge_if_last(
+    parts,
+    lse,
+    counters,
+    out_row,
+    head,
+    num_splits,
+    num_live,
+    GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PART_M: tl.constexpr,
+    SPLITS: tl.constexpr,
+    AT_ONCE: tl.constexpr,
+):
+    """To be called by each live split of `head` when its part and its log2-sum-exp are stored."""
+    # Every thread's part is there before this program counts as done.
+    tl.debug_barrier()
+    if tl.atomic_add(counters + head, 1, sem="acq_rel") == num_live - 1:
+        tl.store(counters + head, 0)
+        first = head * num_splits
+        _merge(
+            parts, lse, out_row, first, num_live, GROUP, HEAD_DIM, BLOCK_D, PART_M, SPLITS, AT_ONCE
+        )
+
+
+@triton.jit
+def _merge(
+    parts,
+    lse,
+    out_row,
+    first,
+    num_live,
+    GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PART_M: tl.constexpr,
+    SPLITS: tl.constexpr,
+    AT_ONCE: tl.constexpr,
+):
+    """Weighs the parts `first`, ... of one KV head's splits by their sums, into `out_row`.
+
+    Other programs wrote them just now: they are read past the multiprocessor's own cache.
+    """
+    offs_m = tl.arange(0, PART_M)
+    offs_d = tl.arange(0, BLOCK_D)
+    offs_s = tl.arange(0, SPLITS)
+    inside = offs_m < GROUP
+    lanes = inside[:, None] & (offs_d < HEAD_DIM)[None, :]
+    places = (first + offs_s)[:, None] * PART_M + offs_m[None, :]
+    known = (offs_s < num_live)[:, None] & inside[None, :]
+    sums = tl.load(lse + places, mask=known, other=NO_SCORE, cache_modifier=".cg")
+    m_i = tl.max(sums, 0)
+    l_i = tl.zeros((PART_M,), tl.float32)
+    acc = tl.zeros((PART_M, BLOCK_D), tl.float32)
+    for start in range(0, num_live, AT_ONCE):
+        for ahead in tl.static_range(AT_ONCE):
+            split = start + ahead
+            live = inside & (split + offs_m * 0 < num_live)
+            rows = (first + split) * PART_M + offs_m
+            mine = tl.load(lse + rows, mask=live, other=NO_SCORE, cache_modifier=".cg")
+            weights = tl.where(live, tl.exp2(mine - m_i), 0.0)
+            ptrs = parts + rows[:, None] * HEAD_DIM + offs_d[None, :]
+            mask = live[:, None] & (offs_d < HEAD_DIM)[None, :]
+            values = tl.load(ptrs, mask=mask, other=0.0, cache_modifier=".cg")
+            l_i += weights
+            acc += values * weights[:, None]
+    result = acc / tl.where(l_i > 0.0, l_i, 1.0)[:, None]
+    out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + offs_d[None, :]
+    tl.store(out_ptrs, result.to(out_row.dtype.element_ty), mask=lanes)
+
+
+def check_splits(
+    workspace: DecodeWorkspace | None, num_splits: int, num_rows: int, group: int, head_dim: int
+) -> None:
+    """Raises: ValueError where the workspace is too small or of another shape."""
+    if num_splits == 1:
+        return
+    if num_splits > MAX_SPLITS:
+        raise ValueError(f"there may be {MAX_SPLITS} splits, not {num_splits}")
+    if workspace is None or num_splits * num_rows > workspace.parts.shape[0]:
+        raise ValueError(f"no workspace for {num_splits} splits of {num_rows} heads")
+    rows = (workspace.parts.shape[0], rows_of(group))
+    expect_shape("workspace.parts", workspace.parts, (*rows, head_dim))
+    expect_shape("workspace.lse", workspace.lse, rows)
+    expect_shape("workspace.counters", workspace.counters, rows[:1])
+    for name, tensor in workspace._asdict().items():
+        expect_contiguous(f"workspace.{name}", tensor)
