@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from engine.kernels.packed_pool import PackedPool
     from engine.kernels.splits import DecodeWorkspace
 
-# Tokens of a wide page that are read at once; 64 spill registers, by the compiler's report.
+# Tokens of a wide page that are read at once: few, as their rows pass through registers.
 WIDE_TILE = 32
 
 
@@ -56,7 +56,7 @@ class PackedTiles(NamedTuple):
 
 
 def choose_tiles(dtype: torch.dtype) -> PackedTiles:
-    """Those of paged_decode.py; not measured yet."""
+    """Those of paged_decode.py. Not measured on a device yet: benchmarks/kv_kernels.py --cuts."""
     return PackedTiles(min_split=256, num_warps=8 if dtype.itemsize > 2 else 4, num_stages=3)
 
 

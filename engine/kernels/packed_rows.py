@@ -61,7 +61,7 @@ def query_sums(queries, factor, SIDE: tl.constexpr):
 
 @triton.jit
 def nothing_seen(M: tl.constexpr, LATE: tl.constexpr, SIDE: tl.constexpr):
-    """The state of an online softmax before its first step, in the order of `softmax_step`.
+    """The state of an online softmax before its first step, in the order that its steps take it.
 
     Of each row: the largest score; what its weights come to, (M, page) where they are added LATE,
     else (M, 1); an accumulator (M, block) for each piece of V; for each group with least values
@@ -131,7 +131,12 @@ def load_value_codes(record, SIDE: tl.constexpr, COLUMN: tl.constexpr, DTYPE: tl
 
 @triton.jit
 def numbers_of(codes, SIDE: tl.constexpr, OPERAND: tl.constexpr):
-    """A tuple of what each part of a byte stands for before scale and least value, exact."""
+    """A tuple of what each part of a byte stands for before scale and least value, exact.
+
+    The assembly is said not to be pure: else Triton moves it to where a product takes its operand,
+    and there each byte is loaded by itself, which made a third more instructions (int8, compiled
+    for a Hopper GPU).
+    """
     PARTS: tl.constexpr = SIDE.parts
     if OPERAND == tl.float16 and COMPILED:
         if PARTS == 1:

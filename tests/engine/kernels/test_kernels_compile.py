@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from packed_case import FORMATS, make_packed
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
@@ -18,6 +19,10 @@ from triton.runtime.jit import JITFunction
 from engine.attention import LayerPool
 from engine.kernels.backend import TritonBackend
 from engine.kernels.norm import add_rms_norm, rms_norm
+from engine.kernels.packed_decode import packed_decode
+from engine.kernels.packed_gather import gather
+from engine.kernels.packed_prefill import cuts_of, packed_prefill
+from engine.kernels.packed_seal import seal
 from engine.kernels.paged_decode import paged_decode
 from engine.kernels.paged_prefill import PrefillTiles, choose_tiles, paged_prefill
 from engine.kernels.rope_write import rope_write
@@ -36,6 +41,15 @@ OTHERS += [(QWEN, BF16, 64), (QWEN, torch.float16, 32), (QWEN, torch.float32, 16
 OTHERS += [(heads, torch.float32, 16) for heads in ODD_HEADS]
 EVERY = [(QWEN, BF16, 16)]
 EVERY += [pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS]
+# One format by default: each kernel takes seconds, and all of them the compiler minutes.
+PACKED = ["int4", *(pytest.param(name, marks=pytest.mark.slow) for name in FORMATS)]
+PACKED_SIZES = [
+    ((32, 8, 128), BF16, 64),
+    *(
+        pytest.param(*sizes, marks=pytest.mark.slow)
+        for sizes in [(SMOLLM2, BF16, 16), (QWEN, BF16, 128), (QWEN, torch.float32, 64)]
+    ),
+]
 
 
 class HopperDriver:
@@ -120,6 +134,32 @@ def test_prefill(heads: Any, dtype: torch.dtype, block_size: int, compiled: list
     expect_good_code(compiled, 2, dtype)
     if dtype is BF16:
         assert all("wgmma" in kernel.asm["ptx"] for kernel in compiled)
+
+
+@pytest.mark.parametrize(("heads", "dtype", "block_size"), PACKED_SIZES)
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_pages(
+    name: str, heads: Any, dtype: torch.dtype, block_size: int, compiled: list[Any]
+) -> None:
+    sizes = {"heads": heads, "dtype": dtype, "block_size": block_size}
+    case = make_packed([1, 4], [9, 9], FORMATS[name], **sizes)
+    group, out = heads[0] // heads[1], case.poisoned_output()
+    workspace = allocate_workspace(2000, group, heads[2], torch.device("cpu"))
+    for num_splits in (7, 16):
+        splits = {"num_splits": num_splits, "workspace": workspace}
+        packed_decode(case.q, case.pool, *case.tables, out, scale=0.1, window=5, **splits)
+    assert compiled[0] is compiled.pop()
+    tile_map = torch.zeros(1, 2, dtype=torch.int32)
+    tiles = cuts_of(dtype, block_size).short
+    packed_prefill(case.q, case.pool, *case.tables, tile_map, out, tiles=tiles, scale=0.1)
+    seal(case.pool, torch.zeros(1, 2, dtype=torch.int64))
+    gather(case.pool, torch.zeros(1, dtype=torch.int32))
+    assert len(compiled) == 4
+    for kernel in compiled:
+        assert kernel.metadata.shared <= SHARED_LIMIT
+        assert len(kernel.asm["cubin"]) > 0
+    if dtype is BF16 and FORMATS[name].is_packed:
+        assert "cp.async.cg.shared.global" in compiled[0].asm["ptx"]
 
 
 @pytest.mark.parametrize(("heads", "dtype", "block_size"), EVERY)
