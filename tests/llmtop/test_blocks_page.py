@@ -98,6 +98,7 @@ async def test_no_events_no_map(source_of: Any, text_of: Any) -> None:
 
 
 def test_scripts_are_told_the_same() -> None:
-    assert foreign_snapshot(state_of()).cached_blocks is None
-    told = foreign_snapshot(state_of(begin("attached", True), delta(*FORKED)))
+    unheard, heard = state_of(), state_of(begin("attached", True), delta(*FORKED))
+    assert foreign_snapshot(unheard, unheard.foreign).cached_blocks is None
+    told = foreign_snapshot(heard, heard.foreign)
     assert told.cached_blocks == CachedBlocks(10, 8, True)
