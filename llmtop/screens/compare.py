@@ -15,6 +15,7 @@ from llmtop.viewmodel import Connection, View, ViewModel
 from llmtop.widgets.comparehead import CompareBar
 from llmtop.widgets.compareworst import CompareWorst
 from llmtop.widgets.painted import Painted
+from llmtop.widgets.panel import Panel
 from llmtop.widgets.strips import Footer, PressStrip
 from profiler.state import SessionState
 
@@ -79,6 +80,11 @@ class CompareScreen(Screen[None]):
     @on(PressStrip.Pressed)
     async def _pressed(self, event: PressStrip.Pressed) -> None:
         await self.run_action(event.action)
+
+    @on(Panel.Wheeled)
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        getattr(self._board, event.action)(event.by)
+        self.repaint()
 
     @on(CompareWorst.Picked)
     def _picked(self, event: CompareWorst.Picked) -> None:

@@ -70,11 +70,16 @@ class CompareBoard(Container):
 
     def move(self, by: int) -> None:
         """`by` rows on, in the metrics where they have the focus, else in the requests."""
-        metrics = self.query_one(CompareMetrics)
-        if metrics.has_focus:
-            metrics.scroll(by)
+        if self.query_one(CompareMetrics).has_focus:
+            self.scroll_metrics(by)
         else:
-            self._choice.move(by)
+            self.scroll_worst(by)
+
+    def scroll_metrics(self, by: int) -> None:
+        self.query_one(CompareMetrics).scroll(by)
+
+    def scroll_worst(self, by: int) -> None:
+        self._choice.move(by)
 
     def other_table(self) -> None:
         metrics = self.query_one(CompareMetrics)

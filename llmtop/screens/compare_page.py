@@ -72,6 +72,14 @@ class ComparePage(Page):
         else:
             self._board.move(by)
 
+    def scroll_metrics(self, view: View, by: int) -> None:
+        if self._board is not None:
+            self._board.scroll_metrics(by)
+
+    def scroll_worst(self, view: View, by: int) -> None:
+        if self._board is not None:
+            self._board.scroll_worst(by)
+
     def chart(self, view: View, by: int) -> None:
         if self._choice is not None:
             self._choice.next_latency(by)

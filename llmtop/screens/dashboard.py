@@ -38,6 +38,7 @@ from llmtop.sources.base import Player, Source
 from llmtop.viewing import Viewing
 from llmtop.viewmodel import View, ViewModel
 from llmtop.widgets.commandline import CommandLine
+from llmtop.widgets.holders import Holders
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.replaybar import ReplayBar
@@ -349,8 +350,13 @@ class Dashboard(TimeKeys, OrderKeys):
     async def _pressed(self, event: PressStrip.Pressed) -> None:
         await self.run_action(event.action)
 
+    @on(Panel.Wheeled)
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        self._on_page(event.action, event.by)
+
     @on(RequestTable.Picked)
-    def _picked(self, event: RequestTable.Picked) -> None:
+    @on(Holders.Picked)
+    def _picked(self, event: RequestTable.Picked | Holders.Picked) -> None:
         self._model.selected = event.request
         if event.again:
             self._model.open_request()

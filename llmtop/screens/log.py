@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import on
 from textual.app import ComposeResult
 
 from llmtop.journal import finding_entries, journal
@@ -32,7 +33,16 @@ class LogPage(Page):
         lines = _lines(view)
         if not lines:
             return
-        line = lines[last_shown(lines, view.model.log_until_ns)]
+        self._open(view, lines[last_shown(lines, view.model.log_until_ns)])
+
+    @on(LogLines.Picked)
+    def _picked(self, event: LogLines.Picked) -> None:
+        view = self.query_one(LogLines).painted_view
+        if view is not None:
+            self._open(view, event.line)
+            self.show(view)
+
+    def _open(self, view: View, line: Log) -> None:
         finding = next((f for f in view.findings if line in finding_entries(f)), None)
         if finding is not None and leads_on(view, finding):
             open_finding(view, finding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from textual import on
 from textual.app import ComposeResult
 
 from llmtop.columns import slowest_tokens, token_cursor
@@ -11,6 +12,7 @@ from llmtop.screens.page import Page
 from llmtop.screens.request_detail import RequestDetail
 from llmtop.viewmodel import View
 from llmtop.widgets.requesttable import RequestTable
+from llmtop.widgets.tokentimes import TokenTimes
 
 # As many as `n` walks through.
 NUM_SLOWEST: Final = 20
@@ -60,6 +62,13 @@ class RequestsPage(Page):
             model.open_request()
         elif request is not None and request.token_steps and not request.is_foreign:
             model.open_step(request.token_steps[token_cursor(request, model.token)])
+
+    @on(TokenTimes.Picked)
+    def _picked(self, event: TokenTimes.Picked) -> None:
+        view = self._detail.query_one(TokenTimes).painted_view
+        if view is not None:
+            view.model.token = event.token
+            self.show(view)
 
     def back(self, view: View) -> bool:
         return view.model.close_request()

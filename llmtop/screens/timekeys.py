@@ -68,6 +68,10 @@ class TimeKeys(AskingScreen):
             self._player.seek(playback.start_ns + round(event.share * length_ns))
             self.post_message(self.Moved())
 
+    @on(ReplayBar.Turned)
+    def _turned(self, event: ReplayBar.Turned) -> None:
+        self.action_seek(event.notches)
+
     @on(Page.TimeChosen)
     def _time_chosen(self, event: Page.TimeChosen) -> None:
         self._player.seek(event.t_ns)

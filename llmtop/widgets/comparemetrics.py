@@ -24,6 +24,7 @@ _WHOLE_FROM: Final = 79
 class CompareMetrics(Panel):
     about = "Each metric of A and B, the difference with its interval, and the verdict."
     own_keys = ("table", "down", "up", "swap", "refresh")
+    wheel = ("scroll_metrics", 3)
 
     def __init__(self, choice: Choice, *, id: str) -> None:
         super().__init__(id=id)

@@ -29,6 +29,7 @@ class CompareWorst(Panel):
         "refresh",
         "back: to the list of recordings",
     )
+    wheel = ("scroll_worst", 1)
 
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from textual import events
+from textual.message import Message
+
 from llmtop.format import grouped, percent, short_name
 from llmtop.viewmodel import View
 from llmtop.widgets.bar import bar
@@ -24,6 +27,18 @@ class Holders(Panel):
     )
     inside = "pages"
 
+    class Picked(Message):
+        """The line of a request was clicked; `again` if it was the selected one already."""
+
+        def __init__(self, request: int, again: bool) -> None:
+            super().__init__()
+            self.request = request
+            self.again = again
+
+    def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
+        super().__init__(id=id, top=top, bottom=bottom)
+        self._shown: list[int] = []
+
     def title(self, view: View) -> Row:
         return (("Pages by request", "title"),)
 
@@ -34,6 +49,7 @@ class Holders(Panel):
     def body(self, view: View, width: int, height: int) -> list[Row]:
         pages = view.state.pages
         held = holders(list(view.state.requests.live.values()), pages)
+        self._shown = []
         if not held:
             return [(("no request holds a page", "dim"),)]
         most = held[0][0]
@@ -41,6 +57,7 @@ class Holders(Panel):
             (("  id          ", "dim"), (_phase("phase", width), "dim"), ("  pages shared", "dim")),
         ]
         shown = held[: height - 2] if len(held) > height - 1 else held
+        self._shown = [request.request for _, request in shown]
         rows += [
             _line(count, request, pages, view.model.selected, most, width)
             for count, request in shown
@@ -51,6 +68,12 @@ class Holders(Panel):
             told = [f"  {len(rest)} more", f"with {grouped(more)} pages"]
             rows.append(joined_within([((text, "dim"),) for text in told], width, " "))
         return rows
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.y - self.body_offset()[1] - 1
+        if self._view is not None and 0 <= at < len(self._shown):
+            request = self._shown[at]
+            self.post_message(self.Picked(request, request == self._view.model.selected))
 
 
 def holders(live: list[RequestView], pages: Pages) -> list[tuple[int, RequestView]]:

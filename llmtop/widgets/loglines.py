@@ -8,6 +8,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from textual import events
+from textual.message import Message
+
 from llmtop.format import clock, short_name
 from llmtop.journal import journal
 from llmtop.sanitize import clean_line
@@ -41,10 +44,19 @@ class LogLines(Panel):
         "last: follow the end",
         "open: the newest line's request, or its time",
     )
+    wheel = ("move", 3)
+
+    class Picked(Message):
+        """A line was clicked."""
+
+        def __init__(self, line: Log) -> None:
+            super().__init__()
+            self.line = line
 
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._lines: list[Log] = []
+        self._shown: list[Log] = []
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         self._lines = matching(journal(view.state, findings=view.findings), view.model)
@@ -69,6 +81,7 @@ class LogLines(Panel):
         if not lines:
             return [((_nothing(view), "dim"),)]
         rows: list[Row] = []
+        shown: list[Log] = []
         chosen = None if view.request is None else short_name(view.request.name)
         for at in range(last_shown(lines, view.model.log_until_ns), -1, -1):
             if len(rows) >= height:
@@ -77,8 +90,15 @@ class LogLines(Panel):
             entry = log_rows(lines[at], time if width >= 90 else time[:8], width)
             if chosen and chosen in lines[at].text:
                 entry = tuple(((plain(row), "select"),) for row in entry)
-            rows = [*entry, *rows]
-        return rows[max(0, len(rows) - height) :]
+            rows, shown = [*entry, *rows], [lines[at]] * len(entry) + shown
+        cut = max(0, len(rows) - height)
+        self._shown = shown[cut:]
+        return rows[cut:]
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.y - self.body_offset()[1]
+        if self._lines and 0 <= at < len(self._shown):
+            self.post_message(self.Picked(self._shown[at]))
 
 
 def matching(lines: Sequence[Log], model: ViewModel) -> list[Log]:

@@ -40,6 +40,7 @@ class PageMap(Panel):
         "colour",
         "open: the request that owns the page",
     )
+    wheel = ("move", 1)
     inside = "pages"
 
     class Picked(Message):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
+from textual.message import Message
+
 from llmtop.viewmodel import View
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import EMPTY, Row, fit_row, rule, with_joints
@@ -27,12 +30,23 @@ class Panel(Painted):
 
     `inside` is what the panel is about that a server shows only of itself: seen through a proxy,
     the panel says so instead.
+
+    `wheel` is a method of the page and how far a notch of the wheel goes: "" does nothing.
     """
 
     can_focus = True
     about: ClassVar[str]
     own_keys: ClassVar[tuple[str, ...]] = ()
     inside: ClassVar[str] = ""
+    wheel: ClassVar[tuple[str, int]] = ("", 0)
+
+    class Wheeled(Message):
+        """The wheel was turned over a panel: what is called of its page, and by how much."""
+
+        def __init__(self, action: str, by: int) -> None:
+            super().__init__()
+            self.action = action
+            self.by = by
 
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id)
@@ -85,6 +99,17 @@ class Panel(Painted):
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
         self.repaint()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.turn_wheel(1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.turn_wheel(-1)
+
+    def turn_wheel(self, notches: int) -> None:
+        action, by = self.wheel
+        if action:
+            self.post_message(self.Wheeled(action, by * notches))
 
     def body_offset(self) -> tuple[int, int]:
         """Column and line at which the body begins."""

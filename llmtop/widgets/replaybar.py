@@ -32,6 +32,13 @@ class ReplayBar(Painted):
             """A drag goes where the mouse is now, not everywhere it was."""
             return isinstance(message, ReplayBar.Sought)
 
+    class Turned(Message):
+        """The wheel was turned: so many notches on, or back."""
+
+        def __init__(self, notches: int) -> None:
+            super().__init__()
+            self.notches = notches
+
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         playback = view.playback
         if playback is None:
@@ -48,6 +55,12 @@ class ReplayBar(Painted):
     def on_mouse_move(self, event: events.MouseMove) -> None:
         if self.app.mouse_captured is self:
             self._seek(event.x)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.post_message(self.Turned(1))
+
+    def on_mouse_scroll_up(self) -> None:
+        self.post_message(self.Turned(-1))
 
     def on_mouse_up(self) -> None:
         self.release_mouse()

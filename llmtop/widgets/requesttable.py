@@ -27,6 +27,7 @@ class RequestTable(Panel):
         "far: ░ queued, ▒ prefill, █ decode, ✖ preempted."
     )
     own_keys = ("down", "up", "open", "sort", "reverse", "filter", "copy", "export")
+    wheel = ("move", 1)
 
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""

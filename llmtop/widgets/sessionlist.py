@@ -39,6 +39,7 @@ class SessionList(Panel):
         "anyway",
         "back: away with what is said of a recording",
     )
+    wheel = ("move", 1)
 
     class Picked(Message):
         """A row was clicked; `again` if it was the selected one already."""

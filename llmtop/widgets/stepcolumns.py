@@ -88,6 +88,7 @@ class StepColumns(Panel):
         "right: next step; after the last the newest is followed",
         "back: the newest step",
     )
+    wheel = ("slide", 1)
     inside = "steps"
 
     class Picked(Message):

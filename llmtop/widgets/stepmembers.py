@@ -24,6 +24,7 @@ def members(step: Step) -> list[StepRow]:
 class StepMembers(Panel):
     about = "The requests that were computed in the chosen step, the longest prefill first."
     own_keys = ("down", "up", "open: the request, at the token of this step")
+    wheel = ("move", 1)
 
     class Picked(Message):
         """The viewer pressed on a request's line; `again` if it was the selected one."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from textual import events
+from textual.message import Message
+
 from llmtop.columns import gaps_ms, token_cursor
 from llmtop.format import milliseconds
 from llmtop.viewmodel import View
@@ -18,6 +21,14 @@ class TokenTimes(Panel):
         "several."
     )
     own_keys = ("left: previous token", "right: next token", "open: the step that made the token")
+    wheel = ("slide", 1)
+
+    class Picked(Message):
+        """A bar was clicked: token `token` of the request, from 0, is the first of its share."""
+
+        def __init__(self, token: int) -> None:
+            super().__init__()
+            self.token = token
 
     def title(self, view: View) -> Row:
         return (("Time between tokens", "title"),)
@@ -44,6 +55,14 @@ class TokenTimes(Panel):
         first = len(request.token_times) - len(gaps)
         at = max(0, token_cursor(request, view.model.token) - first) // per_bar // 2
         return [*rows, ((" " * at, "text"), ("▲", "key"))]
+
+    def on_click(self, event: events.Click) -> None:
+        request = None if self._view is None else self._view.request
+        gaps = [] if request is None else gaps_ms(request)
+        cell = event.x - self.body_offset()[0]
+        at = 2 * cell * _per_bar(len(gaps), self.inner[0])
+        if request is not None and 0 <= cell and at < len(gaps):
+            self.post_message(self.Picked(at + len(request.token_times) - len(gaps)))
 
 
 def _per_bar(num_gaps: int, width: int) -> int:
