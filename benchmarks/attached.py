@@ -31,7 +31,7 @@ class Terminal:
 
     def __init__(self, command: Sequence[str], width: int, height: int) -> None:
         self._near, far = pty.openpty()
-        fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self.resize(width, height)
         self._process = subprocess.Popen(
             command,
             env=environment(TERM="xterm-256color", COLORTERM="truecolor", NO_COLOR=""),
@@ -49,6 +49,10 @@ class Terminal:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def resize(self, width: int, height: int) -> None:
+        """The program hears of it at once."""
+        fcntl.ioctl(self._near, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
     def press(self, keys: bytes) -> None:
         os.write(self._near, keys)
