@@ -49,11 +49,11 @@ def kv(
     from engine.quality.evaluation import Candidate, evaluate
     from llmtop.quality.ablation import ablation
     from llmtop.quality.bar import Bar
-    from llmtop.quality.subject import load_subject
+    from llmtop.quality.subject import subject_of
     from llmtop.quality.told import as_table, to_json
 
     with Bar() as bar:
-        subject = load_subject(model, text_file, window, tokens, dtype, bar)
+        subject = subject_of(model, text_file, window, tokens, dtype, bar)
         candidates = ablation(subject.num_layers, kv_sink_pages)
         if kv_config is not None:
             formats = layer_formats("auto", kv_config, subject.num_layers)

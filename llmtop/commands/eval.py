@@ -9,7 +9,7 @@ from llmtop.commands.quality_options import quality_options
 
 if TYPE_CHECKING:
     from engine.quality.evaluation import Candidate
-    from llmtop.quality.subject import Subject
+    from engine.quality.subject import Subject
 
 NAMES: Final = ("fp8", "int8", "k8v4", "int4", "k4v2", "int2")
 
@@ -56,11 +56,11 @@ def command(
     require_engine()
     from engine.quality.evaluation import evaluate
     from llmtop.quality.bar import Bar
-    from llmtop.quality.subject import load_subject
+    from llmtop.quality.subject import subject_of
     from llmtop.quality.told import as_table, to_json
 
     with Bar() as bar:
-        subject = load_subject(model, text_file, window, tokens, dtype, bar)
+        subject = subject_of(model, text_file, window, tokens, dtype, bar)
         candidates = _candidates(subject, names, kv_config, kv_sink_pages)
         results = evaluate(
             subject.decoder,

@@ -63,7 +63,7 @@ def command(
     from llmtop.outfile import new_file
     from llmtop.quality.bar import Bar
     from llmtop.quality.front import as_svg, as_text
-    from llmtop.quality.subject import load_subject
+    from llmtop.quality.subject import subject_of
     from llmtop.quality.told import to_json
     from llmtop.quality.tuned import tune
 
@@ -71,7 +71,7 @@ def command(
     _refuse_existing([written, *([Path(svg)] if svg else [])], force)
     with Bar() as bar:
         # Twice the tokens: chosen on every other window, measured on those between.
-        subject = load_subject(model, text_file, window, 2 * tokens, dtype, bar)
+        subject = subject_of(model, text_file, window, 2 * tokens, dtype, bar)
         try:
             tuned = tune(
                 subject, budget, kv_sink_pages, None if scores is None else Path(scores), bar

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.quality.evaluation import FormatResult
-    from llmtop.quality.subject import Subject
+    from engine.quality.subject import Subject
 
 
 def as_table(subject: Subject, results: Sequence[FormatResult], as_markdown: bool = False) -> str:
@@ -27,7 +27,7 @@ def to_json(subject: Subject, results: Sequence[FormatResult], **more: Any) -> s
         "text_sha256": subject.text.sha256,
         "window_tokens": subject.length,
         "num_windows": len(subject.windows),
-        "dtype": str(subject.backend.dtype).removeprefix("torch."),
+        "dtype": subject.dtype_name,
         **more,
         "formats": results,
     }

@@ -20,8 +20,8 @@ from llmtop.quality.front import Dot
 from llmtop.quality.told import as_table
 
 if TYPE_CHECKING:
+    from engine.quality.subject import Subject
     from llmtop.quality.bar import Bar
-    from llmtop.quality.subject import Subject
 
 CHOSEN = "tuned"
 

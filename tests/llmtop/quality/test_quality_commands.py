@@ -15,11 +15,11 @@ from engine.kv.kv_config import layer_formats
 from engine.models.config import ModelConfig
 from engine.models.folder import ModelFolder
 from engine.models.weights import load_decoder
+from engine.quality.subject import Subject
 from engine.quality.text import Text
 from llmtop.cli import main
 from llmtop.quality.bar import Bar
 from llmtop.quality.front import Dot, as_svg, as_text
-from llmtop.quality.subject import Subject
 from llmtop.quality.table import markdown, plain
 from llmtop.quality.told import as_table
 from llmtop.quality.tuned import tune
@@ -52,7 +52,11 @@ def test_eval_tells_every_number_as_json(capsys: pytest.CaptureFixture[str]) -> 
         (["eval", *SMALL, "--kv-cache-dtype", "int3"], 2, "int3"),
         (["eval", *SMALL, "--kv-config", "/none.yaml"], 1, "/none.yaml cannot be read"),
         (["eval", *SMALL, "--text", "/none.txt"], 1, "/none.txt cannot be read"),
-        (["eval", "random:tiny", "--window", "4K"], 2, "beyond the model's 2048 positions"),
+        (
+            ["eval", "random:tiny", "--window", "4K", "--tokens", "4K"],
+            1,
+            "beyond the model's 2048 positions",
+        ),
         (["eval", "random:tiny", "--window", "200", "--tokens", "100"], 2, "less than one"),
         (["eval", "no-such-model"], 1, "no-such-model"),
         (["tune", *SMALL], 2, "--budget"),
