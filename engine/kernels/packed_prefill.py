@@ -345,7 +345,7 @@ def reference(
 ) -> Tensor:
     """The same in torch and fp64 for all sequences, those with one token too; (T, H * D)."""
     size, num_packed = pool.layout.block_size, pool.records.shape[0]
-    rows = []
+    rows: list[Tensor] = []
     pages = (slots // size).tolist()
     for table, new, context in zip(block_tables.tolist(), query_lens, context_lens, strict=True):
         for position in range(context - new, context):

@@ -3,7 +3,7 @@
 A packed K is never turned back: its scale goes into the query and its least value into the score,
 V's go into the weight and into the sum. Codes are exact in fp16, so tensor cores multiply those.
 """
-# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,assignment,misc,var-annotated"
 # ruff: noqa: RUF005 (Triton adds tuples, but does not unpack into them)
 
 from __future__ import annotations
