@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from engine.cpu.pages import CpuPool
-from engine.cpu.populate import POOL_BYTES, STEP_BYTES, populate, populate_pools
+from engine.cpu.populate import (
+    POOL_BYTES,
+    STEP_BYTES,
+    WIDE_POOL_BYTES,
+    populate,
+    populate_pools,
+)
+from engine.kv.formats import KV_FORMATS, RecordLayout
 
 
 def test_what_is_backed_keeps_its_content_and_costs_no_fault():
@@ -30,3 +37,10 @@ def test_what_is_backed_keeps_its_content_and_costs_no_fault():
 def test_less_than_a_huge_page_is_left_alone():
     small = np.zeros(1000, np.int64)
     assert populate(small.ctypes.data, small.nbytes) == 0
+
+
+def test_of_wide_pages_beside_packed_ones_only_the_first_are_backed():
+    layout = RecordLayout(KV_FORMATS["int4"], 64, 64, 4)
+    pool = CpuPool.allocate_packed(400, 400, 3, layout, torch.float32)
+    populate_pools([pool]).join()
+    assert pool.populated_bytes in (0, WIDE_POOL_BYTES)
