@@ -98,11 +98,12 @@ class ViewModel:
 
     def set_log_filter(self, text: str) -> str:
         """ "" or why `text` is no regular expression; then the old filter holds."""
+        wanted = text.strip()
         try:
-            re.compile(text)
+            re.compile(wanted)
         except re.error as error:
             return f"not a regular expression: {error}"
-        self.log_filter, self.log_until_ns = text.strip(), None
+        self.log_filter, self.log_until_ns = wanted, None
         return ""
 
     def table(self, state: SessionState) -> list[RequestView]:

@@ -35,6 +35,8 @@ def test_the_filter_is_a_regular_expression_over_the_whole_line() -> None:
     assert model.set_log_filter("LINE [35]|warning") == ""
     assert texts(model) == ["line 2", "line 3", "line 5"]
     assert "not a regular expression" in model.set_log_filter("(")
+    # A space that is repeated is one, but not what is left of it without spaces around.
+    assert "not a regular expression" in model.set_log_filter(" +")
     assert model.log_filter == "LINE [35]|warning"
 
 
