@@ -172,28 +172,32 @@ def numbers_of(codes, SIDE: tl.constexpr, OPERAND: tl.constexpr):
 
 
 @triton.jit
+def _load_meta(numbers, offsets, inside):
+    """fp32 of the fp16 `numbers` at `offsets`; 0 where they are not `inside`.
+
+    Read as pairs, of which each takes its half: Triton prefetches no less than 4 bytes, and a pair
+    is one element in whatever layout the scores have.
+    """
+    pairs = numbers.to(tl.pointer_type(tl.int32))
+    pair = tl.load(pairs + offsets // 2, mask=inside, other=0)
+    return (pair >> (offsets % 2 * 16)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
+
+
+@triton.jit
 def load_channel_meta(record, SIDE: tl.constexpr, WHICH: tl.constexpr, START: tl.constexpr):
     """(block,) fp32 of a piece's channels; WHICH is 0 for scales, 1 for least values."""
     channels, inside = channels_of(SIDE, START)
-    base = (record + SIDE.meta_at).to(tl.pointer_type(tl.float16)) + WHICH * SIDE.head_dim
-    if SIDE.block == SIDE.piece:
-        return tl.load(base + channels).to(tl.float32)
-    else:
-        return tl.load(base + channels, mask=inside, other=0.0).to(tl.float32)
+    numbers = (record + SIDE.meta_at).to(tl.pointer_type(tl.float16)) + WHICH * SIDE.head_dim
+    return _load_meta(numbers, channels, inside)
 
 
 @triton.jit
 def load_token_meta(record, SIDE: tl.constexpr, WHICH: tl.constexpr, GROUP: tl.constexpr):
-    """(page,) fp32, one for each token's channels of this group.
-
-    Read as pairs, of which each token takes its half: Triton prefetches no less than 4 bytes, and
-    whatever layout the scores have, a pair is one element of it.
-    """
+    """(page,) fp32, one for each token's channels of this group."""
+    numbers = (record + SIDE.meta_at).to(tl.pointer_type(tl.float16))
+    numbers += (WHICH * SIDE.num_groups + GROUP) * SIDE.page
     tokens = tl.arange(0, SIDE.page)
-    base = (record + SIDE.meta_at).to(tl.pointer_type(tl.int32))
-    base += (WHICH * SIDE.num_groups + GROUP) * (SIDE.page // 2)
-    pairs = tl.load(base + tokens // 2)
-    return (pairs >> (tokens % 2 * 16)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
+    return _load_meta(numbers, tokens, tokens >= 0)
 
 
 @triton.jit

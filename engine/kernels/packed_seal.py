@@ -3,7 +3,7 @@
 A program packs one page's K or V of one head. Where a token's channels share a scale it reads them
 twice: for their ends, then piece by piece for their codes.
 """
-# mypy: disable-error-code="no-untyped-def,untyped-decorator,assignment,misc,var-annotated"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,assignment,misc"
 # ruff: noqa: RUF005 (Triton adds tuples, but does not unpack into them)
 
 from __future__ import annotations
