@@ -8,7 +8,7 @@ page where that is wide, the last one the page that the token itself lies in.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import triton
@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 
     from engine.kernels.packed_pool import PackedPool
     from engine.kernels.splits import DecodeWorkspace
+    from engine.kv.formats import RecordLayout
 
 # Tokens of a wide page that are read at once: few, as their rows pass through registers.
 WIDE_TILE = 32
+AT_ONCE = tl.constexpr(MERGED_AT_ONCE)
 
 
 class PackedTiles(NamedTuple):
@@ -100,7 +102,6 @@ def _packed_decode_kernel(
     MIN_SPLIT: tl.constexpr,
     IS_SPLIT: tl.constexpr,
     SPLITS: tl.constexpr,
-    AT_ONCE: tl.constexpr,
     STAGES: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
@@ -255,12 +256,9 @@ def packed_decode(
     records, wide, layout = pool
     check_packed_attention(q, pool, slots, out)
     check_tables(block_tables, query_starts, context_lens)
-    num_heads, head_dim = q.shape[1:]
-    num_sequences, num_kv_heads = block_tables.shape[0], records.shape[1]
-    group = num_heads // num_kv_heads
+    head_dim, num_sequences, num_kv_heads = q.shape[2], block_tables.shape[0], records.shape[1]
+    group = q.shape[1] // num_kv_heads
     check_splits(workspace, num_splits, num_sequences * num_kv_heads, group, head_dim)
-    tiles = tiles or choose_tiles(q.dtype)
-    key, value = sides_of(layout)
     _packed_decode_kernel[(num_kv_heads, num_sequences, num_splits)](
         q,
         records,
@@ -280,21 +278,28 @@ def packed_decode(
         *wide.k.stride()[:3],
         block_tables.stride(0),
         num_splits,
-        KEY=key,
-        VALUE=value,
-        RECORD_BYTES=layout.num_bytes,
-        GROUP=group,
-        BLOCK_M=power_of_two(group),
-        BLOCK_D=max(16, power_of_two(head_dim)),
-        PART_M=rows_of(group),
-        WIDE=min(WIDE_TILE, layout.block_size),
-        MIN_SPLIT=tiles.min_split,
         IS_SPLIT=num_splits > 1,
-        SPLITS=MAX_SPLITS,
-        AT_ONCE=MERGED_AT_ONCE,
-        STAGES=tiles.num_stages,
-        num_warps=tiles.num_warps,
-        num_stages=tiles.num_stages,
+        **_compiled_for(layout, group, tiles or choose_tiles(q.dtype)),
         **overlap(q.device),
     )
     return out
+
+
+def _compiled_for(layout: RecordLayout, group: int, tiles: PackedTiles) -> dict[str, Any]:
+    """What the kernel is told when it is compiled, but whether there are splits."""
+    key, value = sides_of(layout)
+    return {
+        "KEY": key,
+        "VALUE": value,
+        "RECORD_BYTES": layout.num_bytes,
+        "GROUP": group,
+        "BLOCK_M": power_of_two(group),
+        "BLOCK_D": max(16, power_of_two(layout.head_dim)),
+        "PART_M": rows_of(group),
+        "WIDE": min(WIDE_TILE, layout.block_size),
+        "MIN_SPLIT": tiles.min_split,
+        "SPLITS": MAX_SPLITS,
+        "STAGES": tiles.num_stages,
+        "num_warps": tiles.num_warps,
+        "num_stages": tiles.num_stages,
+    }

@@ -287,8 +287,8 @@ def packed_prefill(
 
     q (T, H, D), may be strided in T and H; out (T, H * D) contiguous; rows of sequences that
     the `tile_map` (num_tiles, 2) int32 of `map_tiles` leaves out stay. The chunk's K, V must be in
-    the wide pages of `slots` (T,), its full pages packed too. Never waits for the device and
-    allocates nothing. Raises: ValueError or TypeError.
+    the wide pages of `slots` (T,), its full pages packed too. Never waits for the device. Raises:
+    ValueError or TypeError.
     """
     records, wide, layout = pool
     check_packed_attention(q, pool, slots, out)
@@ -298,8 +298,7 @@ def packed_prefill(
     expect_contiguous("tile_map", tile_map)
     if layout.block_size % min(tiles.keys, layout.block_size):
         raise ValueError(f"{tiles.keys} keys do not divide pages of {layout.block_size} tokens")
-    num_kv_heads = records.shape[1]
-    key, value = sides_of(layout)
+    num_kv_heads, (key, value) = records.shape[1], sides_of(layout)
     _packed_prefill_kernel[(tile_map.shape[0], num_kv_heads)](
         q,
         records,
