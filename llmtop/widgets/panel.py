@@ -67,11 +67,11 @@ class Panel(Painted):
 
     @property
     def inner(self) -> tuple[int, int]:
-        """Width and height of the body."""
+        """Width and height of the body; 0 of a panel that is not shown."""
         width, height = self.size
         if self.compact:
-            return width - 2, height - 1
-        return width - 4, height - 1 - bool(self.bottom)
+            return max(0, width - 2), max(0, height - 1)
+        return max(0, width - 4), max(0, height - 1 - bool(self.bottom))
 
     def rows(self, view: View, width: int, height: int) -> list[Row]:
         inner_width, inner_height = self.inner

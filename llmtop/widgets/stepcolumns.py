@@ -49,7 +49,7 @@ class Window(NamedTuple):
 def window(view: View, width: int) -> Window:
     """The newest steps, or those after the chosen one where it is older."""
     ring, chosen = view.state.steps.ring, view.model.step
-    if not ring:
+    if not ring or width <= 0:
         return Window([], 0)
     room = -ring[-1].step % _SHIFT if width > _SHIFT else 0
     first = max(0, len(ring) - (width - room))
