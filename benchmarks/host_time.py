@@ -72,6 +72,8 @@ class MadeUpRunner:
     """Stages every plan as the real runner does on a GPU, and says token 7 to all."""
 
     page_bytes = 1
+    packed = None
+    num_wide_pages = 0
     runs_ahead = True
     max_model_len = MAX_MODEL_LEN
 
