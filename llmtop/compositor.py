@@ -15,11 +15,21 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from textual._compositor import ChopsUpdate, Compositor, CompositorUpdate
+from textual._styles_cache import StylesCache
 from textual.geometry import Region
 from textual.screen import Screen
 from textual.widget import Widget
 
 from llmtop.widgets.painted import Painted
+
+
+def forget_removed() -> None:
+    """Drops what is kept of widgets that are gone.
+
+    Textual remembers the results of a method of 1,024 widgets' caches, and so the caches with all
+    their lines: 4,000 objects for each sheet that was opened and closed.
+    """
+    StylesCache.get_inner_outer.cache_clear()
 
 
 class DirectUpdate(CompositorUpdate):

@@ -10,7 +10,7 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
 
-from llmtop.compositor import DirectCompositor
+from llmtop.compositor import DirectCompositor, forget_removed
 from llmtop.errors import LlmtopError
 from llmtop.keys import KEYS
 from llmtop.paths import exports_dir
@@ -168,6 +168,9 @@ class Dashboard(TimeKeys, OrderKeys):
             if not self.has_class("asking"):
                 self.set_focus(None)
         return self._page
+
+    def on_screen_resume(self) -> None:
+        forget_removed()  # a sheet over the tabs was closed
 
     def on_resize(self) -> None:
         width, height = self.app.size

@@ -1,10 +1,12 @@
 """The short way to the terminal shows what Textual's own way shows, colours included."""
 
+import gc
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual._styles_cache import StylesCache
 from textual.widget import Widget
 
 from llmtop.app import LlmtopApp
@@ -95,3 +97,21 @@ async def test_behind_another_screen_nothing_goes_the_short_way(busy_source: Any
         await pilot.pause()
         assert app.screen is not dashboard
         assert dashboard._compositor._direct(set(dashboard.query(Painted))) == set()
+
+
+async def test_a_sheet_that_was_closed_is_gone_with_all_its_lines(busy_source: Any) -> None:
+    app = LlmtopApp(busy_source)
+
+    def num_kept() -> int:
+        gc.collect()
+        return sum(isinstance(kept, StylesCache) for kept in gc.get_objects())
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        counts = []
+        for _ in range(3):
+            await pilot.press("question_mark")
+            await pilot.pause()
+            await pilot.press("escape")
+            await pilot.pause()
+            counts.append(num_kept())
+    assert counts[0] == counts[1] == counts[2]
