@@ -111,8 +111,9 @@ class Painted(Widget):
 
     @property
     def is_plain(self) -> bool:
-        """Whether its rows are all there is to see of it: no border, no fading."""
-        return bool(self._rows) and not self.styles.gutter and self.opacity == 1.0
+        """Whether its rows, drawn for its size, are all there is of it: no border, no fading."""
+        is_whole = bool(self._rows) and self._painted_size == self.size
+        return is_whole and not self.styles.gutter and self.opacity == 1.0
 
     def drawn(self, region: Region, left: int, top: int) -> str:
         """What writes `region` of the widget, whose corner is at column `left` of line `top`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from textual._styles_cache import StylesCache
+from textual.geometry import Size
 from textual.widget import Widget
 
 from llmtop.app import LlmtopApp
@@ -97,6 +98,22 @@ async def test_behind_another_screen_nothing_goes_the_short_way(busy_source: Any
         await pilot.pause()
         assert app.screen is not dashboard
         assert dashboard._compositor._direct(set(dashboard.query(Painted))) == set()
+
+
+async def test_what_is_not_drawn_for_its_new_size_is_left_to_textual(
+    busy_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A widget learns of its size after it has it, and may be asked for its lines in between."""
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        widget = next(w for w in app.screen.query(Painted) if w.is_plain)
+        width, height = widget.size
+        monkeypatch.setattr(type(widget), "size", property(lambda _: Size(width, height + 6)))
+        assert app.screen._compositor._direct({widget}) == set()
+        assert widget.render_line(height + 3).cell_length == width
+        monkeypatch.undo()
+        assert widget.is_plain
 
 
 async def test_a_sheet_that_was_closed_is_gone_with_all_its_lines(busy_source: Any) -> None:
