@@ -20,7 +20,7 @@ def new_file(path: Path, force: bool = False) -> Iterator[IO[bytes]]:
     Raises: LlmtopError when `path` exists and `force` does not allow to replace it, or when it
     cannot be written.
     """
-    _check(path, force)
+    refuse_existing(path, force)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     except OSError as error:
@@ -29,7 +29,7 @@ def new_file(path: Path, force: bool = False) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        _check(path, force)
+        refuse_existing(path, force)
         written.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
@@ -44,14 +44,14 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
     With `force` the files replace those of the same name in a folder that exists; others stay.
     Raises: LlmtopError, as `new_file`.
     """
-    _check(path, force)
+    refuse_existing(path, force)
     try:
         written = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
     except OSError as error:
         raise _cannot_write(path, error) from None
     try:
         yield written
-        _check(path, force)
+        refuse_existing(path, force)
         if path.exists():
             for file in written.iterdir():
                 file.replace(path / file.name)
@@ -63,7 +63,8 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(written, ignore_errors=True)
 
 
-def _check(path: Path, force: bool) -> None:
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raises: LlmtopError when `path` exists and `force` does not allow to replace it."""
     if path.exists() and not force:
         raise LlmtopError(f"{path} exists", "--force replaces it, -o names another")
 

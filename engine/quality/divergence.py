@@ -30,6 +30,11 @@ class Quality(msgspec.Struct, frozen=True):
     top1: float
 
 
+def log_probs(logits: Tensor) -> Tensor:
+    """Over the last axis, in fp32."""
+    return logits.float().log_softmax(-1)
+
+
 class Divergence:
     """Gathers, window by window, what `quality` sums up."""
 
@@ -41,9 +46,10 @@ class Divergence:
         self._window_means: list[float] = []
         self._window_begin = 0
 
-    def add(self, reference: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Both (T, V), of the same positions; `targets` (T,) are the tokens that came."""
-        log_p, log_q = reference.float().log_softmax(-1), logits.float().log_softmax(-1)
+    def add(self, log_p: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """The reference's log-probabilities and the other's logits, both (T, V), of the same
+        positions; `targets` (T,) are the tokens that came."""
+        log_q = log_probs(logits)
         rows = torch.arange(len(targets))
         nll, reference_nll = -log_q[rows, targets], -log_p[rows, targets]
         # Rounding may leave a sum of equal distributions a hair below 0.

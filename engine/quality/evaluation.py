@@ -9,8 +9,9 @@ import msgspec
 import torch
 
 from engine.kv.formats import BF16, KVFormat, RecordLayout
+from engine.kv.kv_config import layer_formats
 from engine.quality.cached import CHUNK_TOKENS, CachedModel, CacheShape
-from engine.quality.divergence import Divergence, Quality
+from engine.quality.divergence import Divergence, Quality, log_probs
 
 if TYPE_CHECKING:
     from engine.attention import Backend
@@ -26,6 +27,15 @@ class Candidate(msgspec.Struct, frozen=True):
     name: str
     formats: list[KVFormat]
     shape: CacheShape = CacheShape()
+
+    @classmethod
+    def uniform(cls, name: str, form: KVFormat, num_layers: int, shape: CacheShape) -> Candidate:
+        return cls(name, [form] * num_layers, shape)
+
+    @classmethod
+    def from_file(cls, path: str, num_layers: int, shape: CacheShape) -> Candidate:
+        """A --kv-config, named by its path. Raises: EngineError."""
+        return cls(path, layer_formats("auto", path, num_layers), shape)
 
 
 class FormatResult(msgspec.Struct, frozen=True):
@@ -91,9 +101,9 @@ def evaluate(
         for start in range(0, length, CHUNK_TOKENS):
             tokens = window[start : min(start + CHUNK_TOKENS, length)]
             targets = torch.tensor(window[start + 1 : start + 1 + len(tokens)])
-            wanted = reference.logits(tokens, start)
+            log_p = log_probs(reference.logits(tokens, start))
             for each in scored:
-                each.divergence.add(wanted, each.model.logits(tokens, start), targets)
+                each.divergence.add(log_p, each.model.logits(tokens, start), targets)
         for each in scored:
             each.divergence.end_window()
     told(len(windows), len(windows))

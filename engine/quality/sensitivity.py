@@ -16,7 +16,7 @@ import msgspec
 from engine.errors import EngineError
 from engine.kv.formats import BF16, UNPACKED, CodeFormat, KVFormat
 from engine.quality.cached import CachedModel, CacheShape
-from engine.quality.divergence import Divergence
+from engine.quality.divergence import Divergence, log_probs
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +149,7 @@ def _reference(model: CachedModel, window: list[int]) -> _Reference:
     given = model.states(batch)
     logits = model.logits_from(len(given) - 1, given[-1], batch)
     targets = torch.tensor(window[1:])[batch.logit_rows]
-    return _Reference(tokens, given, logits.log_softmax(-1), targets)
+    return _Reference(tokens, given, log_probs(logits), targets)
 
 
 def _read(path: Path) -> Scores:

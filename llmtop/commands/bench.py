@@ -44,26 +44,19 @@ def kv(
     if as_markdown and as_json:
         raise click.UsageError("--markdown and --json exclude each other")
     require_engine()
-    from engine.kv.kv_config import layer_formats
     from engine.quality.cached import CacheShape
-    from engine.quality.evaluation import Candidate, evaluate
+    from engine.quality.evaluation import Candidate
     from llmtop.quality.ablation import ablation
     from llmtop.quality.bar import Bar
-    from llmtop.quality.subject import subject_of
+    from llmtop.quality.subject import judged, subject_of
     from llmtop.quality.told import as_table, to_json
 
     with Bar() as bar:
         subject = subject_of(model, text_file, window, tokens, dtype, bar)
         candidates = ablation(subject.num_layers, kv_sink_pages)
         if kv_config is not None:
-            formats = layer_formats("auto", kv_config, subject.num_layers)
-            candidates.append(Candidate(kv_config, formats, CacheShape(num_sinks=kv_sink_pages)))
-        results = evaluate(
-            subject.decoder,
-            subject.backend,
-            candidates,
-            subject.windows,
-            lambda done, total: bar.phase("evaluating", done, total, "windows"),
-        )
+            shape = CacheShape(num_sinks=kv_sink_pages)
+            candidates.append(Candidate.from_file(kv_config, subject.num_layers, shape))
+        results = judged(subject, candidates, bar)
     click.echo(to_json(subject, results) if as_json else as_table(subject, results, as_markdown))
     return 0

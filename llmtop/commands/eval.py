@@ -54,21 +54,14 @@ def command(
     from llmtop.commands.extras import require_engine
 
     require_engine()
-    from engine.quality.evaluation import evaluate
     from llmtop.quality.bar import Bar
-    from llmtop.quality.subject import subject_of
+    from llmtop.quality.subject import judged, subject_of
     from llmtop.quality.told import as_table, to_json
 
     with Bar() as bar:
         subject = subject_of(model, text_file, window, tokens, dtype, bar)
         candidates = _candidates(subject, names, kv_config, kv_sink_pages)
-        results = evaluate(
-            subject.decoder,
-            subject.backend,
-            candidates,
-            subject.windows,
-            lambda done, total: bar.phase("evaluating", done, total, "windows"),
-        )
+        results = judged(subject, candidates, bar)
     click.echo(to_json(subject, results) if as_json else as_table(subject, results))
     return 0
 
@@ -76,13 +69,13 @@ def command(
 def _candidates(
     subject: Subject, names: tuple[str, ...], kv_config: str | None, num_sinks: int
 ) -> list[Candidate]:
-    from engine.kv.kv_config import layer_formats
+    from engine.kv.formats import KV_FORMATS
     from engine.quality.cached import CacheShape
     from engine.quality.evaluation import Candidate
 
     shape, num_layers = CacheShape(num_sinks=num_sinks), subject.num_layers
     wanted = names or (() if kv_config else NAMES)
-    candidates = [Candidate(name, layer_formats(name, None, num_layers), shape) for name in wanted]
+    candidates = [Candidate.uniform(name, KV_FORMATS[name], num_layers, shape) for name in wanted]
     if kv_config is not None:
-        candidates.append(Candidate(kv_config, layer_formats("auto", kv_config, num_layers), shape))
+        candidates.append(Candidate.from_file(kv_config, num_layers, shape))
     return candidates

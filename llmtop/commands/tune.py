@@ -60,7 +60,7 @@ def command(
     from llmtop.commands.extras import require_engine
 
     require_engine()
-    from llmtop.outfile import new_file
+    from llmtop.outfile import new_file, refuse_existing
     from llmtop.quality.bar import Bar
     from llmtop.quality.front import as_svg, as_text
     from llmtop.quality.subject import subject_of
@@ -68,7 +68,8 @@ def command(
     from llmtop.quality.tuned import tune
 
     written = Path(output or f"kv-{budget:g}.yaml")
-    _refuse_existing([written, *([Path(svg)] if svg else [])], force)
+    for file in (written, *([Path(svg)] if svg else ())):
+        refuse_existing(file, force)  # before minutes of work, not after
     with Bar() as bar:
         # Twice the tokens: chosen on every other window, measured on those between.
         subject = subject_of(model, text_file, window, 2 * tokens, dtype, bar)
@@ -90,15 +91,6 @@ def command(
         click.echo(f"{as_text(tuned.dots)}\n\n{tuned.table(subject)}")
     _say_verdict(tuned, written)
     return 0
-
-
-def _refuse_existing(files: list[Path], force: bool) -> None:
-    """Before minutes of work, not after. Raises: LlmtopError."""
-    from llmtop.errors import LlmtopError
-
-    for file in files:
-        if file.exists() and not force:
-            raise LlmtopError(f"{file} exists", "--force replaces it, -o names another")
 
 
 def _say_verdict(tuned: Tuned, written: Path) -> None:

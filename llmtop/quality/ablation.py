@@ -29,8 +29,8 @@ PAGE_SIZES: Final = (16, 32, 128)
 def ablation(num_layers: int, num_sinks: int) -> list[Candidate]:
     """Named formats first, then int4 and others with one thing changed."""
     usual = CacheShape(num_sinks=num_sinks)
-    named = [Candidate(name, [form] * num_layers, usual) for name, form in KV_FORMATS.items()]
-    changed = [Candidate(name, [form] * num_layers, usual) for name, form in CHANGED.items()]
+    formats = KV_FORMATS | CHANGED
+    alike = [Candidate.uniform(*named, num_layers, usual) for named in formats.items()]
     int4 = [KV_FORMATS["int4"]] * num_layers
     other_sinks = [
         Candidate(f"int4, {_sinks(count)}", int4, CacheShape(num_sinks=count))
@@ -40,7 +40,7 @@ def ablation(num_layers: int, num_sinks: int) -> list[Candidate]:
     pages = [
         Candidate(f"int4, page of {size}", int4, CacheShape(size, num_sinks)) for size in PAGE_SIZES
     ]
-    return named + changed + other_sinks + pages
+    return alike + other_sinks + pages
 
 
 def _sinks(count: int) -> str:

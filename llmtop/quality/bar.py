@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +38,10 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    def counting(self, name: str, unit: str) -> Callable[[int, int], None]:
+        """A function that is told how much of this phase is done, of how much."""
+        return lambda done, total: self.phase(name, done, total, unit)
 
     def phase(self, name: str, done: int, total: int, unit: str) -> None:
         """As the engine tells how far it is; `total` 0 is unknown."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Final, NamedTuple
 
 WIDTH, HEIGHT = 64, 16
@@ -70,7 +71,7 @@ def as_svg(dots: Sequence[Dot], title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         ' font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text x="{MARGIN}" y="24" font-size="14">{_escaped(title)}</text>',
+        f'<text x="{MARGIN}" y="24" font-size="14">{escape(title, quote=False)}</text>',
     ]
     for decade in range(first, last + 1):
         y = _pixel(frame, Dot("", "", frame.bits[0], 10.0**decade))[1]
@@ -86,7 +87,7 @@ def as_svg(dots: Sequence[Dot], title: str) -> str:
         told = f"{dot.name}: {dot.bits:.2f} bits, KL {dot.kl:.5f}"
         parts.append(
             f'<circle cx="{x}" cy="{y}" r="5" fill="{COLOURS[dot.kind]}">'
-            f"<title>{_escaped(told)}</title></circle>"
+            f"<title>{escape(told, quote=False)}</title></circle>"
         )
     for place, (kind, colour) in enumerate(COLOURS.items()):
         x = MARGIN + 220 + 130 * place
@@ -109,7 +110,3 @@ def _pixel(frame: Frame, dot: Dot) -> tuple[float, float]:
 
 def _log(kl: float) -> float:
     return math.log10(max(kl, LEAST_KL))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.quality.evaluation import Candidate, FormatResult
     from engine.quality.subject import Subject
     from llmtop.quality.bar import Bar
 
@@ -27,3 +30,11 @@ def subject_of(
     text = default_text() if text_file is None else read_text(Path(text_file))
     name = model or EngineConfig().model
     return load_subject(name, cache_dir(), text, window, count, dtype, bar.phase)
+
+
+def judged(subject: Subject, candidates: Sequence[Candidate], bar: Bar) -> list[FormatResult]:
+    """One result a candidate, on all of the subject's windows. Raises: EngineError."""
+    from engine.quality.evaluation import evaluate
+
+    told = bar.counting("evaluating", "windows")
+    return evaluate(subject.decoder, subject.backend, candidates, subject.windows, told)

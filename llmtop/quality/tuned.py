@@ -56,7 +56,7 @@ def tune(
         shape,
         seen,
         file,
-        lambda done, total: bar.phase("measuring layers", done, total, "trials"),
+        bar.counting("measuring layers", "trials"),
     )
     config = subject.decoder.config
     front = Front(file.scores, config.num_layers, config.head_dim, shape)
@@ -72,7 +72,7 @@ def tune(
         subject.backend,
         _candidates(points, config.num_layers, shape),
         unseen,
-        lambda done, total: bar.phase("measuring the choice", done, total, "windows"),
+        bar.counting("measuring the choice", "windows"),
     )
     title = f"KV cache of {subject.model} by layer, {budget:g} bits"
     return Tuned(
@@ -90,7 +90,7 @@ def _candidates(points: list[Point], num_layers: int, shape: CacheShape) -> list
     names = [CHOSEN, *(f"front {point.bits:.2f}" for point in points[1:])]
     tuned = [Candidate(n, point.formats, shape) for n, point in zip(names, points, strict=True)]
     uniform = [
-        Candidate(name, [form] * num_layers, shape)
+        Candidate.uniform(name, form, num_layers, shape)
         for name, form in KV_FORMATS.items()
         if form.is_packed
     ]

@@ -16,7 +16,7 @@ from engine.kv.formats import BF16, KV_FORMATS, CodeFormat, KVFormat
 from engine.models.tokenizer import Tokenizer
 from engine.models.weights import load_decoder
 from engine.quality.cached import CachedModel, CacheShape
-from engine.quality.divergence import Divergence
+from engine.quality.divergence import Divergence, log_probs
 from engine.quality.text import default_text
 
 NUM_TOKENS = 256
@@ -54,7 +54,7 @@ def kl(smollm2):
         model = CachedModel(decoder, backend, formats, CacheShape(num_sinks=0), NUM_TOKENS)
         return model.logits(tokens[:-1], 0)
 
-    plain = logits(BF16, 0.0)
+    plain = log_probs(logits(BF16, 0.0))
 
     def measure(form, shift):
         divergence = Divergence()
