@@ -23,6 +23,11 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
     max_num_queued_reqs: int = 1024
     max_num_queued_tokens: int | None = None
 
+    def runs_ahead(self, device_type: str) -> bool:
+        if self.async_scheduling is None:
+            return device_type == "cuda"
+        return self.async_scheduling
+
 
 class EngineConfig(msgspec.Struct, frozen=True):
     """`model` is anything the registry resolves: a name, folder, .gguf, hub id or random:NAME.

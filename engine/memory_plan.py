@@ -41,9 +41,7 @@ def plan_packing(
     if not scheduler.enable_chunked_prefill:
         step_tokens = max(step_tokens, longest)
     # Two steps are under way at once where one is launched before the other's end.
-    ahead = (
-        device.type == "cuda" if scheduler.async_scheduling is None else scheduler.async_scheduling
-    )
+    num_steps = 1 + scheduler.runs_ahead(device.type)
     return packed_plan(
         layer_formats(config.kv_cache_dtype, config.kv_config, shape.num_layers),
         shape.num_kv_heads,
@@ -51,7 +49,7 @@ def plan_packing(
         config.page_tokens,
         dtype_bytes,
         config.kv_sink_pages,
-        step_tokens * (1 + ahead),
+        step_tokens * num_steps,
     )
 
 

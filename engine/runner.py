@@ -99,8 +99,7 @@ class ModelRunner:
             self._last_tokens,
             0 if self.packed is None else self.num_pages,
         )
-        asked = scheduler.async_scheduling
-        self.runs_ahead = self._on_cuda if asked is None else asked
+        self.runs_ahead = scheduler.runs_ahead(self.device_type)
         self._last_end: torch.cuda.Event | None = None
         self._device_name = device_name(self.device)
         self._profile: KernelProfile | None = None

@@ -136,7 +136,8 @@ class Stager:
         hidden_from, hidden_seats = array(len(pending), np.int64)
         seats, sampling_seats = array(len(sampling), np.int64)
         filled, seals = array(2 * len(plan.seals), np.int64)
-        filled.reshape(-1, 2)[:] = np.array(plan.seals, np.int64).reshape(-1, 2)
+        if plan.seals:
+            filled.reshape(-1, 2)[:] = plan.seals
         starts[:], lens[:], logits[:] = offsets, context_lens, wanted
         hidden[:], seats[:] = pending, sampling
         hidden_from[:] = [rows[place].sequence.seat for place in pending]

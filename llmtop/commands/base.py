@@ -17,8 +17,8 @@ def debug_option() -> click.Option:
     )
 
 
-class LlmtopCommand(click.Command):
-    """A command that takes `--debug` and ends its help with `examples`."""
+class _WithExamples(click.Command):
+    """Takes `--debug` and ends its help with `examples`."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -29,16 +29,12 @@ class LlmtopCommand(click.Command):
         write_examples(formatter, self.examples)
 
 
-class LlmtopGroup(click.Group):
-    """A command that only holds others; its help ends with `examples`."""
+class LlmtopCommand(_WithExamples):
+    """A command that does something."""
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.examples = tuple(examples)
-        self.params.append(debug_option())
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_examples(formatter, self.examples)
+class LlmtopGroup(_WithExamples, click.Group):
+    """A command that only holds others."""
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:

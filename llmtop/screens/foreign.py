@@ -11,7 +11,6 @@ from llmtop.widgets.foreignboard import ForeignBoard
 from llmtop.widgets.foreignchart import ForeignChart
 from llmtop.widgets.gpuboard import GpuBoard
 from llmtop.widgets.happenings import Happenings
-from profiler.state import SessionState
 
 
 class ForeignPage(Page):
@@ -45,13 +44,3 @@ class ForeignGpuPage(Page):
 
     def compose(self) -> ComposeResult:
         yield GpuBoard(id="foreign-gpus", bottom="└┘")
-
-
-def foreign_page(state: SessionState, wanted: str) -> str:
-    """The page that shows `wanted` of such a server."""
-    pages = {"overview": "foreign", "log": "log"}
-    if state.blocks.begun is not None:
-        pages["kv"] = "blocks"
-    if state.gpus.devices or state.gpus.absent is not None:
-        pages["gpu"] = "foreign-gpus-page"
-    return pages.get(wanted, "foreign-absent")
