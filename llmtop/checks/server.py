@@ -10,13 +10,13 @@ import msgspec
 from llmtop.errors import LlmtopError
 from llmtop.peer import HELLO_PATH, root_of
 from llmtop.sanitize import clean_line
-from llmtop.sources.probing import PAGES
+from llmtop.sources.probing import PAGES, SWITCHES, engine_on, unknown
 from llmtop.sources.scrape import PATIENT, Fetched, client_of, fetch, reason
 from profiler.errors import StreamError
 from profiler.foreign.diagnosis import Signal, diagnose, unread
 from profiler.foreign.names import VLLM, Engine
 from profiler.foreign.page import names_of
-from profiler.foreign.reading import engine_of, page_of
+from profiler.foreign.reading import page_of
 
 LIMITS = PATIENT
 _MAX_WORD: Final = 200
@@ -35,13 +35,6 @@ _IDENTITIES: Final = (
     ("TGI", "/info", "version"),
     ("", "/version", "version"),
 )
-# What shows the metrics of a server that has none now.
-_SWITCHES: Final = {
-    "Ollama": "it has none; " + _PROXY,
-    "llama.cpp": "start llama-server with --metrics",
-    "SGLang": "start it with --enable-metrics",
-    "vLLM": "start it without --disable-log-stats",
-}
 
 
 class View(msgspec.Struct, frozen=True):
@@ -80,7 +73,7 @@ def examine(url: str, api_key: str | None) -> Examination:
             page = _asked(client, root + path)
             if page is None:
                 continue
-            engine = None if _is_other(page) else engine_of(page.text)
+            engine = engine_on(page)
             if engine is not None:
                 return _of_page(client, root, path, page.text, engine)
             refusals.append((path, page))
@@ -123,11 +116,6 @@ def _asked(client: httpx.Client, url: str) -> Fetched | None:
         return None
 
 
-def _is_other(page: Fetched) -> bool:
-    """Not a page of metrics. TensorRT-LLM's JSON is emptied by whoever reads it: once is enough."""
-    return page.status != 200 or page.content_type in ("application/json", "text/html")
-
-
 def _object(page: Fetched | None) -> dict[str, Any]:
     try:
         return msgspec.json.decode(page.text if page else "", type=dict[str, Any])
@@ -148,12 +136,13 @@ def _of_ours(root: str, hello: dict[str, Any]) -> Examination:
 def _of_page(client: httpx.Client, root: str, path: str, text: str, engine: Engine) -> Examination:
     page = page_of(text, engine)
     num_samples = sum(len(samples) for samples in page.samples.values())
-    version, signals = _identity(client, root)[1], diagnose(text, engine)
+    model = _first_model(client, root)
+    version, signals = _identity(client, root, model)[1], diagnose(text, engine)
     names = [_word(name) for name in unread(text, engine)]
     views = _views(engine, root)
-    model = _model(client, root)
+    name = _word(model.get("id"))
     return Examination(
-        root, engine.name, version, model, path, num_samples, signals, views, names, ""
+        root, engine.name, version, name, path, num_samples, signals, views, names, ""
     )
 
 
@@ -167,13 +156,13 @@ def _views(engine: Engine, root: str) -> list[View]:
     ]
 
 
-def _identity(client: httpx.Client, root: str) -> tuple[str, str]:
-    """Engine and version, as far as the server says."""
+def _identity(client: httpx.Client, root: str, model: dict[str, Any]) -> tuple[str, str]:
+    """Engine and version, as far as the server says; `model` is its first of /v1/models."""
     for engine, path, field in _IDENTITIES:
         page = _asked(client, root + path)
         if page is not None and page.status == 200 and (told := _object(page)):
-            return engine or _owner(client, root), _word(told.get(field))
-    return _owner(client, root), ""
+            return engine or _owner(model), _word(told.get(field))
+    return _owner(model), ""
 
 
 def _first_model(client: httpx.Client, root: str) -> dict[str, Any]:
@@ -182,13 +171,9 @@ def _first_model(client: httpx.Client, root: str) -> dict[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def _model(client: httpx.Client, root: str) -> str:
-    return _word(_first_model(client, root).get("id"))
-
-
-def _owner(client: httpx.Client, root: str) -> str:
+def _owner(model: dict[str, Any]) -> str:
     owners = {"vllm": "vLLM", "sglang": "SGLang", "llamacpp": "llama.cpp"}
-    return owners.get(_word(_first_model(client, root).get("owned_by")), "")
+    return owners.get(_word(model.get("owned_by")), "")
 
 
 def _without_page(
@@ -202,16 +187,16 @@ def _without_page(
     if any(page.content_type == "application/json" for _, page in pages):
         advice = "its JSON forgets what was read; attach --drain-metrics reads it all the same"
         return Examination(root, "TensorRT-LLM", "", "", "", 0, [], [], [], advice)
-    engine, version = _identity(client, root)
+    model = _first_model(client, root)
+    engine, version = _identity(client, root, model)
     if not engine:
         raise _refusal(root, refusals)
-    switch = _SWITCHES.get(engine, _PROXY).format(url=root)
+    switch = {"Ollama": "it has none; " + _PROXY, **SWITCHES}.get(engine, _PROXY).format(url=root)
     advice = f"no metrics page: {switch}"
     views = [View("each request", False, _PROXY.format(url=root))]
     if engine == "Ollama":
         views.insert(0, View("loaded models", True, "attach shows what /api/ps tells"))
-    model = _model(client, root)
-    return Examination(root, engine, version, model, "", 0, [], views, [], advice)
+    return Examination(root, engine, version, _word(model.get("id")), "", 0, [], views, [], advice)
 
 
 def _refusal(root: str, refusals: list[tuple[str, Fetched]]) -> LlmtopError:
@@ -233,7 +218,4 @@ def _refusal(root: str, refusals: list[tuple[str, Fetched]]) -> LlmtopError:
             return LlmtopError(
                 f"{where} is a web page, no metrics", "give the address of the server itself"
             )
-    return LlmtopError(
-        f"{root} answers, but it is no server of llmtop and shows no metrics that are known",
-        "llmtop attach --help names the servers that it knows",
-    )
+    return unknown(root)

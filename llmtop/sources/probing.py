@@ -17,10 +17,16 @@ from profiler.foreign.reading import engine_of
 PAGES: Final = ("/metrics", "/prometheus/metrics", "/v1/metrics")
 _JSON: Final = "application/json"
 _MEASURE: Final = "llmtop proxy --upstream {url} measures each request of any such server"
+# What shows the metrics of a server that has none now.
+SWITCHES: Final = {
+    "llama.cpp": "start llama-server with --metrics",
+    "SGLang": "start it with --enable-metrics",
+    "vLLM": "start it without --disable-log-stats",
+}
 # Servers that are known by another page, and how they would show their metrics.
 _OTHERS: Final = (
-    ("/props", "llama.cpp", "llama.cpp shows no metrics", "start llama-server with --metrics"),
-    ("/server_info", "SGLang", "SGLang shows no metrics", "start it with --enable-metrics"),
+    ("/props", "llama.cpp", "llama.cpp shows no metrics", SWITCHES["llama.cpp"]),
+    ("/server_info", "SGLang", "SGLang shows no metrics", SWITCHES["SGLang"]),
     ("/v1/models", "OpenAI API", "this server shows no metrics page", _MEASURE),
 )
 
@@ -134,10 +140,7 @@ def _found(asker: Asker, root: str, paths: tuple[str, ...], drain: bool = False)
         if drain and page.status == 200 and page.content_type == _JSON:
             return Target(root + path, TRTLLM_JSON, asker.model(root), asker.version(root))
         drained = drained or (page.status == 200 and page.content_type == _JSON)
-        # TensorRT-LLM's JSON is emptied by whoever reads it: once is enough.
-        if page.status != 200 or page.content_type in (_JSON, "text/html"):
-            continue
-        engine = engine_of(page.text)
+        engine = engine_on(page)
         if engine is not None:
             return Target(root + path, engine, asker.model(root), asker.version(root))
     ollama = asker.fetch(f"{root}/api/ps")
@@ -160,6 +163,19 @@ def _nothing(asker: Asker, root: str) -> LlmtopError:
     for path, engine, what, hint in _OTHERS:
         if asker.fetch(root + path).status == 200:
             return UnshownError(root, engine, what, hint.format(url=root))
+    return unknown(root)
+
+
+def engine_on(page: Fetched) -> Engine | None:
+    """Whose page of metrics it is; None if it is none. TensorRT-LLM's JSON is emptied by whoever
+    reads it: once is enough."""
+    if page.status != 200 or page.content_type in (_JSON, "text/html"):
+        return None
+    return engine_of(page.text)
+
+
+def unknown(root: str) -> LlmtopError:
+    """What to say of a server that nothing is known of."""
     return LlmtopError(
         f"{root} answers, but it is no server of llmtop and shows no metrics that are known",
         "llmtop attach --help names the servers that it knows",
