@@ -88,10 +88,16 @@ class ScoreFile:
             )
 
     def put(self, trial: Trial, kl: float) -> None:
+        """Raises: EngineError if the file cannot be written."""
         self.scores.kl[trial.name] = kl
         part = self._path.with_name(self._path.name + ".part")
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(self.scores)))
-        os.replace(part, self._path)
+        try:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(self.scores)))
+            os.replace(part, self._path)
+        except OSError as error:
+            raise EngineError(
+                f"{self._path} cannot be written: {error.strerror}", "--scores names another file."
+            ) from error
 
 
 def measure(

@@ -88,6 +88,8 @@ def test_scores_of_something_else_are_refused(tmp_path):
     file.put(all_trials(1)[0], 0.5)
     with pytest.raises(EngineError, match="another model"):
         ScoreFile(path, "another model")
+    with pytest.raises(EngineError, match="cannot be written"):
+        ScoreFile(tmp_path / "none" / "scores.json", "one model").put(all_trials(1)[0], 0.5)
     path.write_text("{")
     with pytest.raises(EngineError, match="no scores"):
         ScoreFile(path, "one model")
