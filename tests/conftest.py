@@ -58,6 +58,22 @@ def smollm2() -> ModelFolder:
 
 
 @pytest.fixture(scope="session")
+def tiny_decoder() -> tuple[Any, Any]:
+    """A model small enough to be read token by token, with heads that every format can pack; and
+    its backend."""
+    import torch
+
+    from engine.cpu.backend import CpuBackend
+    from engine.models.config import ModelConfig
+    from engine.models.folder import ModelFolder
+    from engine.models.weights import load_decoder
+
+    shape = ModelConfig("llama", 2, 64, 96, 2, 1, 64, 320, 1024, random_weights=True)
+    backend = CpuBackend(torch.float32, 1)
+    return load_decoder(ModelFolder(Path("nowhere"), "tiny", shape), backend, seed=1), backend
+
+
+@pytest.fixture(scope="session")
 def record() -> Callable[[Path, list[AnyEvent]], Path]:
     """A function (path, events) -> path of a session file that the real recorder's tape wrote."""
     from profiler.bus import Bus

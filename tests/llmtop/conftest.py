@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
 from textual.app import App
+from textual.pilot import Pilot
 
 from llmtop.keys import KEYS
 from llmtop.viewmodel import Connection
@@ -272,6 +274,18 @@ def screen_text(app: App[int]) -> str:
 @pytest.fixture
 def text_of() -> Callable[[App[int]], str]:
     return screen_text
+
+
+async def wait_until(pilot: Pilot[Any], true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await pilot.pause(0.01)
+
+
+@pytest.fixture
+def until() -> Callable[[Pilot[Any], Callable[[], bool]], Awaitable[None]]:
+    """Waits for what comes in its own time: on a busy machine later than elsewhere."""
+    return wait_until
 
 
 Answer = tuple[int, str, bytes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ MASKED = Viewing(privacy=True)
 SECRETS = ("alice", "gpu-box", "10.0.0.7", "/srv", "acme")
 ADDRESS = "http://gpu-box.acme.example:8400"
 TextOf = Callable[[Any], str]
+Until = Callable[[Any, Callable[[], bool]], Awaitable[None]]
 
 
 def told_by_clients(events: list[AnyEvent]) -> Iterator[AnyEvent]:
@@ -143,7 +144,9 @@ async def test_what_leaves_the_terminal_is_masked(source: Any, tmp_path: Any) ->
                 assert not leaks(written)
 
 
-async def test_what_is_said_for_a_moment_is_masked(source: Any, text_of: TextOf) -> None:
+async def test_what_is_said_for_a_moment_is_masked(
+    source: Any, text_of: TextOf, until: Until
+) -> None:
     app = LlmtopApp(source, viewing=MASKED)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         app.notify("saved /srv/acme/1.svg", markup=False)
@@ -153,15 +156,6 @@ async def test_what_is_said_for_a_moment_is_masked(source: Any, text_of: TextOf)
         await until(pilot, lambda: "/srv" in text_of(app))
         await pilot.press("P")
         await until(pilot, lambda: not leaks(text_of(app)))
-
-
-async def until(pilot: Any, holds: Callable[[], bool]) -> None:
-    """A toast comes in its own time: on a busy machine not within a tenth of a second."""
-    for _ in range(200):
-        if holds():
-            return
-        await pilot.pause(0.05)
-    raise AssertionError("it never held")
 
 
 async def test_question_and_answer_are_masked(source: Any, text_of: TextOf) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from llmtop.app import LlmtopApp
 from llmtop.screens.prompt import PromptScreen
 
 TextOf = Callable[[Any], str]
+Until = Callable[[Any, Callable[[], bool]], Awaitable[None]]
 ANSWER = ["Paris ", "is \x1b[31mthe", " capital.\x07\nIt has 結果 many streets."]
 
 
@@ -75,12 +76,6 @@ async def server() -> AsyncIterator[Answering]:
     await task
 
 
-async def until(pilot: Pilot[Any], true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not true():
-            await pilot.pause(0.01)
-
-
 async def ask(pilot: Pilot[Any], question: str) -> PromptScreen:
     screen = pilot.app.screen
     assert isinstance(screen, PromptScreen)
@@ -90,7 +85,7 @@ async def ask(pilot: Pilot[Any], question: str) -> PromptScreen:
 
 
 async def test_an_answer_streams_and_is_measured(
-    busy_source: Any, server: Answering, text_of: TextOf
+    busy_source: Any, server: Answering, text_of: TextOf, until: Until
 ) -> None:
     app = LlmtopApp(busy_source, server.url, "secret")
     async with app.run_test(size=(100, 30)) as pilot:
@@ -107,7 +102,7 @@ async def test_an_answer_streams_and_is_measured(
 
 
 async def test_a_second_question_carries_the_conversation(
-    busy_source: Any, server: Answering
+    busy_source: Any, server: Answering, until: Until
 ) -> None:
     app = LlmtopApp(busy_source, server.url)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -121,7 +116,7 @@ async def test_a_second_question_carries_the_conversation(
 
 
 async def test_escape_cancels_first_and_closes_second(
-    busy_source: Any, server: Answering, text_of: TextOf
+    busy_source: Any, server: Answering, text_of: TextOf, until: Until
 ) -> None:
     server.fault = "stuck"
     app = LlmtopApp(busy_source, server.url)
@@ -141,7 +136,9 @@ async def test_escape_cancels_first_and_closes_second(
         assert not isinstance(app.screen, PromptScreen)
 
 
-async def test_closing_the_program_ends_an_answer(busy_source: Any, server: Answering) -> None:
+async def test_closing_the_program_ends_an_answer(
+    busy_source: Any, server: Answering, until: Until
+) -> None:
     server.fault = "stuck"
     app = LlmtopApp(busy_source, server.url)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -157,7 +154,7 @@ async def test_closing_the_program_ends_an_answer(busy_source: Any, server: Answ
 
 @pytest.mark.parametrize("fault", ["busy", "gone"])
 async def test_an_error_is_one_clean_line(
-    busy_source: Any, server: Answering, text_of: TextOf, fault: str
+    busy_source: Any, server: Answering, text_of: TextOf, fault: str, until: Until
 ) -> None:
     server.fault = fault
     url = "http://127.0.0.1:9" if fault == "gone" else server.url

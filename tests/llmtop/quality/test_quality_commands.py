@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 import torch
 
-from engine.cpu.backend import CpuBackend
 from engine.kv.kv_config import layer_formats
-from engine.models.config import ModelConfig
-from engine.models.folder import ModelFolder
-from engine.models.weights import load_decoder
 from engine.quality.subject import Subject
 from engine.quality.text import Text
 from llmtop.cli import main
@@ -79,10 +74,8 @@ def test_tune_overwrites_nothing(tmp_path, capsys) -> None:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    shape = ModelConfig("llama", 2, 64, 96, 2, 1, 64, 320, 1024, random_weights=True)
-    backend = CpuBackend(torch.float32, 1)
-    decoder = load_decoder(ModelFolder(Path("nowhere"), "tiny", shape), backend, seed=1)
+def subject(tiny_decoder) -> Subject:
+    decoder, backend = tiny_decoder
     draw = torch.Generator().manual_seed(0)
     windows = torch.randint(320, (4, 161), generator=draw).tolist()
     return Subject("tiny", decoder, backend, Text("numbers", "0" * 64, ""), windows)
