@@ -38,9 +38,7 @@ GROUP = NUM_HEADS // NUM_KV_HEADS
 SCALE = HEAD_DIM**-0.5
 NAMES = [name for name in KV_FORMATS if name != "auto"]
 # Least tokens per split, warps, stages.
-CUTS = [
-    PackedTiles(*cut) for cut in itertools.product((256, 512, 1024), (2, 4, 8), (2, 3, 4, 5, 6))
-]
+CUTS = [PackedTiles(*cut) for cut in itertools.product((256,), (2, 4, 8), (2, 3, 4, 5))]
 
 
 class Step(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 
 from engine.config import EngineConfig
 from engine.devices import cpu_memory_available
-from engine.errors import DoesNotFitError, InvalidRequestError
+from engine.errors import DoesNotFitError, EngineError, InvalidRequestError
 from engine.kv.kv_config import layer_formats
 from engine.kv.packed_plan import PackedPlan, packed_plan
 from engine.models.config import ModelConfig
@@ -20,6 +20,8 @@ CPU_KV_SHARE: Final = 0.4
 # What the running requests can hold at most, and as much again for prefixes.
 SEATS_WORTH: Final = 2
 MIB: Final = 1 << 20
+# The kernels look at the first entry of a block table alone to see whether it is a wide page.
+MOST_SINKS_ON_GPU: Final = 1
 
 
 class PagePlan(NamedTuple):
@@ -35,6 +37,12 @@ def plan_packing(
     """None where pages are not packed. Raises: EngineError."""
     if not config.packs_pages:
         return None
+    if device.type == "cuda" and config.kv_sink_pages > MOST_SINKS_ON_GPU:
+        raise EngineError(
+            f"On a GPU a request keeps {MOST_SINKS_ON_GPU} page unpacked at most, not"
+            f" {config.kv_sink_pages}",
+            "Give --kv-sink-pages 0 or 1.",
+        )
     scheduler = config.scheduler
     longest = config.max_model_len or shape.max_position
     step_tokens = config.step_tokens

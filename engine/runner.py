@@ -113,6 +113,7 @@ class ModelRunner:
                 self.max_model_len,
                 config.page_tokens,
                 spare_slot,
+                0 if self.packed is None else self.num_pages,
             )
             self._graph_bytes = graphs.capture(self._decoder.forward, self._pools, progress)
             self._graphs = graphs
@@ -183,7 +184,7 @@ class ModelRunner:
         if self._on_cuda:
             free, total = torch.cuda.mem_get_info(self.device)
             kv_bytes, total_bytes = backed_bytes, total - free
-            wide_bytes = self.num_wide_pages * wide_page_bytes
+            wide_bytes = self._pools[0].k.shape[0] * wide_page_bytes
         else:
             # Pages are handed out from the first on, and the first are backed first. Of packed
             # caches these are the wide ones.

@@ -7,13 +7,14 @@ launch, for one sequence: a step without a graph waits for the host (11.7 ms, wi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from engine.attention import LayerPool
-from engine.batch import Batch, Bounds
+from engine.batch import Batch, Bounds, Packing
 from engine.models.progress import Progress
 
 Forward = Callable[[Batch, list[LayerPool]], Tensor]
@@ -80,7 +81,8 @@ class StepGraphs:
     """A graph for each of its sizes; they share memory and logits, so one result lives at a time.
 
     A step smaller than its graph has padded rows: without a context, their K and V go to
-    `spare_slot`, which belongs to no page that is ever handed out.
+    `spare_slot`, which belongs to no page that is ever handed out. With `num_packed` packed pages
+    it also has padded seals, of page -1.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class StepGraphs:
         max_model_len: int,
         block_size: int,
         spare_slot: int,
+        num_packed: int = 0,
     ) -> None:
         self._device = device
         self._max_model_len = max_model_len
@@ -98,7 +101,13 @@ class StepGraphs:
         self._mixed_sizes = mixed_sizes(max_num_seqs)
         width = -(-max_model_len // block_size)
         most = max(max_num_seqs, *MIXED_TOKENS)
-        self._inputs = _inputs(device, most, max_num_seqs, width, spare_slot)
+        packing = None
+        if num_packed:
+            # Each sequence fills at most one page besides those that its new tokens alone fill.
+            num_seals = max_num_seqs + most // block_size
+            seals = torch.full((num_seals, 2), -1, dtype=torch.int64, device=device)
+            packing = Packing(block_size, num_packed, seals)
+        self._inputs = _inputs(device, most, max_num_seqs, width, spare_slot, packing)
         self._captured: dict[GraphSize, Captured] = {}
         self._logits = torch.empty(0, 0, device=device)
         self._memory = torch.cuda.graph_pool_handle()
@@ -162,10 +171,25 @@ def _fill(into: Batch, batch: Batch, spare_slot: int) -> None:
     into.query_starts[count + 1 :].fill_(num_tokens)
     into.logit_rows[:num_logits].copy_(batch.logit_rows)
     into.logit_rows[num_logits:].zero_()
+    if batch.packing is not None and into.packing is not None:
+        _fill_seals(into.packing, batch.packing)
+
+
+def _fill_seals(into: Packing, packing: Packing) -> None:
+    assert into.seals is not None
+    num_seals = 0 if packing.seals is None else len(packing.seals)
+    if packing.seals is not None:
+        into.seals[:num_seals].copy_(packing.seals)
+    into.seals[num_seals:].fill_(-1)
 
 
 def _inputs(
-    device: torch.device, num_tokens: int, num_sequences: int, width: int, spare_slot: int
+    device: torch.device,
+    num_tokens: int,
+    num_sequences: int,
+    width: int,
+    spare_slot: int,
+    packing: Packing | None,
 ) -> Batch:
     """A batch of padded rows that all graphs read from, each its first rows."""
     ints = {"dtype": torch.int32, "device": device}
@@ -180,6 +204,7 @@ def _inputs(
         logit_rows=torch.zeros(num_sequences, **longs),
         query_lens=(),
         context_lens=(),
+        packing=packing,
     )
 
 
@@ -197,4 +222,12 @@ def _head_of(batch: Batch, size: GraphSize, max_model_len: int) -> Batch:
         query_lens=(),
         context_lens=(),
         bounds=Bounds(count, 0 if size.decodes else MAX_PROMPTS, max_model_len),
+        packing=_head_of_seals(batch.packing, num_tokens, count),
     )
+
+
+def _head_of_seals(packing: Packing | None, num_tokens: int, count: int) -> Packing | None:
+    if packing is None or packing.seals is None:
+        return packing
+    num_seals = min(num_tokens, count + num_tokens // packing.block_size)
+    return replace(packing, seals=packing.seals[:num_seals])

@@ -19,7 +19,14 @@ from engine.attention import LayerPool
 from engine.batch import Bounds
 from engine.draws import as_words
 from engine.errors import EngineError
-from engine.kernels import norm, paged_decode, paged_prefill, splits
+from engine.kernels import (
+    norm,
+    packed_attention,
+    packed_decode,
+    paged_decode,
+    paged_prefill,
+    splits,
+)
 from engine.kernels.blocks import ceil_div
 from engine.kernels.dense_prefill import (
     DensePrompt,
@@ -28,6 +35,8 @@ from engine.kernels.dense_prefill import (
     sizes,
 )
 from engine.kernels.linears import NormProduct, ResidualProduct
+from engine.kernels.packed_pool import MIN_BLOCK_SIZE, PackedLayerPool, PackedPool
+from engine.kernels.packed_seal import seal
 from engine.kernels.rope_write import rope_write
 from engine.kernels.sampling import sample_rows
 from engine.kernels.tile_map import count_tiles, map_tiles
@@ -77,7 +86,7 @@ class TritonBackend:
         self.device = device
         self.dtype = dtype
         self._num_sms = DEFAULT_SMS
-        self._compiled: set[torch.Size] = set()
+        self._compiled: set[tuple[object, ...]] = set()
         self._workspaces: dict[tuple[int, int], splits.DecodeWorkspace] = {}
         if device.type == "cuda":
             self._num_sms = torch.cuda.get_device_properties(device).multi_processor_count
@@ -115,16 +124,23 @@ class TritonBackend:
     def allocate_packed_pool(
         self, num_wide: int, num_packed: int, num_kv_heads: int, layout: RecordLayout
     ) -> LayerPool:
-        raise EngineError(
-            "A packed KV cache runs on a CPU so far, not on a GPU",
-            "Leave --kv-cache-dtype and --kv-config out, or take --device cpu.",
-        )
+        """Packed pages and wide ones, uninitialised. Raises: EngineError if pages are too small."""
+        if layout.block_size < MIN_BLOCK_SIZE:
+            raise EngineError(
+                f"On a GPU packed pages have {MIN_BLOCK_SIZE} tokens or more, not"
+                f" {layout.block_size}",
+                "Leave --block-size out: it is 64 where pages are packed.",
+            )
+        wide = self.allocate_pool(num_wide, num_kv_heads, layout.block_size, layout.head_dim)
+        shape = (num_packed, num_kv_heads, layout.num_bytes)
+        records = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        return PackedLayerPool.of(PackedPool(records, wide, layout))
 
     def prepare(self, pools: list[LayerPool]) -> None:
         """The device's memory is there from its allocation on."""
 
     def backed_bytes(self, pools: list[LayerPool]) -> int:
-        return sum(pool.k.nbytes + pool.v.nbytes for pool in pools)
+        return sum(_num_bytes(pool) for pool in pools)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return norm.rms_norm(x, weight, eps)
@@ -139,27 +155,31 @@ class TritonBackend:
                 batch.query_starts[: num_decode + 1],
                 batch.context_lens_device[:num_decode],
             )
-            num_splits = splits.choose_splits(
-                num_decode * num_kv_heads,
-                bounds.context,
-                self._num_sms,
-                paged_decode.choose_tiles(self.dtype).min_split,
-            )
+            num_splits = self._num_splits(batch, num_decode * num_kv_heads, bounds.context)
         if not bounds.num_prefill:
             return AttentionPlan(batch, decode_tables, num_splits, None, None)
         group = num_heads // num_kv_heads
         tile_map, tiles = self._prefill_tiles(batch, group, num_kv_heads)
-        dense = tuple(dense_prompts(batch, head_dim, self.dtype))
+        # Of packed pages what a token sees must not depend on where its prompt was cut.
+        dense = () if batch.packing else tuple(dense_prompts(batch, head_dim, self.dtype))
         rest_map = _rest_map(batch, dense, group, tiles.rows) if dense else None
         return AttentionPlan(batch, decode_tables, num_splits, tile_map, tiles, dense, rest_map)
+
+    def _num_splits(self, batch: Batch, num_rows: int, context: int) -> int:
+        if batch.packing is not None:
+            return packed_attention.choose_splits(num_rows, context, self._num_sms, self.dtype)
+        min_split = paged_decode.choose_tiles(self.dtype).min_split
+        return splits.choose_splits(num_rows, context, self._num_sms, min_split)
 
     def _prefill_tiles(
         self, batch: Batch, group: int, num_kv_heads: int
     ) -> tuple[Tensor, paged_prefill.PrefillTiles]:
         query_lens = batch.query_lens if batch.bounds is None else (batch.num_tokens,)
-        tiles = paged_prefill.choose_tiles(
-            query_lens, group, num_kv_heads, self._num_sms, self.dtype
-        )
+        sizes = (query_lens, group, num_kv_heads, self._num_sms, self.dtype)
+        if batch.packing is not None:
+            tiles = packed_attention.choose_tiles(*sizes, batch.packing)
+        else:
+            tiles = paged_prefill.choose_tiles(*sizes)
         if batch.bounds is None:
             num_tiles = count_tiles(query_lens, group, tiles.rows)
         else:
@@ -177,23 +197,54 @@ class TritonBackend:
         pool: LayerPool,
         plan: AttentionPlan,
     ) -> Tensor:
-        return rope_write(q, k, v, cos, sin, plan.batch.positions, plan.batch.slots, pool)
+        batch = plan.batch
+        turned = rope_write(q, k, v, cos, sin, batch.positions, batch.slots, pool)
+        if batch.packing is not None and batch.packing.seals is not None:
+            seal(_packed(pool), batch.packing.seals)
+        return turned
 
     def attend(
         self, q: Tensor, pool: LayerPool, plan: AttentionPlan, scale: float, window: int | None
     ) -> Tensor:
-        heads = q.shape[1:] + pool.k.shape[1:]
+        out = torch.empty((q.shape[0], q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
+        if plan.batch.packing is not None:
+            self._attend_packed(q, _packed(pool), plan, out, scale, window)
+            return out
+        heads = (q.shape[1:], pool.k.shape[1:])
         if heads not in self._compiled:
             self._compiled.add(heads)
             self._compile(q[:1], pool)
             self._plan_dense(q, pool)
-        return self._attend(q, pool, plan, scale, window)
+        self._attend(q, pool, plan, out, scale, window)
+        return out
+
+    def _attend_packed(
+        self,
+        q: Tensor,
+        pool: PackedPool,
+        plan: AttentionPlan,
+        out: Tensor,
+        scale: float,
+        window: int | None,
+    ) -> None:
+        workspace = self._workspace(q, pool.wide, packed_decode.PROGRAMS_PER_SM)
+        # A layer with a window has kernels of its own, as each format has.
+        kind = (q.shape[1:], pool.layout, window is not None)
+        if kind not in self._compiled:
+            self._compiled.add(kind)
+            packed_attention.compile_all(q[:1], pool, window, workspace)
+        packed_attention.attend(q, pool, plan, out, scale, window, workspace)
 
     def _attend(
-        self, q: Tensor, pool: LayerPool, plan: AttentionPlan, scale: float, window: int | None
-    ) -> Tensor:
+        self,
+        q: Tensor,
+        pool: LayerPool,
+        plan: AttentionPlan,
+        out: Tensor,
+        scale: float,
+        window: int | None,
+    ) -> None:
         batch = plan.batch
-        out = torch.empty((q.shape[0], q.shape[1] * q.shape[2]), dtype=q.dtype, device=q.device)
         if plan.decode_tables is not None:
             paged_decode.paged_decode(
                 q,
@@ -222,7 +273,6 @@ class TritonBackend:
                 scale=scale,
                 window=window,
             )
-        return out
 
     def named(self) -> AbstractContextManager[None]:
         """Kernels have names."""
@@ -235,12 +285,14 @@ class TritonBackend:
         draws = torch.from_numpy(as_words(step.draws))
         return sample_rows(edited, draws.to(self.device, non_blocking=True))
 
-    def _workspace(self, q: Tensor, pool: LayerPool) -> splits.DecodeWorkspace:
+    def _workspace(
+        self, q: Tensor, pool: LayerPool, programs_per_sm: int = splits.PROGRAMS_PER_SM
+    ) -> splits.DecodeWorkspace:
         """One for all layers, which run one after another; graphs keep pointing to it."""
         group, head_dim = q.shape[1] // pool.k.shape[1], q.shape[2]
         if (group, head_dim) not in self._workspaces:
             self._workspaces[group, head_dim] = splits.allocate_workspace(
-                splits.PROGRAMS_PER_SM * self._num_sms, group, head_dim, self.device
+                programs_per_sm * self._num_sms, group, head_dim, self.device
             )
         return self._workspaces[group, head_dim]
 
@@ -268,6 +320,17 @@ class TritonBackend:
         for tiles in paged_prefill.cuts_of(self.dtype):
             tile_map = map_tiles(tables[1], 1, group, tiles.rows)
             paged_prefill.paged_prefill(q, pool, *tables, tile_map, out, tiles=tiles, scale=1.0)
+
+
+def _packed(pool: LayerPool) -> PackedPool:
+    assert isinstance(pool, PackedLayerPool), "a batch with packing goes with packed pools"
+    return pool.packed
+
+
+def _num_bytes(pool: LayerPool) -> int:
+    if isinstance(pool, PackedLayerPool):
+        return pool.num_bytes
+    return int(pool.k.nbytes + pool.v.nbytes)
 
 
 def _rest_map(batch: Batch, dense: SequenceOf[DensePrompt], group: int, rows: int) -> Tensor | None:

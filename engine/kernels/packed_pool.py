@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import torch
 
+from engine.attention import LayerPool
 from engine.kernels.blocks import power_of_two
 from engine.kernels.checks import (
     INTEGERS,
@@ -22,8 +23,6 @@ from engine.kv.formats import CodeFormat, RecordLayout
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from engine.attention import LayerPool
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 128
 # The least depth of a product on a tensor core.
@@ -40,6 +39,24 @@ class PackedPool(NamedTuple):
     records: Tensor
     wide: LayerPool
     layout: RecordLayout
+
+
+class PackedLayerPool(LayerPool):
+    """A layer's wide pages, as the model knows its pages, and with them the records."""
+
+    packed: PackedPool
+
+    @classmethod
+    def of(cls, packed: PackedPool) -> PackedLayerPool:
+        """Shares its tensors."""
+        pool = cls(*packed.wide)
+        pool.packed = packed
+        return pool
+
+    @property
+    def num_bytes(self) -> int:
+        """Of both kinds of pages."""
+        return sum(int(tensor.nbytes) for tensor in (self.k, self.v, self.packed.records))
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -92,6 +109,51 @@ class Side(msgspec.Struct, frozen=True):
         return (1 << self.nbits) - 1
 
     @property
+    def has_offset(self) -> bool:
+        """Codes are not in proportion to what they stand for."""
+        return self.nbits < 16 and not self.is_float
+
+    @property
+    def half_block(self) -> int:
+        """The power of two that holds half a page's tokens, as deep as a product must be."""
+        return max(MIN_BLOCK, self.page // 2)
+
+    @property
+    def word_block(self) -> int:
+        """The power of two that holds a piece's words of two channels."""
+        return max(MIN_BLOCK, power_of_two(self.piece // 2))
+
+    @property
+    def num_word_pieces(self) -> int:
+        return 2 * len(self.starts)
+
+    @property
+    def word_starts(self) -> tuple[int, ...]:
+        """V's pieces of every other channel: each one's first, by column, then unit, then part."""
+        columns = [
+            self.starts[at : at + self.parts] for at in range(0, len(self.starts), self.parts)
+        ]
+        return tuple(start + unit for column in columns for unit in range(2) for start in column)
+
+    @property
+    def word_groups(self) -> tuple[int, ...]:
+        return tuple(start // self.group for start in self.word_starts)
+
+    @property
+    def worth(self) -> float:
+        """What a code in the low bits of an fp16 is to be multiplied by."""
+        return 2.0**24 if self.has_offset else 1.0
+
+    @property
+    def selections(self) -> tuple[str, ...]:
+        """PTX that takes the codes of one unit and part out of two words, as two fp16."""
+        return tuple(
+            _selection(self.nbits, self.is_float, unit, part)
+            for unit in range(2)
+            for part in range(self.parts)
+        )
+
+    @property
     def unpacking(self) -> str:
         return unpacking(self.nbits, self.is_float, 0 if self.has_least else self.middle)
 
@@ -133,6 +195,20 @@ def unpacking(nbits: int, is_float: bool, middle: int) -> str:
                 lines.append(f"lop3.b32 {out}, pair{half}, {mask << 16 | mask}, top, 0xEA;")
             lines.append(f"fma.rn.f16x2 {out}, {out}, factor, excess;")
     return "\n".join([*lines, "}"])
+
+
+def _selection(nbits: int, is_float: bool, unit: int, part: int) -> str:
+    if is_float:
+        pick = f"prmt.b32 both, $1, 0, {0x4420 + 0x11 * unit:#x};"
+        return (
+            "{ .reg .b32 both; .reg .b16 a, b;\n"
+            f"{pick}\nmov.b32 {{a, b}}, both;\ncvt.rn.f16x2.e4m3x2 $0, a; }}"
+        )
+    mask = ((1 << nbits) - 1) << (part * nbits)
+    mask |= mask << 16
+    if not unit:
+        return f"and.b32 $0, $1, {mask};"
+    return f"{{ .reg .b32 low;\nshr.b32 low, $1, 8;\nand.b32 $0, low, {mask}; }}"
 
 
 def _twice(x: float) -> int:

@@ -27,12 +27,18 @@ MERGED_AT_ONCE = 4
 PROGRAMS_PER_SM = 4
 
 
-def choose_splits(num_rows: int, max_context: int, num_sms: int, min_split: int) -> int:
+def choose_splits(
+    num_rows: int,
+    max_context: int,
+    num_sms: int,
+    min_split: int,
+    programs_per_sm: int = PROGRAMS_PER_SM,
+) -> int:
     """The number of splits that fills `num_sms`; `num_rows` is sequences times KV heads.
 
     It fixes the grid only: the kernel gives short sequences fewer splits, whatever this says.
     """
-    to_fill = PROGRAMS_PER_SM * num_sms // max(1, num_rows)
+    to_fill = programs_per_sm * num_sms // max(1, num_rows)
     by_work = ceil_div(max_context, min_split)
     return max(1, min(to_fill, by_work, MAX_SPLITS))
 

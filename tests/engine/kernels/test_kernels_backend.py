@@ -159,16 +159,17 @@ def answers_of(
     folder: ModelFolder,
     backend: Any,
     prompts: list[list[int]],
-    enforce_eager: bool = False,
+    step_tokens: int = 9,
+    max_tokens: int = 7,
+    **options: Any,
 ) -> list[list[int]]:
     """Greedy tokens of the engine on this backend: chunked prompts, cached prefixes, preemption."""
+    options = {"block_size": BLOCK_SIZE, "num_gpu_blocks_override": 5} | options
     config = EngineConfig(
         dtype="float32",
         device=backend.device.type,
-        block_size=BLOCK_SIZE,
-        num_gpu_blocks_override=5,
-        enforce_eager=enforce_eager,
-        scheduler=SchedulerConfig(max_num_batched_tokens=9, max_num_seqs=4),
+        scheduler=SchedulerConfig(max_num_batched_tokens=step_tokens, max_num_seqs=4),
+        **options,
     )
     monkeypatch.setattr("engine.runner.create_backend", lambda *_: backend)
     events: list[Any] = []
@@ -179,7 +180,7 @@ def answers_of(
         silent,
         load=lambda c, _, p: Loaded(folder, ModelRunner(c, folder, p)),
     )
-    params = SamplingParams(temperature=0.0, max_tokens=7, ignore_eos=True)
+    params = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
     for number, prompt in enumerate(prompts, 1):
         core.add(EngineRequest(number, "", tuple(prompt), params))
     answers: list[list[int]] = [[] for _ in prompts]
@@ -190,7 +191,7 @@ def answers_of(
     assert any(isinstance(event, RequestPreempted) for event in events)
     assert any(e.cached_tokens for e in events if isinstance(e, RequestScheduled))
     hits = [event.graph == "hit" for event in events if isinstance(event, Step)]
-    assert any(hits) == (backend.device.type == "cuda" and not enforce_eager)
+    assert any(hits) == (backend.device.type == "cuda" and not config.enforce_eager)
     return answers
 
 
@@ -205,6 +206,27 @@ def test_the_engine_gives_the_same_tokens_on_both_backends(
     if device.type == "cuda":  # elsewhere nothing is captured
         eager = TritonBackend(device, torch.float32)
         assert answers_of(monkeypatch, folder, eager, prompts, enforce_eager=True) == want
+
+
+PACKED: dict[str, Any] = {"block_size": 16, "kv_cache_dtype": "int4", "num_gpu_blocks_override": 5}
+PACKED |= {"step_tokens": 25, "max_tokens": 20}
+
+
+@pytest.mark.parametrize("family", ["qwen2", "mistral"])
+def test_the_engine_gives_the_same_tokens_of_packed_pages_on_both_backends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: torch.device, family: str
+) -> None:
+    """Also where a layer has a window, and its first page goes out of sight."""
+    window = {"sliding_window": 20} if family == "mistral" else {}
+    folder = write_model(tmp_path, BASE | FAMILIES[family] | {"head_dim": 32} | window)
+    prompts = [[*range(3, 33)], [*range(40, 70)], [*range(3, 32), 60], [61, 62]]
+    want = answers_of(monkeypatch, folder, CpuBackend(torch.float32, 1), prompts, **PACKED)
+    backend = TritonBackend(device, torch.float32)
+    assert answers_of(monkeypatch, folder, backend, prompts, **PACKED) == want
+    if device.type == "cuda":
+        backend = TritonBackend(device, torch.float32)
+        eager = PACKED | {"enforce_eager": True}
+        assert answers_of(monkeypatch, folder, backend, prompts, **eager) == want
 
 
 def test_a_pass_is_planned_from_the_host_alone(batch_of: Any) -> None:
