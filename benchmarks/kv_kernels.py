@@ -30,7 +30,7 @@ from engine.kernels import packed_decode, paged_decode
 from engine.kernels.packed_decode import PackedTiles
 from engine.kernels.packed_pool import PackedPool
 from engine.kernels.packed_seal import seal
-from engine.kernels.splits import allocate_workspace, choose_splits
+from engine.kernels.splits import PROGRAMS_PER_SM, allocate_workspace, choose_splits
 from engine.kv.formats import KV_FORMATS, RecordLayout
 
 NUM_HEADS, NUM_KV_HEADS, HEAD_DIM, PAGE = 32, 8, 128, 64
@@ -38,7 +38,7 @@ GROUP = NUM_HEADS // NUM_KV_HEADS
 SCALE = HEAD_DIM**-0.5
 NAMES = [name for name in KV_FORMATS if name != "auto"]
 # Least tokens per split, warps, stages.
-CUTS = [PackedTiles(*cut) for cut in itertools.product((256,), (2, 4, 8), (2, 3, 4, 5))]
+CUTS = [PackedTiles(*cut) for cut in itertools.product((256, 512), (1, 2), (2, 3, 4))]
 
 
 class Step(NamedTuple):
@@ -100,7 +100,7 @@ class KVBench:
             pool.v.normal_()
         tables = step.tables(num_pages, bench.device)
         tiles = paged_decode.choose_tiles(DTYPE)
-        options = self._options(tiles.min_split)
+        options = self._options(tiles.min_split, PROGRAMS_PER_SM)
         calls: list[Call] = [
             partial(
                 paged_decode.paged_decode, self._q, pool, *tables, self._out, tiles=tiles, **options
@@ -131,7 +131,7 @@ class KVBench:
                     slots,
                     self._out,
                     tiles=cut,
-                    **self._options(cut.min_split),
+                    **self._options(cut.min_split, packed_decode.PROGRAMS_PER_SM),
                 )
                 for pool in pools
             ]
@@ -174,9 +174,10 @@ class KVBench:
         slots = (step.size + places) * PAGE + (step.context - 1) % PAGE
         return (ids, starts, lens), slots
 
-    def _options(self, min_split: int) -> dict[str, object]:
+    def _options(self, min_split: int, programs_per_sm: int) -> dict[str, object]:
         rows = self._step.size * NUM_KV_HEADS
-        splits = choose_splits(rows, self._step.context, self._bench.num_sms, min_split)
+        num_sms = self._bench.num_sms
+        splits = choose_splits(rows, self._step.context, num_sms, min_split, programs_per_sm)
         workspace = allocate_workspace(rows * splits, GROUP, HEAD_DIM, self._bench.device)
         return {"scale": SCALE, "num_splits": splits, "workspace": workspace}
 

@@ -21,6 +21,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,13 @@ from summary import compare, unequal_tokens
 from tables import table
 from turns import Results, Start, Turns, say
 
+from engine.kv.formats import KV_FORMATS
 from engine.models.shapes import PREFIX, SHAPES
 
-ENGINES = ("llmtop", "vllm", "transformers")
+DEFAULT_ENGINES = ("llmtop", "vllm", "transformers")
+# Ours with a packed KV cache, by its --kv-cache-dtype.
+PACKED = tuple(f"llmtop-{name}" for name in KV_FORMATS if name != "auto")
+ENGINES = ("llmtop", *PACKED, *DEFAULT_ENGINES[1:])
 VLLM_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_USE_FLASHINFER_SAMPLER": "0",  # greedy only
@@ -82,7 +87,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--engines", type=chosen(ENGINES), default=ENGINES, metavar=",".join(ENGINES))
+    add("--engines", type=chosen(ENGINES), default=DEFAULT_ENGINES, metavar=",".join(ENGINES))
     add("--rows", type=chosen(SECTIONS), default=SECTIONS[:-1], metavar=",".join(SECTIONS))
     add("--batches", type=numbers, default=(1, 4, 8, 16, 32, 64, 128, 256), help="of decode")
     add("--prompt", type=int, default=128, help="tokens, of decode")
@@ -153,7 +158,13 @@ def starter(arguments: argparse.Namespace) -> Start:
         arguments.max_num_batched_tokens,
     )
     environments = {name: own_environment(name, arguments) for name in ENGINES}
-    return lambda name, deadline: EngineProcess(name, settings, environments[name], deadline)
+
+    def start(name: str, deadline: float) -> EngineProcess:
+        kv_cache_dtype = name.partition("-")[2] or "auto"
+        own = replace(settings, kv_cache_dtype=kv_cache_dtype)
+        return EngineProcess(name, own, environments[name], deadline)
+
+    return start
 
 
 def own_environment(name: str, arguments: argparse.Namespace) -> dict[str, str]:

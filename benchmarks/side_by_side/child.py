@@ -38,7 +38,8 @@ def main() -> None:
 
 
 def _load(name: str, settings: Settings) -> Engine:
-    engine: Engine = importlib.import_module(f"{name}_engine").create(settings)
+    module = importlib.import_module(f"{name.partition('-')[0]}_engine")
+    engine: Engine = module.create(settings)
     return engine
 
 

@@ -29,6 +29,7 @@ class LlmtopEngine:
             max_model_len=settings.max_model_len,
             max_num_seqs=settings.max_num_seqs,
             max_num_batched_tokens=settings.max_num_batched_tokens,
+            kv_cache_dtype=settings.kv_cache_dtype,
         )
         self.vocab_size = self._llm.tokenizer.vocab_size
         self.stepper = LlmtopStepper(self._llm._engine, self.vocab_size, settings.max_model_len)

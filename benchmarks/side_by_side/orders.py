@@ -26,6 +26,7 @@ class Settings:
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
+    kv_cache_dtype: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,19 @@ ODD = {
     "V alone": KVFormat(CodeFormat(16), CodeFormat(8)),
 }
 FORMATS = KV_FORMATS | ODD
+# All formats in one shape, and the other shapes in a few: a compiled kernel takes seconds.
+ON_GPU = [(name, 64, (32, 8, 128), torch.bfloat16) for name in FORMATS]
+ON_GPU += [
+    (name, *sizes)
+    for name in ("int4", "k4v2", "symmetric groups")
+    for sizes in [
+        (16, (9, 3, 64), torch.bfloat16),
+        (64, (28, 4, 128), torch.bfloat16),
+        (128, (16, 16, 64), torch.bfloat16),
+        (64, (28, 4, 128), torch.float16),
+        (32, (8, 2, 128), torch.float32),
+    ]
+]
 MOST_TOKENS = 400  # of a sequence
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from packed_case import FORMATS, PackedCase, make_packed
+from packed_case import FORMATS, ON_GPU, PackedCase, make_packed
 
 from engine.kernels.packed_decode import PackedTiles, packed_decode
 from engine.kernels.packed_prefill import reference
@@ -133,10 +133,7 @@ def test_wrong_arguments_are_named(device: Any) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("heads", [(32, 8, 128), (9, 3, 64), (28, 4, 128), (16, 16, 64)])
-@pytest.mark.parametrize("block_size", [16, 64, 128])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("name", "block_size", "heads", "dtype"), ON_GPU)
 def test_decode_on_the_gpu(
     device: Any, name: str, block_size: int, heads: Any, dtype: torch.dtype
 ) -> None:
