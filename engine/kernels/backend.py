@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from engine.attention import NormLinear, ResidualLinear
     from engine.batch import Batch
+    from engine.kernels.packed_attention import LongChunk
     from engine.kv.formats import RecordLayout
     from engine.sampling import SamplingStep
 
@@ -60,7 +61,8 @@ class AttentionPlan:
     Sequences with one token go to the decode kernel, all others to the prefill kernel, in whatever
     order they stand. `decode_tables` are the batch's up to the last sequence with one token, None
     when there is none; `tile_map` (num_tiles, 2) is None when there are no others. In layers with
-    no window, `dense` prompts go to cuDNN, and `rest_map` stands for `tile_map`.
+    no window, `dense` prompts go to cuDNN, and `rest_map` stands for `tile_map`. Over packed pages
+    `long_chunks` are left out of `tile_map`.
     """
 
     batch: Batch
@@ -70,6 +72,7 @@ class AttentionPlan:
     prefill_tiles: paged_prefill.PrefillTiles | None
     dense: tuple[DensePrompt, ...] = ()
     rest_map: Tensor | None = None
+    long_chunks: tuple[LongChunk, ...] = ()
 
     def tiles_of(self, window: int | None) -> Tensor | None:
         """The tile map of a layer with this window."""
@@ -160,8 +163,13 @@ class TritonBackend:
             return AttentionPlan(batch, decode_tables, num_splits, None, None)
         group = num_heads // num_kv_heads
         tile_map, tiles = self._prefill_tiles(batch, group, num_kv_heads)
-        # Of packed pages what a token sees must not depend on where its prompt was cut.
-        dense = () if batch.packing else tuple(dense_prompts(batch, head_dim, self.dtype))
+        if batch.packing is not None:
+            # Never dense: what a token sees must not depend on where its prompt was cut.
+            chunks = tuple(packed_attention.long_chunks(batch, batch.packing, group, self.dtype))
+            rest = _rest_map(batch, chunks, group, tiles.rows) if chunks else tile_map
+            parts = (batch, decode_tables, num_splits, rest, tiles)
+            return AttentionPlan(*parts, long_chunks=chunks)
+        dense = tuple(dense_prompts(batch, head_dim, self.dtype))
         rest_map = _rest_map(batch, dense, group, tiles.rows) if dense else None
         return AttentionPlan(batch, decode_tables, num_splits, tile_map, tiles, dense, rest_map)
 
@@ -333,11 +341,13 @@ def _num_bytes(pool: LayerPool) -> int:
     return int(pool.k.nbytes + pool.v.nbytes)
 
 
-def _rest_map(batch: Batch, dense: SequenceOf[DensePrompt], group: int, rows: int) -> Tensor | None:
-    """The tile map of a batch as if its dense prompts brought nothing; None if nothing is left."""
+def _rest_map(
+    batch: Batch, left_out: SequenceOf[DensePrompt | LongChunk], group: int, rows: int
+) -> Tensor | None:
+    """The tile map of a batch as if some sequences brought nothing; None if nothing is left."""
     lens = list(batch.query_lens)
-    for prompt in dense:
-        lens[prompt.sequence] = 0
+    for each in left_out:
+        lens[each.sequence] = 0
     num_tiles = count_tiles(lens, group, rows)
     if not num_tiles:
         return None

@@ -1,4 +1,4 @@
-"""Packed pages turned back to fp32, bit for bit as engine/kv/packing.py does: for whoever looks."""
+"""Packed pages turned back into elements, as a record of pages that are not packed has them."""
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.checks import INTEGERS, expect_contiguous, expect_dims, expect_dtype_in
-from engine.kernels.packed_pool import check_packed_pool, sides_of
+from engine.kernels.packed_pool import TRITON_DTYPES, check_packed_pool, sides_of
 from engine.kernels.packed_rows import (
     channels_of,
     load_channel_meta,
@@ -26,35 +26,31 @@ if TYPE_CHECKING:
     from engine.kernels.packed_pool import PackedPool
 
 NUM_WARPS = 4
-TRITON_DTYPES = {
-    torch.bfloat16: tl.bfloat16,
-    torch.float16: tl.float16,
-    torch.float32: tl.float32,
-}
 
 
 @triton.jit
 def _turned_back(
     codes, record, SIDE: tl.constexpr, PART: tl.constexpr, PIECE: tl.constexpr, IS_KEY: tl.constexpr
 ):
-    """(page, block) fp32 of one piece; `codes` are K's (block, page) or V's (page, block)."""
+    """fp32 of one piece, rounded as engine/kv/packing.py does; `codes` and this are K's (block,
+    page) or V's (page, block).
+    """
     if SIDE.nbits == 16:
-        numbers = codes.to(tl.float32)
+        return codes.to(tl.float32)
     else:
         numbers = numbers_of(codes, SIDE, tl.float32)[PART]
-    if IS_KEY:
-        numbers = tl.trans(numbers)
-    if SIDE.nbits == 16:
-        return numbers
-    elif SIDE.by_channel:
-        numbers *= load_channel_meta(record, SIDE, 0, SIDE.starts[PIECE])[None, :]
-        if SIDE.has_least:
-            numbers += load_channel_meta(record, SIDE, 1, SIDE.starts[PIECE])[None, :]
-        return numbers
-    else:
-        numbers *= load_token_meta(record, SIDE, 0, SIDE.groups[PIECE])[:, None]
-        if SIDE.has_least:
-            numbers += load_token_meta(record, SIDE, 1, SIDE.groups[PIECE])[:, None]
+        if SIDE.by_channel:
+            numbers *= load_channel_meta(record, SIDE, 0, SIDE.starts[PIECE])[:, None]
+            if SIDE.has_least:
+                numbers += load_channel_meta(record, SIDE, 1, SIDE.starts[PIECE])[:, None]
+        elif IS_KEY:
+            numbers *= load_token_meta(record, SIDE, 0, SIDE.groups[PIECE])[None, :]
+            if SIDE.has_least:
+                numbers += load_token_meta(record, SIDE, 1, SIDE.groups[PIECE])[None, :]
+        else:
+            numbers *= load_token_meta(record, SIDE, 0, SIDE.groups[PIECE])[:, None]
+            if SIDE.has_least:
+                numbers += load_token_meta(record, SIDE, 1, SIDE.groups[PIECE])[:, None]
         return numbers
 
 
@@ -62,7 +58,7 @@ def _turned_back(
 def _gather_side(out, record, SIDE: tl.constexpr, IS_KEY: tl.constexpr, DTYPE: tl.constexpr):
     COLUMNS: tl.constexpr = SIDE.num_columns
     PARTS: tl.constexpr = SIDE.parts
-    rows = tl.arange(0, SIDE.page)[:, None] * SIDE.head_dim
+    tokens = tl.arange(0, SIDE.page)
     for column in tl.static_range(COLUMNS):
         if IS_KEY:
             codes = load_key_codes(record, SIDE, column, DTYPE)
@@ -71,15 +67,20 @@ def _gather_side(out, record, SIDE: tl.constexpr, IS_KEY: tl.constexpr, DTYPE: t
         for part in tl.static_range(PARTS):
             numbers = _turned_back(codes, record, SIDE, part, column * PARTS + part, IS_KEY)
             channels, inside = channels_of(SIDE, SIDE.starts[column * PARTS + part])
-            tl.store(out + rows + channels[None, :], numbers, mask=inside[None, :])
+            if IS_KEY:
+                ptrs = out + channels[:, None] * SIDE.page + tokens[None, :]
+                tl.store(ptrs, numbers, mask=inside[:, None])
+            else:
+                ptrs = out + tokens[:, None] * SIDE.head_dim + channels[None, :]
+                tl.store(ptrs, numbers, mask=inside[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_packed"])
 def _gather_kernel(
     pages,
     records,
-    k_out,
-    v_out,
+    out,
+    num_packed,
     KEY: tl.constexpr,
     VALUE: tl.constexpr,
     RECORD_BYTES: tl.constexpr,
@@ -88,36 +89,42 @@ def _gather_kernel(
     head = tl.program_id(1)
     place = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + head
     page = tl.load(pages + tl.program_id(0)).to(tl.int64)
+    if page >= num_packed:
+        return
     record = records + (page * tl.num_programs(1) + head) * RECORD_BYTES
-    at = place * (KEY.page * KEY.head_dim)
+    elements: tl.constexpr = KEY.page * KEY.head_dim
+    begin = out + place * (2 * elements)
     if tl.program_id(2) == 0:
-        _gather_side(k_out + at, record, KEY, True, DTYPE)
+        _gather_side(begin, record, KEY, True, DTYPE)
     else:
-        _gather_side(v_out + at, record, VALUE, False, DTYPE)
+        _gather_side(begin + elements, record, VALUE, False, DTYPE)
 
 
-def gather(pool: PackedPool, pages: Tensor) -> tuple[Tensor, Tensor]:
-    """K and V (P, H_kv, block_size, D) in fp32 of the packed pages `pages` (P,), as attention sees
-    them. Never waits for the device. Raises: ValueError or TypeError.
+def gather(pool: PackedPool, pages: Tensor, dtype: torch.dtype) -> Tensor:
+    """Of the pages (P,) as a block table names them: (P, H_kv, 2 * block_size * D) of `dtype`.
+
+    Of each K as (D, block_size), then V as (block_size, D). What stands for a wide page is not
+    written. Never waits for the device. Raises: ValueError or TypeError.
     """
     records, wide, layout = pool
     check_packed_pool(pool, layout.head_dim, wide.k.dtype)
     expect_dims("pages", pages, "P")
     expect_dtype_in("pages", pages, INTEGERS)
     expect_contiguous("pages", pages)
-    shape = (pages.shape[0], records.shape[1], layout.block_size, layout.head_dim)
-    k, v = (torch.empty(shape, dtype=torch.float32, device=records.device) for _ in range(2))
-    if pages.shape[0]:
+    num_pages, num_kv_heads = pages.shape[0], records.shape[1]
+    shape = (num_pages, num_kv_heads, 2 * layout.block_size * layout.head_dim)
+    out = torch.empty(shape, dtype=dtype, device=records.device)
+    if num_pages:
         key, value = sides_of(layout)
-        _gather_kernel[(pages.shape[0], records.shape[1], 2)](
+        _gather_kernel[(num_pages, num_kv_heads, 2)](
             pages,
             records,
-            k,
-            v,
+            out,
+            records.shape[0],
             KEY=key,
             VALUE=value,
             RECORD_BYTES=layout.num_bytes,
             DTYPE=TRITON_DTYPES[wide.k.dtype],
             num_warps=NUM_WARPS,
         )
-    return k, v
+    return out

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import torch
+import triton.language as tl
 
 from engine.attention import LayerPool
 from engine.kernels.blocks import power_of_two
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 128
 # The least depth of a product on a tensor core.
 MIN_BLOCK = 16
+TRITON_DTYPES = {
+    torch.bfloat16: tl.bfloat16,
+    torch.float16: tl.float16,
+    torch.float32: tl.float32,
+}
 
 
 class PackedPool(NamedTuple):

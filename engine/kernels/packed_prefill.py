@@ -18,7 +18,7 @@ import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
 from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
-from engine.kernels.packed_pool import check_packed_attention, sides_of
+from engine.kernels.packed_pool import TRITON_DTYPES, check_packed_attention, sides_of
 from engine.kernels.packed_rows import (
     add_page,
     add_wide,
@@ -48,9 +48,11 @@ def cuts_of(dtype: torch.dtype, block_size: int) -> PrefillCuts:
     if dtype.itemsize > 2:
         tiles = PrefillTiles(rows=32, keys=16, num_warps=4, num_stages=2)
         return PrefillCuts(tiles, tiles)
+    # Pages that are not packed lie in shared memory whole, K and V of each stage.
+    stages = 3 if block_size <= 64 else 2
     return PrefillCuts(
-        short=PrefillTiles(rows=64, keys=keys, num_warps=4, num_stages=3),
-        long=PrefillTiles(rows=128, keys=keys, num_warps=8, num_stages=3),
+        short=PrefillTiles(rows=64, keys=keys, num_warps=4, num_stages=stages),
+        long=PrefillTiles(rows=128, keys=keys, num_warps=8, num_stages=stages),
     )
 
 
@@ -89,7 +91,7 @@ def _attend_page(
     DTYPE: tl.constexpr,
 ):
     """One step of the online softmax over a packed page; a row that lies in it does not see it."""
-    scores = packed_scores(queries, sums, record, factor, False, KEY, OPERAND, DTYPE)
+    scores = packed_scores(queries, sums, record, factor, KEY, OPERAND, DTYPE)
     if MASKED:
         tokens = page * KEY.page + tl.arange(0, KEY.page)
         is_before = positions // KEY.page > page
@@ -103,8 +105,6 @@ def _attend_page(
         unit,
         scores,
         record,
-        False,
-        False,
         VALUE,
         OPERAND,
         DTYPE,
@@ -139,6 +139,7 @@ def _packed_prefill_kernel(
     ROWS: tl.constexpr,
     WIDE: tl.constexpr,
     WINDOWED: tl.constexpr,
+    STORED: tl.constexpr,
     STAGES: tl.constexpr,
 ):
     PAGE: tl.constexpr = KEY.page
@@ -167,7 +168,7 @@ def _packed_prefill_kernel(
     queries = load_pieces(q + q_rows, live, KEY)
     sums = query_sums(queries, factor, KEY)
 
-    largest, total, accs, rests, unit = nothing_seen(ROWS, False, VALUE)
+    largest, total, accs, rests, unit = nothing_seen(ROWS, VALUE)
     table = block_tables + sequence.to(tl.int64) * stride_table
     records += kv_head * RECORD_BYTES
 
@@ -202,7 +203,7 @@ def _packed_prefill_kernel(
                 KEY,
                 VALUE,
                 OPERAND,
-                DTYPE,
+                STORED,
             )
     for page in tl.range(whole, last_own, num_stages=STAGES):
         place = tl.load(table + page).to(tl.int64)
@@ -223,7 +224,7 @@ def _packed_prefill_kernel(
             KEY,
             VALUE,
             OPERAND,
-            DTYPE,
+            STORED,
         )
 
     # Tiles 0, ... of the first page, then those of the pages that the rows lie in.
@@ -255,8 +256,6 @@ def _packed_prefill_kernel(
             written,
             lies_here[:, None] & (ahead >= 0) & (ahead < window),
             factor,
-            False,
-            False,
             KEY,
             VALUE,
         )
@@ -282,13 +281,15 @@ def packed_prefill(
     tiles: PrefillTiles,
     scale: float,
     window: int | None = None,
+    stored: torch.dtype | None = None,
 ) -> Tensor:
     """Writes causal attention of each mapped sequence into its rows of `out`; returns `out`.
 
     q (T, H, D), may be strided in T and H; out (T, H * D) contiguous; rows of sequences that
     the `tile_map` (num_tiles, 2) int32 of `map_tiles` leaves out stay. The chunk's K, V must be in
-    the wide pages of `slots` (T,), its full pages packed too. Never waits for the device. Raises:
-    ValueError or TypeError.
+    the wide pages of `slots` (T,), its full pages packed too. A side of records that is not packed
+    is of dtype `stored`, as large as q's, which it is if nothing is said. Never waits for the
+    device. Raises: ValueError or TypeError.
     """
     records, wide, layout = pool
     check_packed_attention(q, pool, slots, out)
@@ -324,6 +325,7 @@ def packed_prefill(
         ROWS=tiles.rows,
         WIDE=min(tiles.keys, layout.block_size),
         WINDOWED=window is not None,
+        STORED=TRITON_DTYPES[stored or q.dtype],
         STAGES=tiles.num_stages,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,

@@ -1,4 +1,4 @@
-"""Pages of packed and of wide rows as attention reads them: what decode and prefill share.
+"""Pages of packed and of wide rows as prefill reads them, channel by channel.
 
 A packed K is never turned back: its scale goes into the query and its least value into the score,
 V's go into the weight and into the sum. Codes are exact in fp16, so tensor cores multiply those.
@@ -60,44 +60,24 @@ def query_sums(queries, factor, SIDE: tl.constexpr):
 
 
 @triton.jit
-def nothing_seen(M: tl.constexpr, LATE: tl.constexpr, SIDE: tl.constexpr):
+def nothing_seen(M: tl.constexpr, SIDE: tl.constexpr):
     """The state of an online softmax before its first step, in the order that its steps take it.
 
-    Of each row: the largest score; what its weights come to, (M, page) where they are added LATE,
-    else (M, 1); an accumulator (M, block) for each piece of V; for each group with least values
-    what these come to; and the power of two that accumulators are in units of.
+    Of each row: the largest score; what its weights come to, (M, 1); an accumulator (M, block) for
+    each piece of V; for each group with least values what these come to, (M, 1); and the power of
+    two that accumulators are in units of.
     """
     accs = ()
     rests = ()
     NUM: tl.constexpr = SIDE.num_pieces
     GROUPS: tl.constexpr = SIDE.num_groups if SIDE.has_least else 0
-    WIDTH: tl.constexpr = SIDE.page if LATE else 1
     BLOCK: tl.constexpr = SIDE.block
     for _ in tl.static_range(NUM):
         accs = accs + (tl.zeros((M, BLOCK), tl.float32),)
     for _ in tl.static_range(GROUPS):
-        rests = rests + (tl.zeros((M, WIDTH), tl.float32),)
+        rests = rests + (tl.zeros((M, 1), tl.float32),)
     largest = tl.full((M,), NO_SCORE, tl.float32)
-    return largest, tl.zeros((M, WIDTH), tl.float32), accs, rests, tl.full((M,), 1.0, tl.float32)
-
-
-@triton.jit
-def product(a, b, acc, SWAPPED: tl.constexpr):
-    """acc + a @ b in fp32; SWAPPED where few rows of `a` are to be the narrow side of an MMA."""
-    if SWAPPED:
-        turned = tl.dot(tl.trans(b), tl.trans(a), tl.trans(acc), input_precision="ieee")
-        return tl.trans(turned)
-    else:
-        return tl.dot(a, b, acc, input_precision="ieee")
-
-
-@triton.jit
-def row_sums(x, LATE: tl.constexpr):
-    """(M, 1), or `x` itself (M, N) whose columns are added at the end."""
-    if LATE:
-        return x
-    else:
-        return tl.sum(x, 1, keep_dims=True)
+    return largest, tl.zeros((M, 1), tl.float32), accs, rests, tl.full((M,), 1.0, tl.float32)
 
 
 @triton.jit
@@ -206,7 +186,6 @@ def packed_scores(
     sums,
     record,
     factor,
-    SWAPPED: tl.constexpr,
     SIDE: tl.constexpr,
     OPERAND: tl.constexpr,
     DTYPE: tl.constexpr,
@@ -225,7 +204,7 @@ def packed_scores(
     scores = zeros
     if SIDE.nbits == 16:
         keys = load_key_codes(record, SIDE, 0, DTYPE)
-        scores = product(queries[0], keys, zeros, False) * factor
+        scores = tl.dot(queries[0].to(DTYPE), keys, input_precision="ieee") * factor
     elif SIDE.by_channel:
         offset = tl.zeros((M, BLOCK), tl.float32)
         for column in tl.static_range(COLUMNS):
@@ -235,7 +214,7 @@ def packed_scores(
                 query = queries[column * PARTS + part].to(tl.float32) * factor
                 scale = load_channel_meta(record, SIDE, 0, SIDE.starts[column * PARTS + part])
                 scaled = (query * scale[None, :]).to(OPERAND)
-                scores = product(scaled, numbers[part], scores, SWAPPED)
+                scores = tl.dot(scaled, numbers[part], scores, input_precision="ieee")
                 if SIDE.has_least:
                     least = load_channel_meta(record, SIDE, 1, SIDE.starts[column * PARTS + part])
                     offset += query * least[None, :]
@@ -247,7 +226,7 @@ def packed_scores(
             numbers = numbers_of(codes, SIDE, OPERAND)
             for part in tl.static_range(PARTS):
                 query = queries[column * PARTS + part].to(OPERAND)
-                products = product(query, numbers[part], zeros, SWAPPED)
+                products = tl.dot(query, numbers[part], input_precision="ieee")
                 scale = load_token_meta(record, SIDE, 0, SIDE.groups[column * PARTS + part])
                 scores += products * (scale * factor)[None, :]
         NUM_SUMS: tl.constexpr = len(sums)
@@ -272,8 +251,6 @@ def add_page(
     unit,
     scores,
     record,
-    LATE: tl.constexpr,
-    SWAPPED: tl.constexpr,
     SIDE: tl.constexpr,
     OPERAND: tl.constexpr,
     DTYPE: tl.constexpr,
@@ -284,12 +261,13 @@ def add_page(
     COLUMNS: tl.constexpr = SIDE.num_columns
     PARTS: tl.constexpr = SIDE.parts
     largest, p, alpha = _weights(largest, scores)
-    total = total * alpha[:, None] + row_sums(p, LATE)
+    total = total * alpha[:, None] + tl.sum(p, 1, keep_dims=True)
     new_accs = ()
     new_rests = ()
     if SIDE.nbits == 16:
         values = load_value_codes(record, SIDE, 0, DTYPE)
-        new_accs = (product(p.to(DTYPE), values, accs[0] * alpha[:, None], SWAPPED),)
+        acc = accs[0] * alpha[:, None]
+        new_accs = (tl.dot(p.to(DTYPE), values, acc, input_precision="ieee"),)
     else:
         GROUPS: tl.constexpr = SIDE.num_groups
         scales = ()
@@ -297,7 +275,7 @@ def add_page(
             scales = scales + (load_token_meta(record, SIDE, 0, group),)
             if SIDE.has_least:
                 least = load_token_meta(record, SIDE, 1, group)
-                rest = rests[group] * alpha[:, None] + row_sums(p * least[None, :], LATE)
+                rest = rests[group] * alpha[:, None] + tl.sum(p * least[None, :], 1, keep_dims=True)
                 new_rests = new_rests + (rest,)
         lift = 1.0
         if OPERAND == tl.float16:
@@ -320,7 +298,7 @@ def add_page(
             for part in tl.static_range(PARTS):
                 acc = accs[column * PARTS + part] * alpha[:, None]
                 mine = weights[SIDE.groups[column * PARTS + part]]
-                new_accs = new_accs + (product(mine, numbers[part], acc, SWAPPED),)
+                new_accs = new_accs + (tl.dot(mine, numbers[part], acc, input_precision="ieee"),)
     return largest, total, new_accs, new_rests, unit
 
 
@@ -337,8 +315,6 @@ def add_wide(
     written,
     seen,
     factor,
-    LATE: tl.constexpr,
-    SWAPPED: tl.constexpr,
     KEY: tl.constexpr,
     VALUE: tl.constexpr,
 ):
@@ -353,21 +329,17 @@ def add_wide(
     keys = load_pieces(k_rows, written, KEY)
     scores = tl.zeros((M, k_rows.shape[0]), tl.float32)
     for piece in tl.static_range(NUM_KEYS):
-        scores = product(queries[piece], tl.trans(keys[piece]), scores, SWAPPED)
+        scores = tl.dot(queries[piece], tl.trans(keys[piece]), scores, input_precision="ieee")
     scores = tl.where(seen, scores * factor, -float("inf"))
     largest, p, alpha = _weights(largest, scores)
-    sums = tl.sum(p, 1, keep_dims=True)
-    if LATE:
-        # There are not as many columns here as in a page: the first one takes the sum.
-        sums = tl.where(tl.arange(0, total.shape[1])[None, :] == 0, sums, 0.0)
-    total = total * alpha[:, None] + sums
+    total = total * alpha[:, None] + tl.sum(p, 1, keep_dims=True)
     values = load_pieces(v_rows, written, VALUE)
     new_accs = ()
     new_rests = ()
     for piece in tl.static_range(NUM_VALUES):
         acc = accs[piece] * (alpha * unit)[:, None]
         weights = p.to(values[piece].dtype)
-        new_accs = new_accs + (product(weights, values[piece], acc, SWAPPED),)
+        new_accs = new_accs + (tl.dot(weights, values[piece], acc, input_precision="ieee"),)
     for rest in tl.static_range(NUM_RESTS):
         new_rests = new_rests + (rests[rest] * alpha[:, None],)
     return largest, total, new_accs, new_rests, tl.full((M,), 1.0, tl.float32)
@@ -378,5 +350,5 @@ def piece_of_sums(accs, rests, unit, PIECE: tl.constexpr, SIDE: tl.constexpr):
     """(M, block): what a piece's weighed values come to."""
     values = accs[PIECE] * unit[:, None]
     if SIDE.has_least:
-        values += tl.sum(rests[SIDE.groups[PIECE]], 1)[:, None]
+        values += rests[SIDE.groups[PIECE]]
     return values

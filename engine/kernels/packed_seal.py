@@ -1,7 +1,7 @@
 """Pages that have become full, packed: wide rows to records, bit for bit as engine/kv/packing.py.
 
-A program packs one page's K or V of one head. Where a token's channels share a scale it reads them
-twice: for their ends, then piece by piece for their codes.
+A program packs a share of one page's K or V of one head: channels where each has its scale, tokens
+where a token's channels share one.
 """
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,assignment,misc"
 # ruff: noqa: RUF005 (Triton adds tuples, but does not unpack into them)
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
+from engine.kernels.blocks import ceil_div
 from engine.kernels.checks import (
     INTEGERS,
     expect_contiguous,
@@ -28,9 +29,11 @@ from engine.kv.packing import E4M3_MAX, FP16_MAX
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.kernels.packed_pool import PackedPool
+    from engine.kernels.packed_pool import PackedPool, Side
 
-NUM_WARPS = 4
+NUM_WARPS = 2
+# Channels, or tokens, that a program packs: few, as a page is waited for, and there are not many.
+WIDTH = tl.constexpr(16)
 LARGEST = tl.constexpr(FP16_MAX)
 LARGEST_E4M3 = tl.constexpr(E4M3_MAX)
 # Added to a float32 of a few thousands and subtracted again, it leaves the nearest integer, even
@@ -42,14 +45,9 @@ BIAS = tl.constexpr(120 << 3)
 
 
 @triton.jit
-def _load_clean(rows, START: tl.constexpr, COUNT: tl.constexpr, BLOCK: tl.constexpr):
-    """(page, BLOCK) fp32 of COUNT channels from START: finite, and in fp16's range."""
-    offsets = tl.arange(0, BLOCK)
-    ptrs = rows[:, None] + (START + offsets)[None, :]
-    if COUNT == BLOCK:
-        x = tl.load(ptrs).to(tl.float32)
-    else:
-        x = tl.load(ptrs, mask=(offsets < COUNT)[None, :], other=0.0).to(tl.float32)
+def _clean(rows, channels, inside):
+    """(tokens, channels) fp32: finite, and in fp16's range; 0 where not `inside`."""
+    x = tl.load(rows[:, None] + channels[None, :], mask=inside[None, :], other=0.0).to(tl.float32)
     x = tl.where(x == x, x, 0.0)
     return tl.minimum(tl.maximum(x, -LARGEST), LARGEST)
 
@@ -98,18 +96,14 @@ def _codes(x, scale, least, SIDE: tl.constexpr):
 
 
 @triton.jit
-def _store_codes(record, codes, COLUMN: tl.constexpr, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
-    """(page, block) of a column's bytes, or elements, K's with the channels as rows."""
-    offsets = tl.arange(0, SIDE.block)
-    channels = COLUMN * SIDE.piece + offsets
-    tokens = tl.arange(0, SIDE.page)
+def _store_codes(record, codes, tokens, places, inside, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+    """(tokens, places) bytes, or elements, of a row; K's with the channels as rows."""
     base = (record + SIDE.codes_at).to(tl.pointer_type(codes.dtype))
-    inside = offsets < SIDE.piece
     if IS_KEY:
-        ptrs = base + channels[:, None] * SIDE.page + tokens[None, :]
+        ptrs = base + places[:, None] * SIDE.page + tokens[None, :]
         tl.store(ptrs, tl.trans(codes), mask=inside[:, None])
     else:
-        ptrs = base + tokens[:, None] * SIDE.row_units + channels[None, :]
+        ptrs = base + tokens[:, None] * SIDE.row_units + places[None, :]
         tl.store(ptrs, codes, mask=inside[None, :])
 
 
@@ -123,63 +117,81 @@ def _store_meta(record, scale, least, at, inside, SIDE: tl.constexpr, COUNT: tl.
 
 
 @triton.jit
-def _pack_by_channel(rows, record, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+def _pack_channels(head, record, stride, share, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+    """All tokens of WIDTH places of each column: the channels that have a scale each."""
     COLUMNS: tl.constexpr = SIDE.num_columns
     PARTS: tl.constexpr = SIDE.parts
     PAGE: tl.constexpr = SIDE.page
-    BLOCK: tl.constexpr = SIDE.block
+    tokens = tl.arange(0, PAGE)
+    rows = head + tokens * stride
+    offsets = share * WIDTH + tl.arange(0, WIDTH)
+    inside = offsets < SIDE.piece
     for column in tl.static_range(COLUMNS):
-        merged = tl.zeros((PAGE, BLOCK), tl.int32)
+        merged = tl.zeros((PAGE, WIDTH), tl.int32)
         for part in tl.static_range(PARTS):
-            x = _load_clean(rows, SIDE.starts[column * PARTS + part], SIDE.piece, BLOCK)
+            channels = SIDE.starts[column * PARTS + part] + offsets
+            x = _clean(rows, channels, inside)
             scale, least = _scale_and_least(tl.min(x, 0), tl.max(x, 0), SIDE)
-            channels, inside = channels_of(SIDE, SIDE.starts[column * PARTS + part])
             _store_meta(record, scale, least, channels, inside, SIDE, SIDE.head_dim)
             merged |= _codes(x, scale[None, :], least[None, :], SIDE) << (part * SIDE.nbits)
-        _store_codes(record, merged.to(tl.uint8), column, SIDE, IS_KEY)
+        places = column * SIDE.piece + offsets
+        _store_codes(record, merged.to(tl.uint8), tokens, places, inside, SIDE, IS_KEY)
 
 
 @triton.jit
-def _pack_by_token(rows, record, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+def _pack_tokens(head, record, stride, share, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+    """All channels of WIDTH tokens, read twice: for their ends, then for their codes."""
     COLUMNS: tl.constexpr = SIDE.num_columns
     PARTS: tl.constexpr = SIDE.parts
-    PAGE: tl.constexpr = SIDE.page
-    BLOCK: tl.constexpr = SIDE.block
     GROUPS: tl.constexpr = SIDE.num_groups
-    tokens = tl.arange(0, SIDE.page)
+    BLOCK: tl.constexpr = SIDE.block
+    tokens = share * WIDTH + tl.arange(0, WIDTH)
+    rows = head + tokens * stride
     scales = ()
     leasts = ()
     for group in tl.static_range(GROUPS):
         # Channels beyond the group are 0 here, which `inside` keeps from being an end.
-        x = _load_clean(rows, group * SIDE.group, SIDE.group, SIDE.group_block)
-        inside = (tl.arange(0, SIDE.group_block) < SIDE.group)[None, :]
-        low = tl.min(tl.where(inside, x, float("inf")), 1)
-        high = tl.max(tl.where(inside, x, -float("inf")), 1)
+        offsets = tl.arange(0, SIDE.group_block)
+        inside = offsets < SIDE.group
+        x = _clean(rows, group * SIDE.group + offsets, inside)
+        low = tl.min(tl.where(inside[None, :], x, float("inf")), 1)
+        high = tl.max(tl.where(inside[None, :], x, -float("inf")), 1)
         scale, least = _scale_and_least(low, high, SIDE)
         at = group * SIDE.page + tokens
         _store_meta(record, scale, least, at, tokens >= 0, SIDE, GROUPS * SIDE.page)
         scales = scales + (scale,)
         leasts = leasts + (least,)
+    offsets = tl.arange(0, BLOCK)
+    inside = offsets < SIDE.piece
     for column in tl.static_range(COLUMNS):
-        merged = tl.zeros((PAGE, BLOCK), tl.int32)
+        merged = tl.zeros((WIDTH, BLOCK), tl.int32)
         for part in tl.static_range(PARTS):
-            x = _load_clean(rows, SIDE.starts[column * PARTS + part], SIDE.piece, BLOCK)
+            x = _clean(rows, SIDE.starts[column * PARTS + part] + offsets, inside)
             scale = scales[SIDE.groups[column * PARTS + part]]
             least = leasts[SIDE.groups[column * PARTS + part]]
             merged |= _codes(x, scale[:, None], least[:, None], SIDE) << (part * SIDE.nbits)
-        _store_codes(record, merged.to(tl.uint8), column, SIDE, IS_KEY)
+        places = column * SIDE.piece + offsets
+        _store_codes(record, merged.to(tl.uint8), tokens, places, inside, SIDE, IS_KEY)
 
 
 @triton.jit
-def _pack(rows, record, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+def _copy_tokens(head, record, stride, share, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
+    """WIDTH tokens as they are."""
+    tokens = share * WIDTH + tl.arange(0, WIDTH)
+    channels, inside = channels_of(SIDE, 0)
+    ptrs = (head + tokens * stride)[:, None] + channels[None, :]
+    x = tl.load(ptrs, mask=inside[None, :], other=0.0)
+    _store_codes(record, x, tokens, channels, inside, SIDE, IS_KEY)
+
+
+@triton.jit
+def _pack(head, record, stride, share, SIDE: tl.constexpr, IS_KEY: tl.constexpr):
     if SIDE.nbits == 16:
-        channels, inside = channels_of(SIDE, 0)
-        x = tl.load(rows[:, None] + channels[None, :], mask=inside[None, :], other=0.0)
-        _store_codes(record, x, 0, SIDE, IS_KEY)
+        _copy_tokens(head, record, stride, share, SIDE, IS_KEY)
     elif SIDE.by_channel:
-        _pack_by_channel(rows, record, SIDE, IS_KEY)
+        _pack_channels(head, record, stride, share, SIDE, IS_KEY)
     else:
-        _pack_by_token(rows, record, SIDE, IS_KEY)
+        _pack_tokens(head, record, stride, share, SIDE, IS_KEY)
 
 
 @triton.jit
@@ -194,6 +206,7 @@ def _seal_kernel(
     KEY: tl.constexpr,
     VALUE: tl.constexpr,
     RECORD_BYTES: tl.constexpr,
+    KEY_SHARES: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     begin_next(OVERLAPS)
@@ -204,13 +217,13 @@ def _seal_kernel(
     if packed < 0:
         return
     wide = tl.load(seals + 2 * seal).to(tl.int64)
-    tokens = tl.arange(0, KEY.page)
-    rows = wide * stride_page + head * stride_head + tokens * stride_token
+    begin = wide * stride_page + head * stride_head
     record = records + (packed * tl.num_programs(1) + head) * RECORD_BYTES
-    if tl.program_id(2) == 0:
-        _pack(k_wide + rows, record, KEY, True)
+    share = tl.program_id(2)
+    if share < KEY_SHARES:
+        _pack(k_wide + begin, record, stride_token, share, KEY, True)
     else:
-        _pack(v_wide + rows, record, VALUE, False)
+        _pack(v_wide + begin, record, stride_token, share - KEY_SHARES, VALUE, False)
 
 
 def seal(pool: PackedPool, seals: Tensor) -> None:
@@ -228,7 +241,8 @@ def seal(pool: PackedPool, seals: Tensor) -> None:
     if seals.shape[0] == 0:
         return
     key, value = sides_of(layout)
-    _seal_kernel[(seals.shape[0], records.shape[1], 2)](
+    key_shares, value_shares = _num_shares(key), _num_shares(value)
+    _seal_kernel[(seals.shape[0], records.shape[1], key_shares + value_shares)](
         seals,
         wide.k,
         wide.v,
@@ -237,6 +251,12 @@ def seal(pool: PackedPool, seals: Tensor) -> None:
         KEY=key,
         VALUE=value,
         RECORD_BYTES=layout.num_bytes,
+        KEY_SHARES=key_shares,
         num_warps=NUM_WARPS,
         **overlap(records.device),
     )
+
+
+def _num_shares(side: Side) -> int:
+    """Programs that pack one side of a page."""
+    return ceil_div(side.piece if side.by_channel else side.page, WIDTH.value)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from packed_case import FORMATS, ON_GPU, PackedCase, make_packed
 
+from engine.batch import Batch, Packing
+from engine.kernels.packed_attention import attend_chunk, long_chunks
 from engine.kernels.packed_prefill import choose_tiles, cuts_of, packed_prefill, reference
 from engine.kernels.paged_prefill import PrefillTiles
 from engine.kernels.tile_map import count_tiles, map_tiles
@@ -81,6 +83,36 @@ def test_a_prompt_in_chunks_is_the_same_as_whole(
     # The interpreter's products round by where a row lies in its tile, in one element of 3,000.
     assert ((chunks - whole).abs() <= whole.abs() * torch.finfo(whole.dtype).eps + 1e-5).all()
     assert (chunks != whole).sum() < whole.numel() / 100
+
+
+@pytest.mark.parametrize(
+    ("name", "num_sinks", "window"), [("int4", 1, None), ("k4v2", 0, 40), ("V alone", 1, None)]
+)
+def test_a_long_chunk_sees_its_pages_turned_back(
+    device: Any, name: str, num_sinks: int, window: int | None
+) -> None:
+    """The second of two sequences; the first one's rows stay."""
+    sizes = {"heads": (1, 1, 64), "num_sinks": num_sinks}
+    case = make_packed([3, 130], [9, 150], FORMATS[name], device=device, **sizes)
+    tables, starts, context_lens, slots = case.tables
+    batch = Batch(
+        token_ids=slots,
+        positions=slots,
+        slots=slots,
+        block_tables=tables,
+        query_starts=starts,
+        context_lens_device=context_lens,
+        logit_rows=slots,
+        query_lens=case.query_lens,
+        context_lens=case.context_lens,
+    )
+    packing = Packing(16, case.pool.records.shape[0], None)
+    assert long_chunks(batch, packing, 1, torch.float32) == []
+    (chunk,) = long_chunks(batch, packing, 1, torch.float16)
+    out = case.poisoned_output()
+    attend_chunk(case.q, case.pool, chunk, slots, out, case.scale, window)
+    assert out[:3].isnan().all()
+    expect_near(out[3:], expected(case, window)[3:])
 
 
 def test_tiles_are_short_while_long_ones_would_idle_the_device() -> None:
