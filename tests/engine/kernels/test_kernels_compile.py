@@ -153,7 +153,7 @@ def test_packed_pages(
     tiles = cuts_of(dtype, block_size).short
     packed_prefill(case.q, case.pool, *case.tables, tile_map, out, tiles=tiles, scale=0.1)
     seal(case.pool, torch.zeros(1, 2, dtype=torch.int64))
-    gather(case.pool, torch.zeros(1, dtype=torch.int32))
+    gather(case.pool, torch.zeros(1, dtype=torch.int32), dtype)
     assert len(compiled) == 4
     for kernel in compiled:
         assert kernel.metadata.shared <= SHARED_LIMIT

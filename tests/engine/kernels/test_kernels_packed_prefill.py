@@ -124,7 +124,8 @@ def test_tiles_are_short_while_long_ones_would_idle_the_device() -> None:
 def test_wrong_arguments_are_named(device: Any) -> None:
     case = make_packed([4], [5], FORMATS["int4"], device=device)
     with pytest.raises(ValueError, match="24 keys do not divide"):
-        prefill(make_packed([2], [2], FORMATS["int4"], block_size=32), WIDE._replace(keys=24))
+        pages_of_32 = make_packed([2], [2], FORMATS["int4"], block_size=32, device=device)
+        prefill(pages_of_32, WIDE._replace(keys=24))
     out = case.poisoned_output()
     tile_map = torch.zeros(1, 2, dtype=torch.int64, device=device)
     with pytest.raises(TypeError, match="tile_map must be int32"):

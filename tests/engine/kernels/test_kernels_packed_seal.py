@@ -40,7 +40,9 @@ def pool_of(pages: torch.Tensor, form: Any, num_packed: int) -> PackedPool:
 
 
 def bits(x: torch.Tensor) -> torch.Tensor:
-    return x.cpu().view(torch.int32)
+    """Of fp32; all that is no number has the same, as devices write it in bits of their own."""
+    x = x.cpu()
+    return torch.where(x.isnan(), torch.nan, x).view(torch.int32)
 
 
 def check(form: Any, head_dim: int, dtype: torch.dtype, device: Any, block_size: int = 16) -> None:
