@@ -6,8 +6,8 @@
 
 Decode attention alone: one layer of 8 KV heads with 128 channels, 4 query heads each, pages of 64
 tokens. The floor is the bytes of K and V that a step must read over the bandwidth that a read or a
-copy by kernels reached in the same run. "seal" is what packing a page of every sequence costs, of
-which a step has one in 64. Times are medians over replays of a CUDA graph that goes through inputs
+copy by kernels reached in the same run. "seal" is what packing so many pages costs: of every 64
+steps each sequence has one that fills a page; in a graph the kernel runs in all of them. Times are medians over replays of a CUDA graph that goes through inputs
 larger together than the L2 cache. Needs a CUDA device; without one: exit code 2.
 """
 
@@ -136,15 +136,18 @@ class KVBench:
                 for pool in pools
             ]
             yield self._row(name, f"decode {tuple(cut)}", self._bench.time_us(calls), num_bytes)
-        yield self._seal(name, layout, pools)
+        for count in sorted({0, 1, step.size}):
+            yield self._seal(name, layout, pools, count)
 
-    def _seal(self, name: str, layout: RecordLayout, pools: list[PackedPool]) -> Row:
-        places = torch.arange(self._step.size, dtype=torch.int32, device=self._bench.device)
-        seals = torch.stack([places, places], 1)
+    def _seal(self, name: str, layout: RecordLayout, pools: list[PackedPool], count: int) -> Row:
+        """Of `count` pages where there is room for one of each sequence, as in a graph."""
+        size, device = self._step.size, self._bench.device
+        places = torch.arange(size, dtype=torch.int32, device=device)
+        seals = torch.stack([places, torch.where(places < count, places, -1)], 1)
         us = self._bench.time_us([partial(seal, pool, seals) for pool in pools])
         wide = 2 * DTYPE.itemsize * PAGE * HEAD_DIM
-        num_bytes = self._step.size * NUM_KV_HEADS * (wide + layout.num_bytes)
-        return self._row(name, f"seal of {self._step.size} pages", us, num_bytes)
+        num_bytes = count * NUM_KV_HEADS * (wide + layout.num_bytes)
+        return self._row(name, f"seal of {count} pages", us, num_bytes)
 
     def _packed_pools(self, layout: RecordLayout, num_bytes: int) -> list[PackedPool]:
         """As many as are larger than the cache, each page sealed from random rows."""
