@@ -7,8 +7,9 @@
 Decode attention alone: one layer of 8 KV heads with 128 channels, 4 query heads each, pages of 64
 tokens. The floor is the bytes of K and V that a step must read over the bandwidth that a read or a
 copy by kernels reached in the same run. "seal" is what packing so many pages costs: of every 64
-steps each sequence has one that fills a page; in a graph the kernel runs in all of them. Times are medians over replays of a CUDA graph that goes through inputs
-larger together than the L2 cache. Needs a CUDA device; without one: exit code 2.
+steps each sequence has one that fills a page; in a graph the kernel runs in all of them. Times are
+medians over replays of a CUDA graph that goes through inputs larger together than the L2 cache.
+Needs a CUDA device; without one: exit code 2.
 """
 
 from __future__ import annotations
