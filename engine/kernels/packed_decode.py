@@ -1,6 +1,6 @@
 """Attention of one new token per sequence over packed pages, the context split among programs.
 
-As paged_decode.py, a page a step, with products turned as packed_words.py says. A split walks its
+As paged_decode.py, a page a step, with products turned as packed_turned.py says. A split walks its
 packed pages; the first one also has the first page where that is wide, the last one the page that
 the token itself lies in.
 """
@@ -18,7 +18,7 @@ import triton.language as tl
 from engine.kernels.blocks import power_of_two
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.packed_pool import check_packed_attention, sides_of
-from engine.kernels.packed_words import (
+from engine.kernels.packed_turned import (
     add_page,
     add_wide,
     load_queries,

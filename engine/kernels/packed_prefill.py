@@ -17,7 +17,6 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
-from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
 from engine.kernels.packed_pool import TRITON_DTYPES, check_packed_attention, sides_of
 from engine.kernels.packed_rows import (
     add_page,
@@ -31,6 +30,7 @@ from engine.kernels.packed_rows import (
 )
 from engine.kernels.paged import NO_WINDOW, check_tables
 from engine.kernels.paged_prefill import PrefillCuts, PrefillTiles
+from engine.kernels.tile_map import check_tile_map
 from engine.kv.packing import unpack
 
 if TYPE_CHECKING:
@@ -288,15 +288,12 @@ def packed_prefill(
     q (T, H, D), may be strided in T and H; out (T, H * D) contiguous; rows of sequences that
     the `tile_map` (num_tiles, 2) int32 of `map_tiles` leaves out stay. The chunk's K, V must be in
     the wide pages of `slots` (T,), its full pages packed too. A side of records that is not packed
-    is of dtype `stored`, as large as q's, which it is if nothing is said. Never waits for the
-    device. Raises: ValueError or TypeError.
+    is of dtype `stored`, q's by default. Never waits for the device. Raises: ValueError, TypeError.
     """
     records, wide, layout = pool
     check_packed_attention(q, pool, slots, out)
     check_tables(block_tables, query_starts, context_lens)
-    expect_shape("tile_map", tile_map, (tile_map.shape[0], 2))
-    expect_dtype("tile_map", tile_map, torch.int32)
-    expect_contiguous("tile_map", tile_map)
+    check_tile_map(tile_map)
     if layout.block_size % min(tiles.keys, layout.block_size):
         raise ValueError(f"{tiles.keys} keys do not divide pages of {layout.block_size} tokens")
     num_kv_heads, (key, value) = records.shape[1], sides_of(layout)

@@ -16,7 +16,6 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import ceil_div, power_of_two
-from engine.kernels.checks import expect_contiguous, expect_dtype, expect_shape
 from engine.kernels.paged import (
     NO_SCORE,
     NO_WINDOW,
@@ -25,6 +24,7 @@ from engine.kernels.paged import (
     load_rows,
     page_rows,
 )
+from engine.kernels.tile_map import check_tile_map
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -249,9 +249,7 @@ def paged_prefill(
     """
     check_attention(q, pool, out)
     check_tables(block_tables, query_starts, context_lens)
-    expect_shape("tile_map", tile_map, (tile_map.shape[0], 2))
-    expect_dtype("tile_map", tile_map, torch.int32)
-    expect_contiguous("tile_map", tile_map)
+    check_tile_map(tile_map)
     if scale <= 0:
         raise ValueError(f"scale must be positive, not {scale}")
     num_heads, head_dim = q.shape[1:]

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
-from engine.kernels.checks import expect_dims, expect_dtype
+from engine.kernels.checks import expect_contiguous, expect_dims, expect_dtype, expect_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +80,13 @@ def map_tiles(query_starts: Tensor, num_tiles: int, group: int, rows: int) -> Te
         TILES=TILES,
     )
     return tile_map
+
+
+def check_tile_map(tile_map: Tensor) -> None:
+    """(num_tiles, 2) int32, contiguous. Raises: ValueError or TypeError."""
+    expect_shape("tile_map", tile_map, (tile_map.shape[0], 2))
+    expect_dtype("tile_map", tile_map, torch.int32)
+    expect_contiguous("tile_map", tile_map)
 
 
 def reference(
