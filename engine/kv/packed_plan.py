@@ -34,6 +34,11 @@ class PackedPlan(NamedTuple):
         elements = 2 * first.block_size * first.head_dim * self.num_kv_heads
         return elements * first.dtype_bytes * len(self.layouts)
 
+    def turned_back_bytes(self, num_tokens: int) -> int:
+        """Of one layer's pages of a sequence while they are not packed."""
+        first = self.layouts[0]
+        return -(-num_tokens // first.block_size) * (self.wide_page_bytes // len(self.layouts))
+
     @property
     def num_seat_pages(self) -> int:
         return self.num_sinks + 2

@@ -199,3 +199,17 @@ def test_planned_bytes_are_those_of_the_tensors(available, name, head_dim):
     assert estimator.page_bytes * plan.num_pages == sum(p.packed.memory.nbytes for p in pools)
     unpacked = MemoryEstimator(shape, 4, 64).page_bytes
     assert sum(half.nbytes for pool in pools for half in pool[:2]) == plan.num_wide_pages * unpacked
+
+
+def test_pages_turned_back_take_what_one_layer_computed():
+    """65 tokens lie in two pages of 64."""
+    plan = packed("int4").packed
+    assert plan is not None
+    assert plan.turned_back_bytes(65) == 128 * 2 * 4 * 128 * 2
+
+
+def test_a_gpu_keeps_one_page_of_a_request_unpacked_at_most():
+    config = EngineConfig(kv_cache_dtype="int4", kv_sink_pages=2)
+    MemoryPlanner(config, QWEN, torch.bfloat16, CPU)
+    with pytest.raises(EngineError, match="1 page unpacked at most, not 2"):
+        MemoryPlanner(config, QWEN, torch.bfloat16, torch.device("cuda"))
