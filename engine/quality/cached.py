@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import torch
 
 from engine.kv.allocate import allocate_pools
 from engine.kv.packed_plan import PackedPlan, packed_plan
@@ -22,10 +25,12 @@ CHUNK_TOKENS: Final = 256
 
 
 class CacheShape(NamedTuple):
-    """What is common to all layers. A page's tokens, and how many first pages stay unpacked."""
+    """What is common to all layers: a page's tokens, how many first pages stay unpacked, and how
+    many before its own a token sees as they were written, which the engine itself does not do."""
 
     block_size: int = 64
     num_sinks: int = 1
+    num_recent: int = 0
 
 
 class CachedModel:
@@ -57,9 +62,16 @@ class CachedModel:
             shape.num_sinks,
             chunk,
         )
-        packs = self.packed is not None
         self._decoder = decoder
-        self._sequence = LoneSequence(max_tokens, shape.block_size, chunk, shape.num_sinks, packs)
+        self._shape = shape
+        self._sequence = LoneSequence(
+            max_tokens,
+            shape.block_size,
+            chunk,
+            shape.num_sinks,
+            self.packed is not None,
+            shape.num_recent,
+        )
         self._pools = allocate_pools(
             backend,
             config,
@@ -71,6 +83,14 @@ class CachedModel:
 
     def logits(self, token_ids: list[int], start: int) -> Tensor:
         """(T, V) after each of these tokens, which stand at `start`; those before were given."""
+        if not self._shape.num_recent:
+            return self._pass(token_ids, start)
+        size, end = self._shape.block_size, start + len(token_ids)
+        cuts = [start, *range(start // size * size + size, end, size), end]
+        passes = [self._pass(token_ids[a - start : b - start], a) for a, b in pairwise(cuts)]
+        return torch.cat(passes)
+
+    def _pass(self, token_ids: list[int], start: int) -> Tensor:
         return self._decoder.forward(self._sequence.batch(token_ids, start), self._pools)
 
     def batch(self, token_ids: list[int], every: int = 1) -> Batch:

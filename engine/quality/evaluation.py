@@ -69,7 +69,7 @@ class Scored:
         ]
         bits = sum(layout.bits_per_element for layout in layouts) / len(layouts)
         num_pages = window // shape.block_size
-        num_packed = max(0, num_pages - shape.num_sinks) * shape.block_size
+        num_packed = max(0, num_pages - shape.num_sinks - shape.num_recent) * shape.block_size
         held_bits = (bits * num_packed + 16 * (window - num_packed)) / window
         return FormatResult(
             self.candidate.name,

@@ -9,21 +9,29 @@ from engine.batch import Batch, Packing
 
 class LoneSequence:
     """Page i of the sequence is packed page i, and wide while it is filled; the first `num_sinks`
-    stay so. Passes are at most `chunk` tokens long.
+    stay so. Passes are at most `chunk` tokens long. A token may also see `num_recent` pages before
+    its own as they were written; passes then lie within a page.
 
     Its pools have `num_packed` packed pages and `num_wide` wide ones. Without packing
     (`packs` false) page i is wide page i.
     """
 
     def __init__(
-        self, num_tokens: int, block_size: int, chunk: int, num_sinks: int = 1, packs: bool = True
+        self,
+        num_tokens: int,
+        block_size: int,
+        chunk: int,
+        num_sinks: int = 1,
+        packs: bool = True,
+        num_recent: int = 0,
     ) -> None:
         num_pages = -(-num_tokens // block_size)
         self._block_size = block_size
         self._packs = packs
         self._num_sinks = num_sinks if packs else num_pages
+        self._num_recent = num_recent if packs else 0
         # A chunk may begin and end within a page.
-        self._num_hot = -(-chunk // block_size) + 1
+        self._num_hot = self._num_recent - (-chunk // block_size) + 1
         self.num_packed = num_pages if packs else 0
         self.num_wide = min(num_pages, self._num_sinks) + (self._num_hot if packs else 0)
 
@@ -32,7 +40,7 @@ class LoneSequence:
         size, end = self._block_size, start + len(token_ids)
         positions = torch.arange(start, end)
         wide = torch.tensor([self._wide(page) for page in range(-(-end // size))])
-        tables = [self._entry(page) for page in range(len(wide))]
+        tables = [self._entry(page, (end - 1) // size) for page in range(len(wide))]
         return Batch(
             token_ids=torch.tensor(token_ids),
             positions=positions,
@@ -56,6 +64,7 @@ class LoneSequence:
             return page
         return self._num_sinks + page % self._num_hot
 
-    def _entry(self, page: int) -> int:
-        """Of the block table."""
-        return self.num_packed + page if page < self._num_sinks else page
+    def _entry(self, page: int, own: int) -> int:
+        """Of the block table in a pass that ends in page `own`."""
+        is_wide = page < self._num_sinks or own - self._num_recent <= page < own
+        return self.num_packed + self._wide(page) if is_wide else page

@@ -24,6 +24,7 @@ CHANGED: Final = {
     "int2, K per token": KVFormat(CodeFormat(2), CodeFormat(2, group=32)),
 }
 PAGE_SIZES: Final = (16, 32, 128)
+NUM_RECENT: Final = (1, 2)
 
 
 def ablation(num_layers: int, num_sinks: int) -> list[Candidate]:
@@ -40,7 +41,15 @@ def ablation(num_layers: int, num_sinks: int) -> list[Candidate]:
     pages = [
         Candidate(f"int4, page of {size}", int4, CacheShape(size, num_sinks)) for size in PAGE_SIZES
     ]
-    return alike + other_sinks + pages
+    recent = [
+        Candidate(f"int4, {_recent(count)}", int4, usual._replace(num_recent=count))
+        for count in NUM_RECENT
+    ]
+    return alike + other_sinks + pages + recent
+
+
+def _recent(count: int) -> str:
+    return f"{count} page{'s' * (count > 1)} before a token's own not packed"
 
 
 def _sinks(count: int) -> str:

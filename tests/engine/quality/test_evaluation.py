@@ -34,6 +34,22 @@ def test_a_pass_over_many_tokens_is_decoding_them_one_by_one(tiny, name):
     assert torch.allclose(read(tiny, form, [70, 1, 129]), whole, atol=1e-4)
 
 
+def test_recent_pages_are_seen_as_they_were_written(tiny):
+    """All of them: nothing is lost. One: less than with none, and tokens of the first two pages,
+    which see no packed page, lose nothing."""
+    token_ids = tiny.windows[0][:200]
+
+    def logits(name, **shape):
+        formats = [KV_FORMATS[name]] * 2
+        shape = CacheShape(num_sinks=0, **shape)
+        return CachedModel(tiny.decoder, tiny.backend, formats, shape, 200).logits(token_ids, 0)
+
+    exact, none, one = logits("auto"), logits("int2"), logits("int2", num_recent=1)
+    assert torch.allclose(logits("int2", num_recent=3), exact, atol=1e-4)
+    assert torch.allclose(one[:128], exact[:128], atol=1e-4)
+    assert (none[128:] - exact[128:]).norm() > (one[128:] - exact[128:]).norm() > 0.01
+
+
 def test_an_unpacked_cache_loses_nothing_and_fewer_bits_lose_more(tiny):
     names = ("auto", "int8", "int4", "int2")
     candidates = [
