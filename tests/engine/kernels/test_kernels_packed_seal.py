@@ -9,6 +9,7 @@ import torch
 from packed_case import FORMATS, rows_like_keys
 
 from engine.attention import LayerPool
+from engine.kernels import packed_seal
 from engine.kernels.packed_gather import gather
 from engine.kernels.packed_pool import PackedPool
 from engine.kernels.packed_seal import seal
@@ -45,12 +46,21 @@ def bits(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.isnan(), torch.nan, x).view(torch.int32)
 
 
-def check(form: Any, head_dim: int, dtype: torch.dtype, device: Any, block_size: int = 16) -> None:
+def check(
+    monkeypatch: pytest.MonkeyPatch,
+    form: Any,
+    head_dim: int,
+    dtype: torch.dtype,
+    device: Any,
+    block_size: int = 16,
+) -> None:
+    """With more pages to pack than rows of programs, and room for more."""
     form.key.check(block_size, head_dim)
     form.value.check(block_size, head_dim)
     pages = full_pages(head_dim, block_size).to(device, dtype)
     pool = pool_of(pages, form, 4)
-    seal(pool, torch.tensor([[1, 3], [0, -1], [2, 0], [0, 2]], device=device))
+    monkeypatch.setattr(packed_seal, "MOST_ROWS", 2)
+    seal(pool, torch.tensor([[1, 3], [2, 0], [0, 2], [0, -1], [1, -1]], device=device))
     want = pack(pages[:, :, 0].cpu(), pages[:, :, 1].cpu(), pool.layout)
     assert torch.equal(pool.records[[2, 3, 0]].cpu(), want)
     assert (pool.records[1] == UNTOUCHED).all()
@@ -64,8 +74,10 @@ def check(form: Any, head_dim: int, dtype: torch.dtype, device: Any, block_size:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_sealed_record_is_that_of_the_reference(device: Any, name: str) -> None:
-    check(FORMATS[name], 64, torch.float16, device)
+def test_a_sealed_record_is_that_of_the_reference(
+    monkeypatch: pytest.MonkeyPatch, device: Any, name: str
+) -> None:
+    check(monkeypatch, FORMATS[name], 64, torch.float16, device)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +85,9 @@ def test_a_sealed_record_is_that_of_the_reference(device: Any, name: str) -> Non
     [("int8", 80, torch.float32), ("groups", 96, torch.float32), ("auto", 48, torch.float16)],
 )
 def test_heads_that_are_no_power_of_two(
-    device: Any, name: str, head_dim: int, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, device: Any, name: str, head_dim: int, dtype: torch.dtype
 ) -> None:
-    check(FORMATS[name], head_dim, dtype, device)
+    check(monkeypatch, FORMATS[name], head_dim, dtype, device)
 
 
 def test_wrong_arguments_are_named(device: Any) -> None:
@@ -98,6 +110,11 @@ def test_wrong_arguments_are_named(device: Any) -> None:
 @pytest.mark.parametrize(("head_dim", "block_size"), [(128, 64), (64, 16), (128, 128), (64, 32)])
 @pytest.mark.parametrize("name", FORMATS)
 def test_records_on_the_gpu(
-    device: Any, name: str, head_dim: int, block_size: int, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch,
+    device: Any,
+    name: str,
+    head_dim: int,
+    block_size: int,
+    dtype: torch.dtype,
 ) -> None:
-    check(FORMATS[name], head_dim, dtype, device, block_size)
+    check(monkeypatch, FORMATS[name], head_dim, dtype, device, block_size)
