@@ -70,9 +70,6 @@ class ModelRunner:
         self._activation_bytes = warm_up.run(
             config.step_tokens, scheduler.max_num_seqs, max_len, progress
         )
-        if self._on_cuda and planner.packed is not None:
-            # The passes above have no context before their chunks.
-            self._activation_bytes += planner.packed.turned_back_bytes(max_len)
         uses_graphs = self._on_cuda and not config.enforce_eager
         graph_bytes = 0
         if uses_graphs:

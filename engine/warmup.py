@@ -41,6 +41,7 @@ class WarmUp:
         self._device = backend.device
         self._vocab_size = shape.vocab_size
         self._block_size = block_size
+        self._packed = packed
         self._packing = None if packed is None else Packing(block_size, 1, None)
         self._pools = allocate_pools(backend, shape, block_size, packed, 1, 1)
 
@@ -56,7 +57,11 @@ class WarmUp:
             peak_bytes = max(peak_bytes, self._pass(query_lens) + sampling_bytes)
         self._sample()
         progress("warmup", len(passes), len(passes), "steps")
-        return peak_bytes if self._device.type == "cuda" else 0
+        if self._device.type != "cuda":
+            return 0
+        # The passes above have no context before their chunks, whose pages would be turned back.
+        turned_back = 0 if self._packed is None else self._packed.turned_back_bytes(max_len)
+        return peak_bytes + turned_back
 
     def graph_bytes(self, num_tokens: int, num_seqs: int) -> int:
         """Bytes that the memory of graphs takes, the largest of them being of this size."""

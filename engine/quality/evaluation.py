@@ -32,6 +32,10 @@ class Candidate(msgspec.Struct, frozen=True):
     def uniform(cls, name: str, form: KVFormat, num_layers: int, shape: CacheShape) -> Candidate:
         return cls(name, [form] * num_layers, shape)
 
+    def layouts(self, head_dim: int) -> list[RecordLayout]:
+        """Each layer's, where 16 bits are what is not packed."""
+        return [RecordLayout(form, self.shape.block_size, head_dim, 2) for form in self.formats]
+
     @classmethod
     def from_file(cls, path: str, num_layers: int, shape: CacheShape) -> Candidate:
         """A --kv-config, named by its path. Raises: EngineError."""
@@ -63,10 +67,7 @@ class Scored:
 
     def result(self, decoder: Decoder, window: int) -> FormatResult:
         config, shape = decoder.config, self.candidate.shape
-        layouts = [
-            RecordLayout(form, shape.block_size, config.head_dim, 2)
-            for form in self.candidate.formats
-        ]
+        layouts = self.candidate.layouts(config.head_dim)
         bits = sum(layout.bits_per_element for layout in layouts) / len(layouts)
         num_pages = window // shape.block_size
         num_packed = max(0, num_pages - shape.num_sinks - shape.num_recent) * shape.block_size

@@ -38,6 +38,14 @@ def rows_of(results: Iterable[FormatResult]) -> list[tuple[str, ...]]:
     ]
 
 
+def timed(
+    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], decode_us: Sequence[float]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Both with what attention of all layers takes in a step."""
+    with_time = zip(rows, decode_us, strict=True)
+    return (*headings, "decode us"), [(*row, f"{us:.0f}") for row, us in with_time]
+
+
 def plain(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width: the first to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]

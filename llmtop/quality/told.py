@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmtop.quality.table import HEADINGS, markdown, plain, rows_of
+from llmtop.quality.table import HEADINGS, markdown, plain, rows_of, timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +15,19 @@ if TYPE_CHECKING:
     from engine.quality.subject import Subject
 
 
-def as_table(subject: Subject, results: Sequence[FormatResult], as_markdown: bool = False) -> str:
+def as_table(
+    subject: Subject,
+    results: Sequence[FormatResult],
+    as_markdown: bool = False,
+    decode_us: Sequence[float] | None = None,
+) -> str:
+    """`decode_us` of a step's attention is a column more, where a GPU measured it."""
     write = markdown if as_markdown else plain
-    return f"{subject.describe()}\n\n{write(HEADINGS, rows_of(results))}"
+    headings: tuple[str, ...] = HEADINGS
+    rows = rows_of(results)
+    if decode_us is not None:
+        headings, rows = timed(headings, rows, decode_us)
+    return f"{subject.describe()}\n\n{write(headings, rows)}"
 
 
 def to_json(subject: Subject, results: Sequence[FormatResult], **more: Any) -> str:

@@ -22,6 +22,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 NUMBERS = [
     "test_kernels_backend.py",
+    "test_kernels_decode_time.py",
     "test_kernels_dense_prefill.py",
     "test_kernels_norm.py",
     "test_kernels_packed_decode.py",
