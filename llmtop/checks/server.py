@@ -8,10 +8,11 @@ import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
-from llmtop.peer import HELLO_PATH, root_of
+from llmtop.peer import HELLO_PATH
 from llmtop.sanitize import clean_line
-from llmtop.sources.probing import PAGES, SWITCHES, engine_on, unknown
-from llmtop.sources.scrape import PATIENT, Fetched, client_of, fetch, reason
+from llmtop.sources.asker import Asker, hello_in, is_json
+from llmtop.sources.probing import DRAIN, FORGETS, SWITCHES, engine_on, unknown
+from llmtop.sources.scrape import PATIENT, Fetched, client_of, reason
 from profiler.errors import StreamError
 from profiler.foreign.diagnosis import Signal, diagnose, unread
 from profiler.foreign.names import VLLM, Engine
@@ -26,14 +27,6 @@ _BLOCKS: Final = (
     'start vLLM with --kv-events-config \'{"enable_kv_cache_events": true, "endpoint": '
     '"tcp://*:5557", "replay_endpoint": "tcp://*:5558"}\', then attach --kv-events '
     "'tcp://*:5557,tcp://*:5558'"
-)
-# Where a server says who it is: the engine, a path, and the field with its version.
-_IDENTITIES: Final = (
-    ("Ollama", "/api/version", "version"),
-    ("llama.cpp", "/props", "build_info"),
-    ("SGLang", "/server_info", "version"),
-    ("TGI", "/info", "version"),
-    ("", "/version", "version"),
 )
 
 
@@ -61,37 +54,29 @@ class Examination(msgspec.Struct, frozen=True):
 
 
 def examine(url: str, api_key: str | None) -> Examination:
-    """Raises: LlmtopError where nothing answers, or what answers is no server to be read."""
-    root = root_of(url)
+    """What forgets when it is read is left alone.
+
+    Raises: LlmtopError where nothing answers, or what answers is no server to be read.
+    """
     with client_of(api_key, LIMITS) as client:
-        hello = _first(client, root + HELLO_PATH)
-        ours = _object(hello)
-        if hello.status == 200 and "schema" in ours:
-            return _of_ours(root, ours)
-        refusals = []
-        for path in PAGES:
-            page = _asked(client, root + path)
-            if page is None:
-                continue
-            engine = engine_on(page)
-            if engine is not None:
-                return _of_page(client, root, path, page.text, engine)
-            refusals.append((path, page))
-        return _without_page(client, root, refusals)
+        asker = Asker(client, url, LIMITS)
+        try:
+            hello = hello_in(asker.get(HELLO_PATH))
+            return _examined(asker) if hello is None else _of_ours(asker.root, hello)
+        except httpx.HTTPError as error:
+            raise LlmtopError(f"{asker.root}: {reason(error)}", _hint(error)) from None
+        except StreamError as error:
+            raise LlmtopError(error.message) from None
 
 
-def _first(client: httpx.Client, url: str) -> Fetched:
-    """Raises: LlmtopError if nobody answers at all."""
-    try:
-        return fetch(client, url, LIMITS)
-    except httpx.HTTPError as error:
-        raise LlmtopError(f"{root_of_page(url)}: {reason(error)}", _hint(error)) from None
-    except StreamError as error:
-        raise LlmtopError(error.message) from None
-
-
-def root_of_page(url: str) -> str:
-    return url.removesuffix(HELLO_PATH)
+def _examined(asker: Asker) -> Examination:
+    seen = []
+    for path, page in asker.pages():
+        engine = engine_on(page)
+        if engine is not None:
+            return _of_page(asker, path, page.text, engine)
+        seen.append((path, page))
+    return _without_page(asker, seen)
 
 
 def _hint(error: httpx.HTTPError) -> str:
@@ -109,20 +94,6 @@ def _hint(error: httpx.HTTPError) -> str:
     return "it does not speak HTTP there; try https://"
 
 
-def _asked(client: httpx.Client, url: str) -> Fetched | None:
-    try:
-        return fetch(client, url, LIMITS)
-    except (httpx.HTTPError, StreamError):
-        return None
-
-
-def _object(page: Fetched | None) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(page.text if page else "", type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return {}
-
-
 def _word(value: Any) -> str:
     return clean_line(value)[:_MAX_WORD] if isinstance(value, str) else ""
 
@@ -133,16 +104,14 @@ def _of_ours(root: str, hello: dict[str, Any]) -> Examination:
     return Examination(root, "llmtop", version, model, "", 0, [], everything, [], "")
 
 
-def _of_page(client: httpx.Client, root: str, path: str, text: str, engine: Engine) -> Examination:
+def _of_page(asker: Asker, path: str, text: str, engine: Engine) -> Examination:
     page = page_of(text, engine)
     num_samples = sum(len(samples) for samples in page.samples.values())
-    model = _first_model(client, root)
-    version, signals = _identity(client, root, model)[1], diagnose(text, engine)
     names = [_word(name) for name in unread(text, engine)]
-    views = _views(engine, root)
-    name = _word(model.get("id"))
+    version, model = _word(asker.version(engine.name)), _word(asker.model)
+    signals, views = diagnose(text, engine), _views(engine, asker.root)
     return Examination(
-        root, engine.name, version, name, path, num_samples, signals, views, names, ""
+        asker.root, engine.name, version, model, path, num_samples, signals, views, names, ""
     )
 
 
@@ -156,51 +125,31 @@ def _views(engine: Engine, root: str) -> list[View]:
     ]
 
 
-def _identity(client: httpx.Client, root: str, model: dict[str, Any]) -> tuple[str, str]:
-    """Engine and version, as far as the server says; `model` is its first of /v1/models."""
-    for engine, path, field in _IDENTITIES:
-        page = _asked(client, root + path)
-        if page is not None and page.status == 200 and (told := _object(page)):
-            return engine or _owner(model), _word(told.get(field))
-    return _owner(model), ""
-
-
-def _first_model(client: httpx.Client, root: str) -> dict[str, Any]:
-    data = _object(_asked(client, f"{root}/v1/models")).get("data")
-    first = data[0] if isinstance(data, list) and data else {}
-    return first if isinstance(first, dict) else {}
-
-
-def _owner(model: dict[str, Any]) -> str:
-    owners = {"vllm": "vLLM", "sglang": "SGLang", "llamacpp": "llama.cpp"}
-    return owners.get(_word(model.get("owned_by")), "")
-
-
-def _without_page(
-    client: httpx.Client, root: str, refusals: list[tuple[str, Fetched]]
-) -> Examination:
+def _without_page(asker: Asker, seen: list[tuple[str, Fetched]]) -> Examination:
     """Raises: LlmtopError unless the server says who it is, or is an exporter of GPUs."""
-    pages = [(path, page) for path, page in refusals if page.status == 200]
-    if any(name.startswith("DCGM_FI_") for _, page in pages for name in names_of(page.text)):
-        advice = f"attach the engine beside it with --gpu-metrics {root}"
-        return Examination(root, "DCGM exporter", "", "", pages[0][0], 0, [], [], [], advice)
-    if any(page.content_type == "application/json" for _, page in pages):
-        advice = "its JSON forgets what was read; attach --drain-metrics reads it all the same"
-        return Examination(root, "TensorRT-LLM", "", "", "", 0, [], [], [], advice)
-    model = _first_model(client, root)
-    engine, version = _identity(client, root, model)
-    if not engine:
-        raise _refusal(root, refusals)
-    switch = {"Ollama": "it has none; " + _PROXY, **SWITCHES}.get(engine, _PROXY).format(url=root)
-    advice = f"no metrics page: {switch}"
+    root = asker.root
+    for path, page in seen:
+        if page.status == 200 and any(n.startswith("DCGM_FI_") for n in names_of(page.text)):
+            advice = f"attach the engine beside it with --gpu-metrics {root}"
+            return Examination(root, "DCGM exporter", "", "", path, 0, [], [], [], advice)
+    engine, version = asker.identity()
     views = [View("each request", False, _PROXY.format(url=root))]
+    if asker.forgets or any(is_json(page) for _, page in seen):
+        engine, advice = "TensorRT-LLM", f"{FORGETS}: {DRAIN}"
+    elif engine:
+        switch = {"Ollama": f"it has none; {_PROXY}", **SWITCHES}.get(engine, _PROXY)
+        advice = f"no metrics page: {switch.format(url=root)}"
+    else:
+        raise _refusal(root, seen)
     if engine == "Ollama":
         views.insert(0, View("loaded models", True, "attach shows what /api/ps tells"))
-    return Examination(root, engine, version, _word(model.get("id")), "", 0, [], views, [], advice)
+    return Examination(
+        root, engine, _word(version), _word(asker.model), "", 0, [], views, [], advice
+    )
 
 
-def _refusal(root: str, refusals: list[tuple[str, Fetched]]) -> LlmtopError:
-    for path, page in refusals:
+def _refusal(root: str, seen: list[tuple[str, Fetched]]) -> LlmtopError:
+    for path, page in seen:
         where = f"{root}{path}"
         if page.status in (401, 403):
             return LlmtopError(

@@ -8,6 +8,7 @@ import httpx
 
 from llmtop.errors import LoadError
 from llmtop.load.spec import LoadSpec
+from llmtop.served_models import MODELS_PATH, served_models
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -22,7 +23,7 @@ class Server:
     async def first_model(self) -> str:
         """The first id under /v1/models. Raises: LoadError."""
         try:
-            response = await self._http.get("/v1/models", timeout=CONNECT_TIMEOUT_S)
+            response = await self._http.get(MODELS_PATH, timeout=CONNECT_TIMEOUT_S)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise LoadError(
                 f"no answer from {self._http.base_url}: {error or type(error).__name__}",
@@ -30,13 +31,13 @@ class Server:
             ) from None
         if response.status_code in (401, 403):
             raise LoadError("the server wants a key", "name its variable with --api-key-env")
-        try:
-            return str(response.json()["data"][0]["id"])
-        except (ValueError, LookupError, TypeError):
+        models = served_models(response.content)
+        if not models or not models[0].id:
             raise LoadError(
-                f"/v1/models answered {response.status_code} and names no model",
+                f"{MODELS_PATH} answered {response.status_code} and names no model",
                 "give the model's name with --model",
-            ) from None
+            )
+        return models[0].id
 
     async def count_tokens(self, model: str, text: str) -> int | None:
         """The tokens of `text` by the server's own /tokenize, None where there is none."""

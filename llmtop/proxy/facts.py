@@ -6,11 +6,11 @@ import time
 from typing import Final
 
 import httpx
-import msgspec
 
 from llmtop import __version__
 from llmtop.peer import key_headers
 from llmtop.sanitize import clean_line
+from llmtop.served_models import MODELS_PATH, ServedModel, served_models
 from profiler.events import SessionStart
 
 WITHIN_S: Final = 5.0
@@ -18,35 +18,25 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 MAX_NAME_CHARS: Final = 200
 
 
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-    owned_by: str = ""
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-async def served_models(base_url: str, api_key: str | None) -> list[_Model]:
+async def models_of(base_url: str, api_key: str | None) -> list[ServedModel]:
     """The models that it lists, none where it lists none or cannot be asked."""
     headers = key_headers(api_key)
     try:
         async with httpx.AsyncClient(headers=headers, timeout=WITHIN_S, trust_env=False) as client:
-            async with client.stream("GET", f"{base_url}/v1/models") as response:
+            async with client.stream("GET", f"{base_url}{MODELS_PATH}") as response:
                 body = b""
                 async for part in response.aiter_bytes():
                     body += part
                     if len(body) > MAX_ANSWER_BYTES:
                         return []
-        return msgspec.json.decode(body, type=_Models).data if response.status_code == 200 else []
-    except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError):
+        return served_models(body) if response.status_code == 200 else []
+    except httpx.HTTPError:
         return []
 
 
-def session_start(base_url: str, models: list[_Model]) -> SessionStart:
+def session_start(base_url: str, models: list[ServedModel]) -> SessionStart:
     """The facts of a session behind a proxy; 0 and "" are what nobody tells."""
-    first = models[0] if models else _Model("")
+    first = models[0] if models else ServedModel()
     owner = clean_line(first.owned_by)[:MAX_NAME_CHARS]
     return SessionStart(
         time.monotonic_ns(), time.time_ns(), __version__, clean_line(first.id)[:MAX_NAME_CHARS],

@@ -20,7 +20,7 @@ from llmtop.http_server import HttpServer, http_config
 from llmtop.lifeline import Stopping
 from llmtop.proxy.app import create_app
 from llmtop.proxy.config import ProxyConfig
-from llmtop.proxy.facts import served_models, session_start
+from llmtop.proxy.facts import models_of, session_start
 from llmtop.proxy.forwarder import Forwarder
 from llmtop.proxy.ledger import Ledger
 from llmtop.proxy.upstream import Upstream
@@ -102,7 +102,7 @@ class ProxyProcess:
         """Tells whose session it is: at once, and anew when the server names its model later."""
         config, told = self._config, False
         while not self._model:
-            models = await served_models(config.upstream, config.api_key)
+            models = await models_of(config.upstream, config.api_key)
             self._model = models[0].id if models else ""
             if self._model or not told:
                 start = session_start(config.upstream, models)

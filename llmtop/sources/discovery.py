@@ -14,7 +14,8 @@ import msgspec
 
 from llmtop.errors import LlmtopError
 from llmtop.sanitize import clean_line
-from llmtop.sources.probing import Asker, UnshownError
+from llmtop.sources.asker import Asker
+from llmtop.sources.probing import UnshownError, find
 from llmtop.sources.scrape import Limits, client_of
 from profiler.errors import StreamError
 
@@ -41,7 +42,7 @@ def discover(urls: Sequence[str]) -> list[Found]:
 def _look(url: str) -> Found | None:
     try:
         with client_of(None, BRIEF) as client:
-            target = Asker(client, BRIEF).find(url)
+            target = find(Asker(client, url, BRIEF))
     except UnshownError as error:
         return Found(url, error.engine, "", "", f"{error.what}; {error.hint}")
     except (httpx.HTTPError, httpx.InvalidURL, StreamError, LlmtopError):

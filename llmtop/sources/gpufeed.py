@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from llmtop.priority import give_way
+from llmtop.sources.asker import FORGETFUL, Asker
+from llmtop.sources.probing import FORGETS
 from llmtop.sources.scrape import client_of, fetch, reason
 from profiler.errors import StreamError
 from profiler.events import AnyEvent, GpuAbsent, Log
@@ -26,6 +28,7 @@ class GpuFeed:
         self.url = url if urlsplit(url).path else f"{url}/metrics"
         self._emit = emit
         self._why: str | None = ""
+        self._is_known = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmtop-dcgm", daemon=True)
 
@@ -47,19 +50,28 @@ class GpuFeed:
 
     def read(self, client: httpx.Client) -> None:
         try:
+            self._meet(client)
             page = fetch(client, self.url)
             if page.status != 200:
                 raise StreamError(f"the exporter answered with status {page.status}")
             for sample in devices_of(page.text, time.monotonic_ns()):
                 self._emit(sample)
-            self._why = None
+            self._why, self._is_known = None, True
         except httpx.HTTPError as error:
             self._lost(reason(error))
         except StreamError as error:
             self._lost(error.message)
 
+    def _meet(self, client: httpx.Client) -> None:
+        """Raises: StreamError where an engine is that reading would take something from."""
+        if self._is_known:
+            return
+        if Asker(client, self.url.removesuffix(FORGETFUL)).forgets:
+            raise StreamError(f"TensorRT-LLM is there, and {FORGETS}")
+
     def _lost(self, why: str) -> None:
         """Told once for each reason, not once a second."""
+        self._is_known = False
         if why != self._why:
             now = time.monotonic_ns()
             self._emit(GpuAbsent(now, why))

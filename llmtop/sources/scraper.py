@@ -8,10 +8,12 @@ import httpx
 import msgspec
 
 from llmtop.sanitize import clean_line
-from llmtop.sources.probing import Target
+from llmtop.sources.asker import FORGETFUL, Asker
+from llmtop.sources.probing import FORGETS, Target
 from llmtop.sources.scrape import fetch, reason
 from profiler.errors import StreamError
 from profiler.events import MetricsSample
+from profiler.foreign.names import TRTLLM_JSON
 from profiler.foreign.reading import Reader, is_of
 
 
@@ -20,12 +22,31 @@ class TurnedError(StreamError):
 
 
 class Scraper:
+    """What answers there after it was lost may be another server: one that forgets what was read is
+    not read."""
+
     def __init__(self, target: Target) -> None:
         self._target = target
         self._reader = Reader(target.engine)
+        self._is_lost = False
 
     def sample(self, client: httpx.Client) -> MetricsSample:
         """What the page says now. Raises: httpx.HTTPError; StreamError for what is no reading."""
+        if self._is_lost and self._forgets(client):
+            raise TurnedError(f"TensorRT-LLM is there now, and {FORGETS}")
+        self._is_lost = True
+        sample = self._read(client)
+        self._is_lost = False
+        return sample
+
+    def _forgets(self, client: httpx.Client) -> bool:
+        """Whether reading takes from others what nobody said may be taken."""
+        target = self._target
+        if target.path != FORGETFUL or target.engine is TRTLLM_JSON:
+            return False
+        return Asker(client, target.root).forgets
+
+    def _read(self, client: httpx.Client) -> MetricsSample:
         page = fetch(client, self._target.url)
         if page.status != 200:
             raise StreamError(f"the server answered with status {page.status}")

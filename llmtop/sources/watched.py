@@ -14,7 +14,8 @@ from llmtop.errors import LlmtopError
 from llmtop.peer import Address
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
-from llmtop.sources.probing import Asker, Target
+from llmtop.sources.asker import Asker
+from llmtop.sources.probing import Target, find
 from llmtop.sources.scrape import client_of
 from llmtop.sources.scraper import Scraper, TurnedError, why_none
 from profiler.errors import StreamError
@@ -60,7 +61,7 @@ class Watched:
         """Ask once, and tell what came of it."""
         try:
             if self._scraper is None:
-                self._meet(Asker(client).find(self._address.url))
+                self._meet(find(Asker(client, self._address.url)))
             assert self._scraper is not None
             sample = self._scraper.sample(client)
         except LlmtopError as error:

@@ -94,15 +94,6 @@ def test_servers_are_found_among_others_with_gets_alone_and_no_key(
     assert not any("completion" in path for one in all_of_them for path in one.paths)
 
 
-def test_tensorrt_s_page_that_forgets_is_not_read(peer: Start) -> None:
-    models = (200, JSON, b'{"data":[{"id":"llama","owned_by":"tensorrt_llm"}]}')
-    page = (200, TEXT, b"trtllm_num_requests_running 2\n")
-    trt = peer({"/metrics": (200, JSON, b"[]"), "/prometheus/metrics": page, "/v1/models": models})
-    (found,) = discover([trt.url])
-    assert (found.engine, found.model) == ("TensorRT-LLM", "llama")
-    assert "/metrics" not in trt.paths
-
-
 def test_ports_that_never_answer_hold_nobody_up() -> None:
     """Twelve that accept and are silent, asked all at once: one waiting time and not twelve."""
     silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(12)]

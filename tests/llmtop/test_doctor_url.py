@@ -146,6 +146,11 @@ def test_an_old_name_is_told_with_its_new_one(
             "--disable-log-stats",
         ),
         ({"/metrics": (200, JSON, b"[]")}, "TensorRT-LLM", "forgets what was read"),
+        (
+            {"/v1/models": (200, JSON, b'{"data": [{"id": "m", "owned_by": "somebody"}]}')},
+            "OpenAI API",
+            "llmtop proxy",
+        ),
         ({"/metrics": (200, TEXT, (PAGES / "dcgm.prom").read_bytes())}, "DCGM", "--gpu-metrics"),
     ],
 )

@@ -66,7 +66,7 @@ def test_devices_come_and_what_is_wrong_is_told_once(exporter: Exporter) -> None
         exporter.body = PAGE
         feed.read(client)
         assert isinstance(heard[-1], GpuSample)
-    assert set(exporter.asked) == {("/metrics", None)}
+    assert set(exporter.asked) == {("/metrics", None), ("/v1/models", None)}, "no key goes there"
 
 
 def test_a_path_that_is_given_is_kept() -> None:

@@ -20,6 +20,8 @@ PAGES = Path(__file__).parents[1] / "data" / "metrics"
 VLLM = (PAGES / "vllm.prom").read_bytes()
 TEXT, HTML, JSON = "text/plain; version=0.0.4", "text/html", "application/json"
 
+ANY_MODEL = b'{"data":[{"id":"qwen","owned_by":"somebody"}]}'
+
 Answers = dict[str, Any]
 Start = Callable[[Answers], Any]
 
@@ -34,7 +36,7 @@ def test_a_vllm_is_found_with_its_model_and_version(peer: Start) -> None:
     )
     target = probe(f"{vllm.url}/v1/", None)
     assert target is not None
-    assert target == (f"{vllm.url}/metrics", target.engine, "qwen", "0.33.0")
+    assert target == (vllm.url, "/metrics", target.engine, "qwen", "0.33.0")
     assert target.engine.name == "vLLM"
 
 
@@ -45,13 +47,11 @@ def test_what_it_is_called_may_be_unknown(peer: Start, models: bytes) -> None:
     assert target is not None and (target.model, target.version) == ("", "")
 
 
-def test_a_page_elsewhere_is_found_and_json_is_read_once_and_not_again(peer: Start) -> None:
-    """TensorRT-LLM forgets the iterations that somebody has read at /metrics."""
-    page = b"trtllm_num_requests_running 2\n"
-    trt = peer({"/metrics": (200, JSON, b"[]"), "/prometheus/metrics": (200, TEXT, page)})
-    target = probe(trt.url, None)
-    assert target is not None and target.url == f"{trt.url}/prometheus/metrics"
-    assert trt.paths.count("/metrics") == 1
+def test_json_of_who_does_not_tell_its_name_is_read_once_and_not_again(peer: Start) -> None:
+    unnamed = peer({"/metrics": (200, JSON, b"[]")})
+    with pytest.raises(LlmtopError, match="forgets what was read"):
+        probe(unnamed.url, None)
+    assert unnamed.paths.count("/metrics") == 1
 
 
 ITERATION = b"""[{"iter": 8, "numActiveRequests": 3, "numQueuedRequests": 1, "gpuMemUsage": 5,
@@ -106,7 +106,17 @@ def test_ollama_tells_what_it_has_loaded_and_no_more(peer: Start) -> None:
         ({"/props": (200, JSON, b"{}")}, "llama.cpp shows no metrics", "--metrics"),
         ({"/server_info": (200, JSON, b"{}")}, "SGLang shows no metrics", "--enable-metrics"),
         ({"/metrics": (200, JSON, b"[]")}, "forgets what was read", "--drain-metrics"),
-        ({"/v1/models": (200, JSON, b"{}")}, "shows no metrics page", "llmtop proxy"),
+        ({"/v1/models": (200, JSON, ANY_MODEL)}, "this server shows no metrics", "llmtop proxy"),
+        (
+            {
+                "/v1/models": (200, JSON, b'{"data":[{"id":"qwen","owned_by":"vllm"}]}'),
+                "/metrics": (200, TEXT, b"python_info 1\n"),
+                "/server_info": (200, JSON, b"{}"),
+            },
+            "vLLM shows no metrics",
+            "--disable-log-stats",
+        ),
+        ({"/v1/models": (200, JSON, b"{}")}, "no server of llmtop", "attach --help"),
         (
             {"/metrics": (200, HTML, b"<html>vllm:x 1</html>")},
             "no server of llmtop",

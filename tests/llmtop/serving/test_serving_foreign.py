@@ -36,7 +36,7 @@ def test_a_server_of_ours_is_watched_by_its_stream(server: Any) -> None:
 
 
 def test_its_page_tells_what_clients_got(server: Any) -> None:
-    source = MetricsSource(Target(f"{server.url}/metrics", VLLM, "", ""))
+    source = MetricsSource(Target(server.url, "/metrics", VLLM, "", ""))
     source.start()
     until(source, lambda state: state.foreign.last is not None)
     before = source.poll(time.monotonic_ns()).foreign.last
@@ -57,7 +57,7 @@ def test_its_page_tells_what_clients_got(server: Any) -> None:
 
 def test_a_server_that_ends_is_said_to_be_gone(start_server: Any) -> None:
     server = start_server().wait_until_ready()
-    source = MetricsSource(Target(f"{server.url}/metrics", VLLM, "", ""))
+    source = MetricsSource(Target(server.url, "/metrics", VLLM, "", ""))
     source.start()
     until(source, lambda state: state.foreign.last is not None)
     server.kill()
