@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,11 +26,8 @@ from textual_serve.server import Server
 from llmtop.commands.listen import url_of
 from llmtop.errors import LlmtopError
 from llmtop.sources.base import Source
-from llmtop.viewing import AS_IT_IS, Viewing
 
 INTERRUPTED: Final = 130
-# Where a tab's process finds the server's key: others can read a command line, not this.
-KEY_VARIABLE: Final = "LLMTOP_BROWSER_API_KEY"
 _FOLDER: Final = Path(__file__).resolve().parent
 _ROOT: Final = _FOLDER.parents[1]
 _POLL_S: Final = 0.5
@@ -39,19 +36,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def run_in_browser(
-    url: str,
-    listener: socket.socket,
-    api_key: str | None = None,
-    viewing: Viewing = AS_IT_IS,
-    source: Source | None = None,
+    words: Sequence[str], listener: socket.socket, source: Source | None = None
 ) -> int:
     """The exit code, once a signal has ended it, or `source`, a server of ours, has ended.
 
-    `listener` is bound to a loopback address. Raises: LlmtopError when the server failed.
+    A tab runs `llmtop attach` with `words`, in this environment. `listener` is bound to a loopback
+    address. Raises: LlmtopError when the server failed.
     """
-    if api_key is not None:
-        os.environ[KEY_VARIABLE] = api_key
-    page = BrowserPage(attach_command(url, viewing), listener, source)
+    page = BrowserPage(attach_command(words), listener, source)
     click.echo(f"open {page.url}", err=True)
     web.run_app(page.app(), sock=listener, handle_signals=False, print=None, access_log=None)
     if source is not None and source.connection.status == "failed":
@@ -59,12 +51,11 @@ def run_in_browser(
     return page.code
 
 
-def attach_command(url: str, viewing: Viewing = AS_IT_IS) -> str:
+def attach_command(words: Sequence[str]) -> str:
     """For the shell that textual-serve starts; our packages stand first on the path."""
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    attach = ("attach", url, "--api-key-env", KEY_VARIABLE, *viewing.flags)
-    words = (sys.executable, "-P", "-m", "llmtop", *attach)
-    return f"PYTHONPATH={shlex.quote(paths)} exec {shlex.join(words)}"
+    command = (sys.executable, "-P", "-m", "llmtop", "attach", *words)
+    return f"PYTHONPATH={shlex.quote(paths)} exec {shlex.join(command)}"
 
 
 class _Reaped(AppService):  # type: ignore[misc]

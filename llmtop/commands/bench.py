@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from llmtop.commands.base import LlmtopCommand, LlmtopGroup
+from llmtop.commands.exclusion import exclude
 from llmtop.commands.quality_options import quality_options
 
 
@@ -42,8 +43,7 @@ def kv(
     """
     from llmtop.commands.extras import require_engine
 
-    if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other")
+    exclude({"--markdown": as_markdown, "--json": as_json})
     require_engine()
     from engine.quality.cached import CacheShape
     from engine.quality.decode_time import decode_us

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.exclusion import exclude
 
 if TYPE_CHECKING:
     from profiler.compare.comparison import Comparison
@@ -54,8 +55,7 @@ def command(
     """
     from llmtop.commands.terminal import has_terminal
 
-    if as_markdown and as_json:
-        raise click.UsageError("--markdown and --json exclude each other")
+    exclude({"--markdown": as_markdown, "--json": as_json})
     conditions, objectives = _conditions(fail_if), _objectives(slo)
     comparison = _compare(a, b, objectives, conditions)
     _refuse(comparison, anyway)

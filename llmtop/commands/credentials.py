@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -12,6 +12,18 @@ import click
 from llmtop.peer import Address
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def key_env_option(whose: str) -> Callable[[Command], Command]:
+    """Adds `--api-key-env`."""
+    return click.option(
+        "--api-key-env",
+        default="LLMTOP_API_KEY",
+        show_default=True,
+        metavar="NAME",
+        help=f"The environment variable that holds the key of {whose}.",
+    )
 
 
 def key_for(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.credentials import key_env_option
 from llmtop.commands.url import optional_url
 
 if TYPE_CHECKING:
@@ -31,13 +32,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Measure anew what the device can do: read its memory, multiply matrices.",
 )
-@click.option(
-    "--api-key-env",
-    default="LLMTOP_API_KEY",
-    show_default=True,
-    metavar="NAME",
-    help="The environment variable that holds the server's key.",
-)
+@key_env_option("the server")
 def command(url: str | None, as_json: bool, measure: bool, api_key_env: str) -> int:
     """Check what this machine has and what is missing.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.credentials import key_env_option
+from llmtop.commands.exclusion import exclude
 from llmtop.commands.judging import fail_if_option, gate, slo_option
 from llmtop.commands.url import server_url
 
@@ -79,13 +81,7 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
 @slo_option("The same from objectives or a preset: what bounds a single request counts.")
 @fail_if_option()
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0)
-@click.option(
-    "--api-key-env",
-    default="LLMTOP_API_KEY",
-    show_default=True,
-    metavar="NAME",
-    help="The environment variable that holds the server's key.",
-)
+@key_env_option("the server")
 @click.option(
     "--json",
     "json_path",
@@ -155,8 +151,7 @@ def _objectives(text: str | None, slo: tuple[Condition, ...] | None) -> Objectiv
     """The objectives in "ttft:500,tpot:40", or the bounds of `slo` on a single request."""
     from llmtop.load import Objectives
 
-    if text is not None and slo is not None:
-        raise click.UsageError("--goodput and --slo exclude each other")
+    exclude({"--goodput": text is not None, "--slo": slo is not None})
     if slo is not None:
         from profiler.objectives import request_bounds
 

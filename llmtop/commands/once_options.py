@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from llmtop.commands.exclusion import exclude
+
 if TYPE_CHECKING:
     from llmtop.sources.base import Source
 
@@ -28,8 +30,7 @@ def check_once(once: bool, as_json: bool, plain: bool) -> None:
     """Raises: click.UsageError."""
     if (as_json or plain) and not once:
         raise click.UsageError("--json and --plain need --once")
-    if as_json and plain:
-        raise click.UsageError("--json and --plain exclude each other")
+    exclude({"--json": as_json, "--plain": plain})
 
 
 def print_once(source: Source, as_json: bool, private: bool) -> int:

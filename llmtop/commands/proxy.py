@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import slo_option, webhook_option
+from llmtop.commands.serving_options import check_serving, serving_options
 from llmtop.commands.url import server_url
 from llmtop.commands.viewing_options import viewing_of, viewing_options
 from llmtop.viewing import Viewing
@@ -34,27 +34,7 @@ if TYPE_CHECKING:
     metavar="URL",
     help="The server that answers: vLLM, llama.cpp, SGLang, Ollama or any other of OpenAI's API.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8001,
-    show_default=True,
-    help="0 takes a free one and shows it.",
-)
-@click.option(
-    "--api-key",
-    envvar="LLMTOP_API_KEY",
-    show_envvar=True,
-    help="Clients must send it as a bearer token, and it is passed on with their requests.",
-)
-@click.option("--headless", is_flag=True, help="Pass on without the dashboard.")
-@click.option(
-    "--session",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Record into this file.  [default: a new one under the data folder]",
-)
-@click.option("--no-record", is_flag=True, help="Record no session.")
+@serving_options(port=8001)
 @click.option(
     "--silence-timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -62,34 +42,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds without a byte after which the server is given up.",
 )
-@click.option(
-    "--shutdown-timeout",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds that running requests have to end when the proxy is stopped.",
-)
 @slo_option("Objectives: attainment is shown, a miss alerts.")
 @webhook_option()
 @viewing_options
-def command(headless: bool, **options: Any) -> int:
+def command(**options: Any) -> int:
     """Measure each request to any OpenAI server.
 
-    Clients send to the proxy instead of the server. Every byte passes as it is; the proxy tells of
-    each request what it sees: when it came, its tokens and the time before each, how it ended.
+    Clients send to the proxy instead of the server. Every byte passes as it is, a key too; the
+    proxy tells of each request what it sees: when it came, its tokens and the time before each, how
+    it ended.
     """
     from llmtop.commands.extras import require_proxy
-    from llmtop.commands.listen import check_key, open_socket
+    from llmtop.commands.listen import open_socket
 
-    if options["no_record"] and options["session"]:
-        raise click.UsageError("--session and --no-record exclude each other")
-    if headless and (options["privacy"] or options["readonly"]):
-        raise click.UsageError("--privacy and --readonly are of the dashboard: not with --headless")
-    check_key(options["host"], options["api_key"])
+    check_serving(options)
     require_proxy()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(listener, options)
-        return _run(config, listener, headless, viewing_of(options))
+        return _run(config, listener, options["headless"], viewing_of(options))
 
 
 def _run(config: ProxyConfig, listener: socket.socket, headless: bool, viewing: Viewing) -> int:

@@ -11,7 +11,9 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.engine_options import engine_config, engine_options
+from llmtop.commands.exclusion import exclude
 from llmtop.commands.judging import fail_if_option, gate, slo_option, webhook_option
+from llmtop.commands.serving_options import check_serving, serving_options
 from llmtop.commands.viewing_options import viewing_of, viewing_options
 from llmtop.commands.watching import Watch, watch, watch_engine
 from llmtop.commands.web_options import watch_in_browser, web_options
@@ -32,37 +34,10 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("model", required=False)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="0 takes a free one and shows it.",
-)
+@serving_options(port=8000)
 @click.option("--served-model-name", help="The name that clients use.")
-@click.option(
-    "--api-key",
-    envvar="LLMTOP_API_KEY",
-    show_envvar=True,
-    help="Clients must send it as a bearer token; a command line can be read, the variable not.",
-)
 @engine_options()
 @web_options
-@click.option("--headless", is_flag=True, help="Serve without the dashboard.")
-@click.option(
-    "--session",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Record into this file.  [default: a new one under the data folder]",
-)
-@click.option("--no-record", is_flag=True, help="Record no session.")
-@click.option(
-    "--shutdown-timeout",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds that running requests have to end when the server is stopped.",
-)
 @slo_option("Objectives: attainment is shown, a miss alerts.")
 @webhook_option()
 @viewing_options
@@ -77,7 +52,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="No events at all, to measure what they cost. Needs --headless.",
 )
-def command(model: str | None, headless: bool, web: bool, web_port: int, **options: Any) -> int:
+def command(model: str | None, **options: Any) -> int:
     """Serve a model and watch it work.
 
     MODEL is a name (`llmtop models`), a folder of safetensors, a .gguf file, an id of the hub or
@@ -86,16 +61,14 @@ def command(model: str | None, headless: bool, web: bool, web_port: int, **optio
     from llmtop.commands.extras import require_engine
     from llmtop.commands.listen import open_socket
 
-    _check(headless, options)
-    if headless and web:
-        raise click.UsageError("--headless and --web exclude each other")
+    _check(options)
     require_engine()
     with open_socket(options["host"], options["port"]) as listener:
         config = _config(model, listener, options)
         viewing = replace(viewing_of(options), owner_key=config.owner_key)
         in_terminal = partial(watch, viewing=viewing)
-        show = watch_in_browser(web_port, viewing) if web else in_terminal
-        code = _run(config, listener, headless, show)
+        show = watch_in_browser(options["web_port"], viewing) if options["web"] else in_terminal
+        code = _run(config, listener, options["headless"], show)
     if not options["fail_if"]:
         return code
     from profiler.session.summary import session_values
@@ -111,16 +84,12 @@ def _run(config: ServeConfig, listener: socket.socket, headless: bool, show: Wat
     return watch_engine(config, listener, show)
 
 
-def _check(headless: bool, options: dict[str, Any]) -> None:
+def _check(options: dict[str, Any]) -> None:
     """Raises: click.UsageError, LlmtopError."""
-    from llmtop.commands.listen import check_key
-
-    if options["no_record"] and options["session"]:
-        raise click.UsageError("--session and --no-record exclude each other")
-    if headless and (options["privacy"] or options["readonly"]):
-        raise click.UsageError("--privacy and --readonly are of the dashboard: not with --headless")
-    if options["kv_config"] and options["kv_cache_dtype"] != "auto":
-        raise click.UsageError("--kv-config and --kv-cache-dtype exclude each other")
+    headless = options["headless"]
+    packed = options["kv_cache_dtype"] != "auto"
+    exclude({"--headless": headless, "--web": options["web"]})
+    exclude({"--kv-config": options["kv_config"], "--kv-cache-dtype": packed})
     if options["no_observe"] and not headless:
         raise click.UsageError("--no-observe needs --headless")
     if options["no_observe"] and (options["slo"] or options["alert_webhook"]):
@@ -129,7 +98,7 @@ def _check(headless: bool, options: dict[str, Any]) -> None:
         raise click.UsageError("--no-observe tells of no kernels")
     if options["fail_if"] and (options["no_record"] or options["no_observe"]):
         raise click.UsageError("--fail-if judges the recording")
-    check_key(options["host"], options["api_key"])
+    check_serving(options)
 
 
 def _config(model: str | None, listener: socket.socket, options: dict[str, Any]) -> ServeConfig:

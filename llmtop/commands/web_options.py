@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from llmtop.viewing import Viewing
 
 LOOPBACK: Final = "127.0.0.1"
+# Where a tab's process finds the server's key: others can read a command line, not this.
+KEY_VARIABLE: Final = "LLMTOP_BROWSER_API_KEY"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -39,13 +42,13 @@ def web_options(command: Command) -> Command:
     return command
 
 
-def attach_in_browser(url: str, port: int, api_key: str | None, viewing: Viewing) -> int:
-    """The exit code, after Ctrl-C. Raises: LlmtopError."""
+def attach_in_browser(words: Sequence[str], port: int) -> int:
+    """The exit code, after Ctrl-C; a tab runs `llmtop attach` with `words`. Raises: LlmtopError."""
     require_web()
     from llmtop.browser.page import run_in_browser
 
     with open_socket(LOOPBACK, port) as page:
-        return run_in_browser(url, page, api_key, viewing)
+        return run_in_browser(words, page)
 
 
 def watch_in_browser(port: int, viewing: Viewing) -> Watch:
@@ -57,10 +60,13 @@ def watch_in_browser(port: int, viewing: Viewing) -> Watch:
     from llmtop.browser.page import run_in_browser
 
     def watch(source: Source, url: str, api_key: str | None) -> int:
+        if api_key is not None:
+            os.environ[KEY_VARIABLE] = api_key
+        words = (url, "--api-key-env", KEY_VARIABLE, *viewing.flags)
         with open_socket(LOOPBACK, port) as page:
             source.start()
             try:
-                return run_in_browser(url, page, api_key, viewing, source)
+                return run_in_browser(words, page, source)
             finally:
                 if source.farewell:
                     click.echo(source.farewell, err=True)

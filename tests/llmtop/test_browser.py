@@ -24,7 +24,10 @@ from aiohttp import web
 
 from llmtop.browser.page import BrowserPage, attach_command
 from llmtop.cli import main
+from llmtop.commands import attach
+from llmtop.commands.attaching import addresses_of, words_of
 from llmtop.commands.listen import open_socket
+from llmtop.peer import Address
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -80,16 +83,55 @@ async def test_the_page_asks_nobody_but_us(page: BrowserPage) -> None:
         assert cookie["httponly"] and cookie["samesite"] == "Strict"
 
 
+ONE, TWO = "http://127.0.0.1:1", "http://127.0.0.1:2"
+
+
+def words(*given: str, asked: bool = True) -> list[str]:
+    """What a tab of `llmtop attach --web` runs `llmtop attach` with."""
+    options = attach.command.make_context("attach", list(given)).params
+    addresses = addresses_of(options["urls"] or [ONE], options)
+    return words_of(addresses, options, asked)
+
+
 def test_the_command_of_a_tab_names_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/a b")
-    command = attach_command("http://127.0.0.1:1")
-    assert "/a b'" in command and "attach http://127.0.0.1:1" in command
-    assert "--api-key-env LLMTOP_BROWSER_API_KEY" in command
+    monkeypatch.setenv("LLMTOP_API_KEY", "sesame")
+    monkeypatch.setenv("KEY_OF_TWO", "open")
+    command = attach_command(words(ONE, TWO, "--api-key-for", "127.0.0.1:2=KEY_OF_TWO"))
+    assert "/a b'" in command and f"attach {ONE} {TWO}" in command
+    assert "--api-key-env LLMTOP_API_KEY --api-key-for 127.0.0.1:2=KEY_OF_TWO" in command
+    assert "sesame" not in command and "open" not in command
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (ONE, TWO, "--slo", "ttft_p99<500ms,itl_p99<40ms", "--slow"),
+        (ONE, "--kv-events", "tcp://*:5557,tcp://*:5558", "--gpu-metrics", TWO, "--privacy"),
+        (ONE, "--drain-metrics", "--control"),
+    ],
+)
+def test_a_tab_watches_what_was_asked_for(given: tuple[str, ...]) -> None:
+    """The tab's own words, read again, are the options that were given."""
+    asked = attach.command.make_context("attach", list(given)).params
+    again = attach.command.make_context("attach", words(*given)).params
+    assert again == asked
+
+
+def test_who_was_found_gets_no_key_in_a_tab_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMTOP_API_KEY", "sesame")
+    again = attach.command.make_context("attach", words(ONE, asked=False)).params
+    assert addresses_of(again["urls"], again) == [Address(ONE, None)]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [["serve", "--web", "--headless"], ["attach", "http://127.0.0.1:1", "--web", "--once"]],
+    [
+        ["serve", "--web", "--headless"],
+        ["attach", ONE, "--web", "--once"],
+        ["attach", ONE, "--web", "--alert-webhook", TWO],
+        ["attach", ONE, TWO, "--web", "--control"],
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_is_2(wrong: list[str]) -> None:
@@ -101,18 +143,16 @@ class Serving(NamedTuple):
     url: str
 
 
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """`llmtop serve random:tiny --web`, as a person starts it."""
+def started(home: Path, *command: str) -> Serving:
+    """`llmtop` with `--web`, as a person starts it."""
     env = os.environ | {
-        "LLMTOP_HOME": str(tmp_path_factory.mktemp("home")),
+        "LLMTOP_HOME": str(home),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
     }
     env.pop("LLMTOP_API_KEY", None)
-    flags = ("--web", "--port", "0", "--num-threads", "1", "--num-gpu-blocks-override", "256")
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmtop", "serve", "random:tiny", *flags],
+        [sys.executable, "-m", "llmtop", *command, "--web"],
         env=env,
         stderr=subprocess.PIPE,
         text=True,
@@ -121,10 +161,17 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     assert process.stderr is not None
     line = process.stderr.readline()
     assert line.startswith("open http://127.0.0.1:"), line + process.stderr.read()
-    yield Serving(process, line.split()[1])
-    if process.poll() is None:
-        process.kill()
-    process.wait()
+    return Serving(process, line.split()[1])
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    flags = ("--port", "0", "--num-threads", "1", "--num-gpu-blocks-override", "256")
+    serving = started(tmp_path_factory.mktemp("home"), "serve", "random:tiny", *flags)
+    yield serving
+    if serving.process.poll() is None:
+        serving.process.kill()
+    serving.process.wait()
 
 
 async def test_a_tab_shows_the_real_server(serving: Serving) -> None:
@@ -136,6 +183,21 @@ async def test_a_tab_shows_the_real_server(serving: Serving) -> None:
             assert await drawn(socket, b"random:tiny")
             await socket.send_json(["stdin", "2"])
             assert await drawn(socket, b"no request")
+
+
+async def test_a_tab_shows_several_servers(peer: Any, tmp_path: Path) -> None:
+    page = (ROOT / "tests" / "data" / "metrics" / "vllm.prom").read_bytes()
+    peers = [peer({"/metrics": (200, "text/plain; version=0.0.4", page)}) for _ in range(2)]
+    serving = started(tmp_path, "attach", *(one.url for one in peers))
+    address = serving.url.partition("/?")[0].replace("http", "ws") + "/ws?width=120&height=40"
+    try:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            assert (await session.get(serving.url)).status == 200
+            async with session.ws_connect(address) as socket:
+                assert await drawn(socket, peers[1].url.removeprefix("http://").encode())
+    finally:
+        serving.process.terminate()
+        assert serving.process.wait(60) == 0
 
 
 async def drawn(socket: aiohttp.ClientWebSocketResponse, word: bytes) -> bool:

@@ -12,7 +12,9 @@ from llmtop.app import LlmtopApp
 from llmtop.browser.page import attach_command
 from llmtop.cli import main
 from llmtop.commands import attach, replay, serve
+from llmtop.commands.attaching import words_of
 from llmtop.keys import KEYS, Keymap
+from llmtop.peer import Address
 from llmtop.screens.kernels import KernelsScreen
 from llmtop.viewing import Viewing
 from llmtop.widgets.helptext import help_rows
@@ -124,7 +126,8 @@ def test_the_commands_take_the_options_and_a_browser_tab_gets_them() -> None:
     assert serve.command.make_context("serve", ["--readonly"]).params["readonly"]
     assert Viewing(True, True, True).flags == ("--privacy", "--readonly")
     assert Viewing(control=True).flags == ("--control",)
-    assert attach_command(URL, Viewing(control=True)).endswith(" --control")
+    words = words_of([Address(URL)], options, True)
+    assert attach_command(words).endswith(" --privacy --control")
 
 
 @pytest.mark.parametrize(
