@@ -6,6 +6,10 @@ Through httpx a streamed request of four pieces took three times the CPU of this
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import select
+import sys
+import termios
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -26,8 +30,12 @@ class SilentError(WireError):
 
 
 class UnansweredError(WireError):
-    """The connection ended before a byte of the response: a kept one may have been closed by the
-    server while the request was on its way."""
+    """The connection ended before a byte of the response. The server may have begun to answer."""
+
+
+class UntakenError(UnansweredError):
+    """It ended before the server's system took a byte of the request: nobody there can have read
+    it, as the connection was closed when it came."""
 
 
 class Response:
@@ -36,14 +44,14 @@ class Response:
     def __init__(self, asked_head: bool) -> None:
         self.status = 0
         self.headers: Headers = []
-        self.begun = self.complete = self.keeps_alive = self._heard = False
+        self.begun = self.complete = self.keeps_alive = self.heard = False
         self._asked_head = asked_head
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
         """Raises: WireError."""
-        self._heard = True
+        self.heard = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -51,7 +59,7 @@ class Response:
 
     def end_of_data(self) -> None:
         """The connection is closed. Raises: WireError where that cuts the response short."""
-        if not self._heard:
+        if not self.heard:
             raise UnansweredError("ended the connection without an answer")
         names = {name.lower() for name, _ in self.headers}
         if not self.begun or names & {b"content-length", b"transfer-encoding"}:
@@ -94,11 +102,27 @@ class Wire:
         self._writer = writer
         self._silence_s = silence_s
         self._response: Response | None = None
+        self._num_written = 0
+        self._untaken = False
         self.idle_since_s = 0.0
 
     @property
     def is_open(self) -> bool:
         return not self._reader.at_eof() and not self._writer.is_closing()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing came on it unasked: its end, say, which the event loop
+        may not have looked at yet."""
+        if not self.is_open:
+            return False
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return not poll.poll(0)
+
+    @property
+    def _descriptor(self) -> int:
+        return int(self._writer.get_extra_info("socket").fileno())
 
     @property
     def is_reusable(self) -> bool:
@@ -113,6 +137,7 @@ class Wire:
     ) -> Response:
         """The response, once its headers are there. Raises: WireError, and what `body` does."""
         self._response = response = Response(asked_head)
+        self._num_written, self._untaken = 0, False
         await self._write(head, body, in_chunks)
         while not response.begun:
             await self._read(response)
@@ -134,13 +159,21 @@ class Wire:
         waiting = head
         async for part in body:
             framed = b"%x\r\n%s\r\n" % (len(part), part) if in_chunks else part
-            self._writer.write(waiting + framed)
+            self._send(waiting + framed)
             waiting = b""
             if not await self._drained():
                 return
         waiting += b"0\r\n\r\n" if in_chunks else b""
         if waiting:
-            self._writer.write(waiting)
+            self._send(waiting)
+
+    def _send(self, data: bytes) -> None:
+        self._writer.write(data)
+        if self._writer.is_closing():
+            # Refused at once; the socket, which knows, is gone at the event loop's next turn.
+            self._untaken = self._is_untaken()
+        else:
+            self._num_written += len(data)
 
     async def _drained(self) -> bool:
         try:
@@ -162,5 +195,17 @@ class Wire:
             data = b""
         if data:
             response.feed(data)
-        else:
-            response.end_of_data()
+            return
+        if not response.heard and (self._untaken or self._is_untaken()):
+            raise UntakenError("ended the connection without an answer")
+        response.end_of_data()
+
+    def _is_untaken(self) -> bool:
+        """Whether no byte of the request was acknowledged. One that comes after the server closed
+        is not; one that came before is, and the end of the connection acknowledges it too."""
+        try:
+            told = fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError):
+            return False  # closed here already: nobody can tell
+        waiting = int.from_bytes(told, sys.byteorder)
+        return waiting + self._writer.transport.get_write_buffer_size() >= self._num_written

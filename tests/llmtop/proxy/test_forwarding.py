@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from llmtop.proxy.wire import Wire
 from profiler.events import (
     RequestAborted,
     RequestAnswered,
@@ -251,47 +252,106 @@ async def test_a_server_that_is_not_there_is_said_in_one_line(proxied_to) -> Non
     assert rig.of(RequestAnswered)[0].status == 0
 
 
+async def closes_after_each(peer) -> None:
+    """As llama.cpp does after a stream, and says nothing of it in the headers."""
+    await peer.send(CHUNKED)
+    peer.writer.write(chunk(token("a", "stop") + b"data: [DONE]\n\n") + END)
+    peer.writer.close()
+
+
 async def closes_when_asked_again(peer) -> None:
-    """As llama.cpp does after a stream: it lets the connection stand, and closes it unanswered."""
+    """It has read the request by then: who knows what it has begun."""
     await three_tokens(peer)
     await peer.read_request()
 
 
+@pytest.fixture
+def racing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kept connection is used at once, and its end is not seen before: as when both cross."""
+    monkeypatch.setattr("llmtop.proxy.upstream.SETTLE_S", 0.0)
+    monkeypatch.setattr(Wire, "is_open", True)
+    monkeypatch.setattr(Wire, "is_quiet", True)
+
+
 @pytest.mark.parametrize("in_chunks", [False, True])
-async def test_a_kept_connection_that_ends_unanswered_is_no_error(proxied, in_chunks: bool) -> None:
+async def test_what_a_server_closed_before_it_came_is_sent_once_more(
+    proxied, racing: None, in_chunks: bool
+) -> None:
     body = json.dumps(ASK).encode()
 
     async def pieces():
         yield body[:9]
         yield body[9:]
 
-    async with proxied(closes_when_asked_again) as rig:
-        for _ in range(3):
+    async with proxied(closes_after_each) as rig:
+        for num_done in range(1, 4):
             content = pieces() if in_chunks else body
             response = await rig.client.post("/v1/completions", content=content)
             assert response.status_code == 200 and response.content.endswith(b"[DONE]\n\n")
-        await rig.told(RequestFinished, 3)
-        assert len(rig.fake.peers) == 3
+            await rig.told(RequestFinished, num_done)
         assert [b"a secret" in peer.body for peer in rig.fake.peers] == [True] * 3
     assert len(rig.of(RequestQueued)) == len(rig.of(RequestForwarded)) == 3
     assert rig.of(RequestAborted) == rig.complaints == []
 
 
-@pytest.mark.parametrize(("text", "is_fresh"), [("a", True), ("a" * (2 << 20), False)])
-async def test_what_cannot_be_sent_again_is_an_error(proxied, text: str, is_fresh: bool) -> None:
-    """On a new connection, for that is no accident; and where the body is too large to be kept."""
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_a_server_has_read_is_sent_once_more_only_if_that_changes_nothing(
+    proxied, racing: None, method: str
+) -> None:
+    async with proxied(closes_when_asked_again) as rig:
+        assert (await rig.client.post("/v1/completions", json=ASK)).status_code == 200
+        await rig.told(RequestFinished)
+        response = await rig.client.request(method, "/v1/completions")
+        num_asked = len(rig.fake.peers)
+    assert (response.status_code, num_asked) == ((200, 2) if method == "GET" else (502, 1))
+
+
+async def test_what_a_new_connection_does_not_answer_is_an_error(proxied) -> None:
+    """That is no accident, even where nothing would change."""
 
     async def script(peer) -> None:
-        if not is_fresh and len(peer.body) < 1000:
-            await closes_when_asked_again(peer)
+        pass
 
     async with proxied(script) as rig:
-        if not is_fresh:
-            assert (await rig.client.post("/v1/completions", json=ASK)).status_code == 200
-        response = await rig.client.post("/v1/completions", json=ASK | {"prompt": text})
+        response = await rig.client.get("/v1/models")
         assert response.status_code == 502
         assert "ended the connection without an answer" in response.json()["error"]["message"]
         assert len(rig.fake.peers) == 1
+
+
+async def test_a_body_too_large_to_be_kept_is_not_sent_again(proxied, racing: None) -> None:
+    async with proxied(closes_when_asked_again) as rig:
+        assert (await rig.client.post("/v1/completions", json=ASK)).status_code == 200
+        await rig.told(RequestFinished)
+        response = await rig.client.put("/file", content=b"a" * (2 << 20))
+        assert response.status_code == 502 and len(rig.fake.peers) == 1
+
+
+async def test_the_end_of_a_kept_connection_is_seen_before_the_event_loop_looks() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        wire, (server, _) = Wire(reader, writer, 5.0), listener.accept()
+        assert wire.is_open and wire.is_quiet
+        server.close()
+        assert wire.is_open, "nobody has looked"
+        assert not wire.is_quiet
+        wire.close()
+
+
+async def test_a_connection_is_kept_for_the_next_request_but_not_for_one_at_once(
+    proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answers(peer) -> None:
+        while True:
+            await three_tokens(peer)
+            await peer.read_request()
+
+    async with proxied(answers) as rig:
+        for settle_s, num_peers in ((60.0, 1), (60.0, 2), (0.0, 2), (0.0, 2)):
+            monkeypatch.setattr("llmtop.proxy.upstream.SETTLE_S", settle_s)
+            assert (await rig.client.post("/v1/completions", json=ASK)).status_code == 200
+            await rig.told(RequestFinished, len(rig.of(RequestFinished)))
+            assert len(rig.fake.peers) == num_peers
 
 
 async def test_a_silent_server_is_given_up(proxied) -> None:
