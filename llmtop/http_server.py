@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LAST_RESPONSES_S: Final = 3
 # Longer than the usual client keeps an idle connection, so that it is not the server who closes
@@ -23,14 +24,16 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def http_config(app: ASGIApp, **options: Any) -> uvicorn.Config:
+def http_config(
+    app: ASGIApp, protocol: type[H11Protocol] = H11Protocol, **options: Any
+) -> uvicorn.Config:
     """The settings that all servers of ours share, and `options` of one of them."""
     return uvicorn.Config(
         app,
         lifespan="off",
         ws="none",
-        # It bounds the head of a request (64 KiB); uvicorn's other parser has no bound.
-        http="h11",
+        # h11 bounds the head of a request (64 KiB); uvicorn's other parser has no bound.
+        http=protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -11,6 +11,7 @@ from llmtop.proxy.answer import Answer
 from llmtop.proxy.asked import RequestBody
 from llmtop.proxy.headers import Headers
 from llmtop.proxy.ledger import Ledger
+from llmtop.proxy.server import came_ns
 from profiler.events import (
     RequestAborted,
     RequestAnswered,
@@ -73,9 +74,9 @@ class Unmeasured:
 class Measured:
     """Turns one exchange into events. Whatever ends it twice is heard once."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, t_queued_ns: int) -> None:
         self._ledger = ledger
-        self._t_queued_ns = time.monotonic_ns()
+        self._t_queued_ns = t_queued_ns
         self._number = ledger.next_number()
         self._body = RequestBody()
         self._is_queued = False
@@ -185,4 +186,4 @@ class Measured:
 
 def exchange_of(scope: Scope, ledger: Ledger) -> Exchange:
     asks = scope["method"] == "POST" and scope["path"].endswith(_MEASURED)
-    return Measured(ledger) if asks else Unmeasured()
+    return Measured(ledger, came_ns(scope)) if asks else Unmeasured()

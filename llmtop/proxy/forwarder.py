@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -14,8 +13,9 @@ from llmtop.proxy.client_body import ClientBody, ClientGoneError
 from llmtop.proxy.exchange import Exchange, exchange_of
 from llmtop.proxy.headers import end_to_end
 from llmtop.proxy.ledger import Ledger
+from llmtop.proxy.response import Response, WireError
 from llmtop.proxy.upstream import Upstream, refusal
-from llmtop.proxy.wire import Response, Wire, WireError
+from llmtop.proxy.wire import Wire
 
 _BROKEN: Final = "error: the answer broke off"
 
@@ -136,10 +136,10 @@ class Forwarder:
 async def _pass_back(wire: Wire, response: Response, send: Send, exchange: Exchange) -> None:
     """All but the end of the answer. Raises: WireError where it breaks off."""
     status, headers = response.status, end_to_end(response.headers)
-    exchange.answered(status, headers)
     await send({"type": "http.response.start", "status": status, "headers": headers})
+    exchange.answered(status, headers)
     async for part in wire.parts(response):
-        t_ns = time.monotonic_ns()
+        t_ns = wire.t_came_ns
         await send({"type": "http.response.body", "body": part, "more_body": True})
         exchange.received(part, t_ns)
 

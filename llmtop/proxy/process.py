@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from engine.server.stream import Observed
 from llmtop import __version__
 from llmtop.commands.listen import is_loopback, url_of
-from llmtop.http_server import HttpServer, http_config
+from llmtop.http_server import HttpServer
 from llmtop.lifeline import Stopping
 from llmtop.proxy.app import create_app
 from llmtop.proxy.config import ProxyConfig
 from llmtop.proxy.facts import models_of, session_start
 from llmtop.proxy.forwarder import Forwarder
 from llmtop.proxy.ledger import Ledger
+from llmtop.proxy.server import proxy_server
 from llmtop.proxy.upstream import Upstream
 from llmtop.serving_observer import LogRelay, Observer
 from llmtop.serving_progress import Progress
@@ -84,8 +85,7 @@ class ProxyProcess:
         observed = Observed(self._observer.metrics, self._observer.feed, self._hello)
         keys = (self._config.api_key,) if self._config.api_key else ()
         app = create_app(self._forwarder, observed, keys)
-        # The server's own date passes. An answer that breaks off is told of by us.
-        return HttpServer(http_config(app, date_header=False, log_level="critical"))
+        return proxy_server(app)
 
     def _hello(self) -> dict[str, object]:
         return {

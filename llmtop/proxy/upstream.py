@@ -14,14 +14,14 @@ from starlette.types import Scope
 from engine.server.http_errors import HttpError
 from llmtop.proxy.headers import forwarded, is_in_chunks
 from llmtop.proxy.kept_body import KeptBody
-from llmtop.proxy.wire import (
+from llmtop.proxy.response import (
     Response,
     SilentError,
     UnansweredError,
     UntakenError,
-    Wire,
     WireError,
 )
+from llmtop.proxy.wire import Wire
 
 CONNECT_S: Final = 10.0
 # Servers keep an idle connection for 5 s and more; one that they close while it is used is lost.
@@ -105,10 +105,11 @@ class Upstream:
         return None
 
     async def _connect(self) -> Wire:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                reader, writer = await asyncio.open_connection(
-                    self._host, self._port, ssl=self._tls
+                _, wire = await loop.create_connection(
+                    lambda: Wire(self._silence_s), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
             raise SilentError("did not take the connection in time") from None
@@ -118,7 +119,7 @@ class Upstream:
             raise WireError("does not speak TLS") from None
         except OSError:
             raise WireError("cannot be reached: no connection") from None
-        return Wire(reader, writer, self._silence_s)
+        return wire
 
 
 async def _asked(

@@ -10,119 +10,47 @@ import fcntl
 import select
 import sys
 import termios
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final
 
-import httptools
+from llmtop.proxy.response import Response, SilentError, UntakenError
 
-from llmtop.proxy.headers import Headers
-
-READ_BYTES: Final = 64 * 1024
-_NO_BODY: Final = (204, 304)
+MAX_AHEAD_BYTES: Final = 64 * 1024
 
 
-class WireError(Exception):
-    """The server gave no whole response; the text says why, as a predicate of its address."""
+class Wire(asyncio.Protocol):
+    """One connection, one exchange at a time. Beyond 64 KiB nothing is read that nobody takes.
 
+    `t_came_ns` is when the newest bytes of those that were taken came: each lot has its own time,
+    however late it is taken.
+    """
 
-class SilentError(WireError):
-    """Nothing came in time."""
-
-
-class UnansweredError(WireError):
-    """The connection ended before a byte of the response. The server may have begun to answer."""
-
-
-class UntakenError(UnansweredError):
-    """It ended before the server's system took a byte of the request: nobody there can have read
-    it, as the connection was closed when it came."""
-
-
-class Response:
-    """One response, by the parser's callbacks; `parts` of the body are taken out as they come."""
-
-    def __init__(self, asked_head: bool) -> None:
-        self.status = 0
-        self.headers: Headers = []
-        self.begun = self.complete = self.keeps_alive = self.heard = False
-        self._asked_head = asked_head
-        self._parser = httptools.HttpResponseParser(self)
-        self._parts: list[bytes] = []
-
-    def feed(self, data: bytes) -> None:
-        """Raises: WireError."""
-        self.heard = True
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            raise WireError("does not speak HTTP/1.1") from None
-
-    def end_of_data(self) -> None:
-        """The connection is closed. Raises: WireError where that cuts the response short."""
-        if not self.heard:
-            raise UnansweredError("ended the connection without an answer")
-        names = {name.lower() for name, _ in self.headers}
-        if not self.begun or names & {b"content-length", b"transfer-encoding"}:
-            raise WireError("ended the connection without a whole answer")
-        self.complete = True
-
-    def take(self) -> bytes:
-        """What came of the body since the last time."""
-        part = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        return part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        if self.status < 200:  # an interim response: the real one follows
-            self.headers = []
-            return
-        self.begun = True
-        self.keeps_alive = self._parser.should_keep_alive()
-        self.complete = self._asked_head or self.status in _NO_BODY
-
-    def on_body(self, data: bytes) -> None:
-        if not self.complete:
-            self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        self.complete = self.complete or self.begun
-
-
-class Wire:
-    """One connection, one exchange at a time. Nothing is read that nobody takes."""
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence_s: float
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, silence_s: float) -> None:
         self._silence_s = silence_s
+        self._transport: asyncio.Transport | None = None
         self._response: Response | None = None
-        self._num_written = 0
-        self._untaken = False
+        self._came: deque[tuple[int, bytes]] = deque()
+        self._num_ahead = self._num_written = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_full = self._is_paused = self._has_ended = self._is_untaken = False
+        self.t_came_ns = 0
         self.idle_since_s = 0.0
 
     @property
     def is_open(self) -> bool:
-        return not self._reader.at_eof() and not self._writer.is_closing()
+        return not self._has_ended and not self._there.is_closing()
 
     @property
     def is_quiet(self) -> bool:
         """Whether it is open and nothing came on it unasked: its end, say, which the event loop
         may not have looked at yet."""
-        if not self.is_open:
+        if not self.is_open or self._came:
             return False
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         return not poll.poll(0)
-
-    @property
-    def _descriptor(self) -> int:
-        return int(self._writer.get_extra_info("socket").fileno())
 
     @property
     def is_reusable(self) -> bool:
@@ -130,14 +58,14 @@ class Wire:
         return self.is_open and response is not None and response.complete and response.keeps_alive
 
     def close(self) -> None:
-        self._writer.transport.abort()
+        self._there.abort()
 
     async def ask(
         self, head: bytes, body: AsyncIterator[bytes], in_chunks: bool, asked_head: bool
     ) -> Response:
         """The response, once its headers are there. Raises: WireError, and what `body` does."""
         self._response = response = Response(asked_head)
-        self._num_written, self._untaken = 0, False
+        self._num_written, self._is_untaken = 0, False
         await self._write(head, body, in_chunks)
         while not response.begun:
             await self._read(response)
@@ -161,46 +89,39 @@ class Wire:
             framed = b"%x\r\n%s\r\n" % (len(part), part) if in_chunks else part
             self._send(waiting + framed)
             waiting = b""
-            if not await self._drained():
+            while self._is_full and self.is_open:
+                await self._wait("does not take the request")
+            if not self.is_open:
                 return
         waiting += b"0\r\n\r\n" if in_chunks else b""
         if waiting:
             self._send(waiting)
 
     def _send(self, data: bytes) -> None:
-        self._writer.write(data)
-        if self._writer.is_closing():
+        self._there.write(data)
+        if self._there.is_closing():
             # Refused at once; the socket, which knows, is gone at the event loop's next turn.
-            self._untaken = self._is_untaken()
+            self._is_untaken = self._took_nothing()
         else:
             self._num_written += len(data)
 
-    async def _drained(self) -> bool:
-        try:
-            async with asyncio.timeout(self._silence_s):
-                await self._writer.drain()
-        except TimeoutError:
-            raise SilentError("does not take the request") from None
-        except OSError:
-            return False
-        return True
-
     async def _read(self, response: Response) -> None:
-        try:
-            async with asyncio.timeout(self._silence_s):
-                data = await self._reader.read(READ_BYTES)
-        except TimeoutError:
-            raise SilentError("did not answer in time") from None
-        except OSError:
-            data = b""
-        if data:
+        """Raises: WireError."""
+        while not self._came and not self._has_ended:
+            await self._wait("did not answer in time")
+        if self._came:
+            self.t_came_ns, data = self._came.popleft()
+            self._num_ahead -= len(data)
+            if self._is_paused and self._num_ahead <= MAX_AHEAD_BYTES:
+                self._is_paused = False
+                self._there.resume_reading()
             response.feed(data)
             return
-        if not response.heard and (self._untaken or self._is_untaken()):
+        if not response.heard and (self._is_untaken or self._took_nothing()):
             raise UntakenError("ended the connection without an answer")
         response.end_of_data()
 
-    def _is_untaken(self) -> bool:
+    def _took_nothing(self) -> bool:
         """Whether no byte of the request was acknowledged. One that comes after the server closed
         is not; one that came before is, and the end of the connection acknowledges it too."""
         try:
@@ -208,4 +129,63 @@ class Wire:
         except (OSError, ValueError):
             return False  # closed here already: nobody can tell
         waiting = int.from_bytes(told, sys.byteorder)
-        return waiting + self._writer.transport.get_write_buffer_size() >= self._num_written
+        return waiting + self._there.get_write_buffer_size() >= self._num_written
+
+    @property
+    def _there(self) -> asyncio.Transport:
+        assert self._transport is not None, "asyncio connects it before anybody has it"
+        return self._transport
+
+    @property
+    def _descriptor(self) -> int:
+        return int(self._there.get_extra_info("socket").fileno())
+
+    async def _wait(self, silent: str) -> None:
+        """Until something happens. Raises: SilentError, saying `silent`."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(self._silence_s, _give_up, waiter, silent)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._came.append((time.monotonic_ns(), data))
+        self._num_ahead += len(data)
+        if self._num_ahead > MAX_AHEAD_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._there.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """Whether the socket stays, to be asked what the server took; TLS has none to stay."""
+        self._has_ended = True
+        self._wake()
+        return self._there.get_extra_info("sslcontext") is None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._has_ended = True
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._wake()
+
+
+def _give_up(waiter: asyncio.Future[None], silent: str) -> None:
+    if not waiter.done():
+        waiter.set_exception(SilentError(silent))

@@ -14,10 +14,10 @@ import pytest
 from engine.server.event_feed import EventFeed
 from engine.server.stream import Observed
 from llmtop.commands.listen import open_socket, url_of
-from llmtop.http_server import HttpServer, http_config
 from llmtop.proxy.app import create_app
 from llmtop.proxy.forwarder import Forwarder
 from llmtop.proxy.ledger import Ledger
+from llmtop.proxy.server import proxy_server
 from llmtop.proxy.upstream import Upstream
 from profiler.bus import Bus
 from profiler.events import AnyEvent
@@ -122,7 +122,7 @@ async def rig_before(
     feed = EventFeed(bus, follower.keyframe)
     app = create_app(forwarder, Observed(lambda: b"", feed, lambda: {"schema": 1}))
     with open_socket("127.0.0.1", 0) as listener:
-        server = HttpServer(http_config(app, date_header=False, log_level="critical"))
+        server = proxy_server(app)
         serving = asyncio.create_task(server.serve([listener]))
         url = url_of(listener)
         async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:

@@ -329,8 +329,9 @@ async def test_a_body_too_large_to_be_kept_is_not_sent_again(proxied, racing: No
 
 async def test_the_end_of_a_kept_connection_is_seen_before_the_event_loop_looks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        reader, writer = await asyncio.open_connection(*listener.getsockname())
-        wire, (server, _) = Wire(reader, writer, 5.0), listener.accept()
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(lambda: Wire(5.0), *listener.getsockname())
+        server, _ = listener.accept()
         assert wire.is_open and wire.is_quiet
         server.close()
         assert wire.is_open, "nobody has looked"
