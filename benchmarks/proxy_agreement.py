@@ -103,7 +103,9 @@ def against_client(results: list[RequestResult], views: list[RequestView]) -> di
 
 def spread(times_ns: list[int]) -> dict[str, float]:
     ms = sorted(t_ns / 1e6 for t_ns in times_ns)
-    found = {name: round(ms[min(len(ms) - 1, int(len(ms) * q))], 3) for name, q in QUANTILES.items()}
+    found = {
+        name: round(ms[min(len(ms) - 1, int(len(ms) * q))], 3) for name, q in QUANTILES.items()
+    }
     return found | {"within_1_ms": sum(abs(each) <= 1.0 for each in ms)}
 
 

@@ -37,8 +37,8 @@ class BlockRun(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class BlockMapBegin(Event, frozen=True, gc=False):
-    """The map begins anew, empty. `whole` says that so was the server's cache; else nobody knows
-    what it holds from before.
+    """The map of one data-parallel rank begins anew, empty. `whole` says that so was its cache;
+    else nobody knows what it holds from before.
 
     `reason` is "connecting", "attached", "disconnected", "restarted" (the server began anew),
     "lost" (`num_lost` batches did not come) or "unreadable" (a batch could not be read).
@@ -47,16 +47,18 @@ class BlockMapBegin(Event, frozen=True, gc=False):
     reason: str
     whole: bool
     num_lost: int = 0
+    rank: int = 0
 
 
 class BlockDelta(Event, frozen=True, gc=False):
-    """What changed in the server's batch number `batch`. `strangers` blocks of it are gone that we
-    did not know, or were left out since there are too many. `late` is a batch out of the server's
-    memory, which it sent when asked: when its blocks were stored is not known. `cleared` is told
-    before the runs: the server threw all blocks away."""
+    """What changed in batch number `batch` of a rank, whose blocks alone it is about. `strangers`
+    blocks of it are gone that we did not know, or were left out since there are too many. `late` is
+    a batch out of the server's memory, which it sent when asked: when its blocks were stored is not
+    known. `cleared` is told before the runs: the rank threw all its blocks away."""
 
     batch: int
     runs: tuple[BlockRun, ...]
     strangers: int = 0
     late: bool = False
     cleared: bool = False
+    rank: int = 0

@@ -56,9 +56,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--kv-events",
+    multiple=True,
     metavar="ENDPOINT[,REPLAY]",
     help="Hear vLLM's KV events there, as its --kv-events-config has it (* is the URL's host), and "
-    "show its blocks.",
+    "show its blocks; once for each data-parallel rank, in their order.",
 )
 @click.option(
     "--gpu-metrics",

@@ -60,9 +60,10 @@ def words_of(addresses: Sequence[Address], options: Mapping[str, Any], asked: bo
     words += ["--api-key-env", options["api_key_env"] if asked else ""]
     for host, name in options["api_key_for"].items():
         words += ["--api-key-for", f"{host}={name}"]
-    for flag in ("--kv-events", "--gpu-metrics"):
-        if options[_name(flag)]:
-            words += [flag, options[_name(flag)]]
+    for text in options["kv_events"]:
+        words += ["--kv-events", text]
+    if options["gpu_metrics"]:
+        words += ["--gpu-metrics", options["gpu_metrics"]]
     if options["drain_metrics"]:
         words.append("--drain-metrics")
     if options["slo"]:
@@ -97,7 +98,7 @@ def _beside(url: str, options: Mapping[str, Any]) -> list[FeedOf]:
     """Raises: LlmtopError."""
     feeds: list[FeedOf] = []
     endpoints = _endpoints(url, options)
-    if endpoints is not None:
+    if endpoints:
         require_kv()
         from llmtop.sources.kvfeed import KvFeed
 
@@ -109,9 +110,9 @@ def _beside(url: str, options: Mapping[str, Any]) -> list[FeedOf]:
     return feeds
 
 
-def _endpoints(url: str, options: Mapping[str, Any]) -> KvEndpoints | None:
-    text = options["kv_events"]
-    return None if text is None else kv_endpoints(text, url)
+def _endpoints(url: str, options: Mapping[str, Any]) -> list[KvEndpoints]:
+    """Of each rank, in their order. Raises: LlmtopError."""
+    return [kv_endpoints(text, url) for text in options["kv_events"]]
 
 
 def _name(flag: str) -> str:

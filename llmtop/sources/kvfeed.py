@@ -1,45 +1,39 @@
-"""Listens to another server's KV events over ZeroMQ, as vLLM publishes them."""
+"""Listens to another server's KV events, all ranks of it."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from llmtop.priority import give_way
 from llmtop.sources.kvendpoints import KvEndpoints
-from profiler.events import AnyEvent, BlockMapBegin, Log
-from profiler.foreign.kvmessage import MAX_MESSAGE_BYTES
-from profiler.foreign.kvstream import KvStream, Numbered
+from llmtop.sources.kvline import Handlers, KvLine
+from profiler.events import AnyEvent
+from profiler.foreign.kvblocks import KvBlocks
 
 _POLL_MS: Final = 200
-# A server answers between two of its own messages, 100 ms at most.
-_ANSWER_MS: Final = 3000
-_MAX_WAITING: Final = 20_000
-# vLLM keeps 10,000 batches (buffer_steps); a batch of one step has some KB.
-_MAX_BATCHES: Final = 100_000
-_MAX_ANSWER_BYTES: Final = 256 << 20
-_END: Final = (-1).to_bytes(8, "big", signed=True)
-_SEEN: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 
 class KvFeed:
-    """A thread of its own passes what it makes of each batch to `emit`."""
+    """A thread of its own passes what it makes of each batch to `emit`. One thread hears all ranks:
+    their blocks share numbers, and are told in the order in which these are given."""
 
-    def __init__(self, endpoints: KvEndpoints, emit: Callable[[AnyEvent], None]) -> None:
-        self._endpoints = endpoints
-        self._emit = emit
+    def __init__(self, endpoints: Sequence[KvEndpoints], emit: Callable[[AnyEvent], None]) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
-        self._stream = KvStream(self._ask)
         self._stopping = threading.Event()
+        blocks = KvBlocks()
+        self._lines = [
+            KvLine(self._context, one, rank, blocks, emit, self._stopping)
+            for rank, one in enumerate(endpoints)
+        ]
         self._thread = threading.Thread(target=self._run, name="llmtop-kv", daemon=True)
 
     def start(self) -> None:
-        self._emit(BlockMapBegin(time.monotonic_ns(), "connecting", whole=False))
+        for line in self._lines:
+            line.expect()
         self._thread.start()
 
     def stop(self) -> None:
@@ -50,88 +44,22 @@ class KvFeed:
 
     def _run(self) -> None:
         give_way()
-        socket = self._socket(zmq.SUB)
-        monitor = socket.get_monitor_socket(_SEEN)
+        opened: list[KvLine] = []
         try:
-            socket.subscribe(b"")
-            socket.connect(self._endpoints.live)
-            poller = zmq.Poller()
-            poller.register(monitor, zmq.POLLIN)
-            poller.register(socket, zmq.POLLIN)
-            while not self._stopping.is_set():
-                ready = dict(poller.poll(_POLL_MS))
-                if monitor in ready:
-                    self._seen(recv_monitor_message(monitor)["event"])
-                elif socket in ready:
-                    self._take(socket.recv_multipart())
+            handlers: Handlers = {}
+            for line in self._lines:
+                handlers |= line.open()
+                opened.append(line)
+            self._hear(handlers)
         finally:
-            socket.disable_monitor()
-            socket.close()
+            for line in opened:
+                line.close()
             self._context.term()
 
-    def _socket(self, kind: int) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        socket.setsockopt(zmq.RCVHWM, _MAX_WAITING)
-        socket.setsockopt(zmq.RECONNECT_IVL, 250)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 8000)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
-        return socket
-
-    def _seen(self, event: int) -> None:
-        now = time.monotonic_ns()
-        if event == zmq.EVENT_DISCONNECTED:
-            self._log("warning", f"KV events: the connection to {self._endpoints.live} is lost")
-            self._tell(self._stream.broke(now))
-        else:
-            self._log("info", f"KV events: connected to {self._endpoints.live}")
-            self._tell(self._stream.begin(now))
-
-    def _take(self, frames: list[bytes]) -> None:
-        batch = _numbered(frames)
-        if batch is not None:
-            self._tell(self._stream.take(batch, time.monotonic_ns()))
-
-    def _tell(self, events: list[Any]) -> None:
-        for event in events:
-            self._emit(event)
-
-    def _log(self, level: str, text: str) -> None:
-        self._emit(Log(time.monotonic_ns(), level, "viewer", text))
-
-    def _ask(self, since: int) -> list[Numbered] | None:
-        if not self._endpoints.replay:
-            return None
-        socket = self._socket(zmq.DEALER)
-        try:
-            socket.connect(self._endpoints.replay)
-            socket.send_multipart((b"", since.to_bytes(8, "big")))
-            return self._answers(socket)
-        finally:
-            socket.close()
-
-    def _answers(self, socket: zmq.Socket[bytes]) -> list[Numbered] | None:
-        """None where no end comes."""
-        found: list[Numbered] = []
-        num_bytes = 0
-        while not self._stopping.is_set() and socket.poll(_ANSWER_MS):
-            frames = socket.recv_multipart()
-            if len(frames) >= 3 and frames[-2] == _END:
-                return found
-            batch = _numbered(frames)
-            if batch is None:
-                continue
-            found.append(batch)
-            num_bytes += len(batch.data)
-            if len(found) > _MAX_BATCHES or num_bytes > _MAX_ANSWER_BYTES:
-                break
-        self._log("warning", f"KV events: no whole answer from {self._endpoints.replay}")
-        return None
-
-
-def _numbered(frames: list[bytes]) -> Numbered | None:
-    """The last two frames are the number and the batch; the topic may stand before them."""
-    if not 2 <= len(frames) <= 4 or len(frames[-2]) != 8:
-        return None
-    return Numbered(int.from_bytes(frames[-2], "big"), frames[-1])
+    def _hear(self, handlers: Handlers) -> None:
+        poller = zmq.Poller()
+        for socket in handlers:
+            poller.register(socket, zmq.POLLIN)
+        while not self._stopping.is_set():
+            for socket, _ in poller.poll(_POLL_MS):
+                handlers[socket]()

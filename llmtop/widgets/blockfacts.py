@@ -27,7 +27,7 @@ class BlockFacts(Panel):
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         state = view.state
-        rows = [*_held(state), *_moved(state.blocks), *_usage(state)]
+        rows = [*_held(state), *_by_rank(state.blocks), *_moved(state.blocks), *_usage(state)]
         rows += [EMPTY, *_cursor(state, view.model.cursor_page)]
         return [line for row in rows for line in _fitted(row, width)]
 
@@ -44,8 +44,7 @@ def _held(state: SessionState) -> list[Row]:
     total, capacity = blocks.num_blocks(), state.foreign.gauge("kv_blocks")
     row: Row = (("hashed   ", "dim"), (f"{grouped(total)} blocks", "value"))
     if capacity:
-        # One block of the server's pool stands for "none" and holds nothing.
-        usable = capacity - 1
+        usable = _usable(state, capacity)
         row += ((f" of {grouped(usable)}, {percent(total, usable)}", "value"),)
     copies = total - blocks.num_distinct
     told: Row = (("distinct ", "dim"), (grouped(blocks.num_distinct), "value"))
@@ -56,6 +55,24 @@ def _held(state: SessionState) -> list[Row]:
             f"{name or 'untold'} {grouped(blocks.num_blocks(name))}" for name in blocks.mediums
         ]
         rows.append((("where    ", "dim"), (", ".join(parts), "value")))
+    return rows
+
+
+def _usable(state: SessionState, capacity: float) -> float:
+    """One block of each rank's pool stands for "none" and holds nothing."""
+    return capacity - max(1, len(state.blocks.ranks))
+
+
+def _by_rank(blocks: HashedBlocks) -> list[Row]:
+    if len(blocks.ranks) < 2:
+        return []
+    parts = [
+        f"{rank}: {grouped(blocks.num_blocks(rank=rank))}{'' if facts.whole else '+'}"
+        for rank, facts in sorted(blocks.ranks.items())
+    ]
+    rows: list[Row] = [(("by rank  ", "dim"), (", ".join(parts), "value"))]
+    if not blocks.whole:
+        rows.append((("         ", "dim"), ("+ older ones are not known", "dim")))
     return rows
 
 
@@ -71,7 +88,7 @@ def _usage(state: SessionState) -> list[Row]:
     usage, capacity = state.foreign.gauge("kv_usage"), state.foreign.gauge("kv_blocks")
     if usage is None or not capacity:
         return []
-    used = round(usage * (capacity - 1))
+    used = round(usage * _usable(state, capacity))
     row: Row = (("in use   ", "dim"), (f"{grouped(used)} blocks, {percent(usage, 1.0)}", "value"))
     idle = state.blocks.num_blocks() - used
     rows: list[Row] = [(*row, (" by requests", "dim"))]
@@ -94,9 +111,10 @@ def _cursor(state: SessionState, block: int) -> list[Row]:
         place = f"{blocks.tokens[block]} tokens; what lies before it is not known"
     since = blocks.t_stored_ns[block]
     when = f"stored {seconds(state.t_ns - since)} ago" if since else "stored before this looked"
+    of = f" of rank {blocks.rank(block)}" if len(blocks.ranks) > 1 else ""
     return [
         (
-            (f"block {grouped(block)}  ", "key"),
+            (f"block {grouped(block)}{of}  ", "key"),
             (f"{blocks.copies[block]} there, ", "value"),
             _ways(blocks.num_children[block]),
         ),

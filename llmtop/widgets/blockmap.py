@@ -93,7 +93,10 @@ class BlockMap(Panel):
 
 
 def _empty(blocks: HashedBlocks) -> str:
-    reason = "connecting" if blocks.begun is None else blocks.begun.reason
+    begun = blocks.begun
+    reason = "connecting" if begun is None else begun.reason
+    if begun is not None and reason in _WHY_EMPTY and len(blocks.ranks) > 1:
+        return f"rank {begun.rank}: {_WHY_EMPTY[reason]}"
     if reason in _WHY_EMPTY:
         return _WHY_EMPTY[reason]
     if blocks.whole:

@@ -10,14 +10,18 @@ import msgspec
 
 from profiler.block_events import UNTOLD, BlockDelta, BlockMapBegin, BlockRun
 from profiler.folds.packing import pack, unpack
+from profiler.folds.rankfacts import RankFacts
 
 MAX_BLOCKS: Final = 1 << 20
-MAX_MEDIUMS: Final = 64
+MAX_RANKS: Final = 64
+MAX_PLACES: Final = 64
 # More hashes than a message can hold.
 _MAX_STRANGERS: Final = 1 << 24
 
 
 class HashedBlocksFrame(msgspec.Struct, array_like=True):
+    """The first six are rank 0's, and `others` of the ranks beside it."""
+
     begun: BlockMapBegin | None = None
     whole: bool = False
     batch: int | None = None
@@ -32,29 +36,23 @@ class HashedBlocksFrame(msgspec.Struct, array_like=True):
     on: bytes = b""
     mediums: list[str] = []
     births: int = 0
+    ranks_on: list[int] = []
+    others: dict[int, RankFacts] = {}
 
 
 class HashedBlocks:
     """One entry per number of ours in each of `copies` (0: no block has the number now), `parents`
     (see BlockRun), `tokens`, `t_stored_ns` (0 where it was not told) and `on`, an index into
-    `mediums`. `num_children` are the blocks that stand right behind it.
+    `places`: a rank, and a medium. `num_children` are the blocks that stand right behind it.
 
     Every block in here is in the server's cache. That these are all holds only while `whole`.
-    `stored` and `removed` count since `begun`; `strangers` of the blocks that went were none of
-    these. `batch` is the newest one's number, None before the first.
 
     `version` counts the changes of this very object: of another one, draw everything.
     """
 
     def __init__(self) -> None:
         self.version = 0
-        self.begun: BlockMapBegin | None = None
-        self._empty()
-
-    def _empty(self) -> None:
-        self.whole = False
-        self.batch: int | None = None
-        self.stored = self.removed = self.strangers = 0
+        self.ranks: dict[int, RankFacts] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -64,7 +62,7 @@ class HashedBlocks:
         self.t_stored_ns: array[int] = array("q")
         self.born: array[int] = array("q")
         self.on = bytearray()
-        self.mediums: list[str] = []
+        self.places: list[tuple[int, str]] = []
         self.num_children: array[int] = array("i")
         self.forks: set[int] = set()
         self._births = 0
@@ -76,10 +74,41 @@ class HashedBlocks:
         """Numbers that a block has, or had."""
         return len(self.copies)
 
-    def num_blocks(self, medium: str | None = None) -> int:
+    @property
+    def begun(self) -> BlockMapBegin | None:
+        """The newest beginning of any rank, None before the first."""
+        told = (facts.begun for facts in self.ranks.values() if facts.begun is not None)
+        return max(told, key=lambda begun: begun.t_ns, default=None)
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.ranks) and all(facts.whole for facts in self.ranks.values())
+
+    @property
+    def stored(self) -> int:
+        return sum(facts.stored for facts in self.ranks.values())
+
+    @property
+    def removed(self) -> int:
+        return sum(facts.removed for facts in self.ranks.values())
+
+    @property
+    def strangers(self) -> int:
+        return sum(facts.strangers for facts in self.ranks.values())
+
+    @property
+    def mediums(self) -> list[str]:
+        return list(dict.fromkeys(medium for _, medium in self.places))
+
+    def rank(self, block: int) -> int:
+        return self.places[self.on[block]][0]
+
+    def num_blocks(self, medium: str | None = None, rank: int | None = None) -> int:
         """Blocks in the server's cache, copies of one another counted each."""
-        totals = zip(self.mediums, self._totals, strict=True)
-        return sum(total for name, total in totals if medium is None or name == medium)
+        totals = zip(self.places, self._totals, strict=True)
+        return sum(
+            total for (of, name), total in totals if medium in (None, name) and rank in (None, of)
+        )
 
     def parent(self, block: int) -> int:
         """The block before it, FIRST, or UNTOLD: not known or there no longer."""
@@ -97,27 +126,47 @@ class HashedBlocks:
             block = self.parent(block)
 
     def begin(self, event: BlockMapBegin) -> None:
-        self._empty()
-        self.begun, self.whole = event, event.whole
-        self.version += 1
+        if self._knows(event.rank):
+            self._drop(event.rank)
+            self.ranks[event.rank] = RankFacts(event, event.whole)
+            self.version += 1
 
     def delta(self, event: BlockDelta) -> None:
         """Operations that this version does not know and blocks that cannot be are passed over."""
+        if not self._knows(event.rank):
+            return
         self.version += 1
-        self.batch = event.batch
-        self.strangers += min(max(0, event.strangers), _MAX_STRANGERS)
+        facts = self.ranks[event.rank]
+        facts.batch = event.batch
+        facts.strangers += min(max(0, event.strangers), _MAX_STRANGERS)
         if event.cleared:
-            self.removed += self.num_blocks()
-            self._forget()
-            self.whole = True
+            facts.removed += self.num_blocks(rank=event.rank)
+            self._drop(event.rank)
+            facts.whole = True
         for run in event.runs:
             if run.block >= 0 and 0 < run.count <= MAX_BLOCKS - run.block:
-                self._run(run, 0 if event.late else event.t_ns)
+                self._run(run, event.rank, 0 if event.late else event.t_ns)
 
-    def _run(self, run: BlockRun, t_ns: int) -> None:
+    def _knows(self, rank: int) -> bool:
+        """Whether there is room for this rank; there is from now on."""
+        if rank not in self.ranks and len(self.ranks) < MAX_RANKS:
+            self.ranks[rank] = RankFacts()
+        return rank in self.ranks
+
+    def _drop(self, rank: int) -> None:
+        """No block is this rank's any more."""
+        if self.num_blocks() == self.num_blocks(rank=rank):
+            self._forget()
+            return
+        mine = {at for at, (of, _) in enumerate(self.places) if of == rank}
+        for block, copies in enumerate(self.copies):
+            if copies and self.on[block] in mine:
+                self._shift(block, -copies)
+
+    def _run(self, run: BlockRun, rank: int, t_ns: int) -> None:
         blocks = range(run.block, run.block + run.count)
         if run.op == "store":
-            self._store(run, blocks, t_ns)
+            self._store(run, blocks, rank, t_ns)
         elif blocks.stop > self.num_numbers:
             return
         elif run.op == "copy":
@@ -127,9 +176,9 @@ class HashedBlocks:
             for block in blocks:
                 self._count(block, -1)
 
-    def _store(self, run: BlockRun, blocks: range, t_ns: int) -> None:
+    def _store(self, run: BlockRun, blocks: range, rank: int, t_ns: int) -> None:
         self._resize(blocks.stop)
-        on = self._medium(run.medium)
+        on = self._place(rank, run.medium)
         before = run.parent if run.parent < self.num_numbers else UNTOLD
         for block in blocks:
             if self.copies[block]:
@@ -151,21 +200,28 @@ class HashedBlocks:
                 wide.frombytes(bytes(8 * more))
             self.on.extend(bytes(more))
 
-    def _medium(self, name: str) -> int:
-        if name not in self.mediums and len(self.mediums) < MAX_MEDIUMS:
-            self.mediums.append(name)
+    def _place(self, rank: int, medium: str) -> int:
+        place = (rank, medium)
+        if place not in self.places and len(self.places) < MAX_PLACES:
+            self.places.append(place)
             self._totals.append(0)
-        return self.mediums.index(name) if name in self.mediums else MAX_MEDIUMS - 1
+        return self.places.index(place) if place in self.places else MAX_PLACES - 1
 
     def _count(self, block: int, by: int) -> None:
-        """One more of the block, or one less: it comes with the first and goes with the last."""
+        """One more of the block, or one less, as its rank has told."""
         before = self.copies[block]
         if before + by < 0 or (before == 0 and by > 0 and not self.born[block]):
             return
+        facts = self.ranks[self.rank(block)]
+        facts.stored += by > 0
+        facts.removed += by < 0
+        self._shift(block, by)
+
+    def _shift(self, block: int, by: int) -> None:
+        """It comes with the first of it and goes with the last."""
+        before = self.copies[block]
         self.copies[block] = before + by
         self._totals[self.on[block]] += by
-        self.stored += by > 0
-        self.removed += by < 0
         if before == 0:
             self.num_distinct += 1
             self._behind(self.parent(block), 1)
@@ -183,21 +239,24 @@ class HashedBlocks:
                 self.forks.discard(parent)
 
     def freeze(self) -> HashedBlocksFrame:
+        first = self.ranks.get(0, RankFacts())
         return HashedBlocksFrame(
-            self.begun,
-            self.whole,
-            self.batch,
-            self.stored,
-            self.removed,
-            self.strangers,
+            first.begun,
+            first.whole,
+            first.batch,
+            first.stored,
+            first.removed,
+            first.strangers,
             pack(self.copies),
             pack(self.parents),
             pack(self.tokens),
             pack(self.t_stored_ns),
             pack(self.born),
             bytes(self.on),
-            list(self.mediums),
+            [medium for _, medium in self.places],
             self._births,
+            [rank for rank, _ in self.places],
+            {rank: msgspec.structs.replace(f) for rank, f in self.ranks.items() if rank},
         )
 
     def thaw(self, frame: HashedBlocksFrame) -> None:
@@ -207,22 +266,35 @@ class HashedBlocks:
         num_numbers = len(frame.on)
         if num_numbers > MAX_BLOCKS or any(len(c) != num_numbers for c in (*narrow, *wide)):
             raise ValueError("block columns of different lengths")
-        if max(frame.on, default=-1) >= min(len(frame.mediums), MAX_MEDIUMS):
+        if max(frame.on, default=-1) >= min(len(frame.mediums), MAX_PLACES):
             raise ValueError("a block on a medium that does not exist")
         if any(parent >= num_numbers or parent < UNTOLD for parent in narrow[1]):
             raise ValueError("a block behind one that does not exist")
         self._forget()
-        self.begun, self.whole, self.batch = frame.begun, frame.whole, frame.batch
-        self.stored, self.removed, self.strangers = frame.stored, frame.removed, frame.strangers
+        self._thaw_ranks(frame)
         self.copies, self.parents, self.tokens = narrow
         self.t_stored_ns, self.born = wide
-        self.on, self.mediums, self._births = bytearray(frame.on), frame.mediums, frame.births
+        self.on, self._births = bytearray(frame.on), frame.births
         self._derive()
+
+    def _thaw_ranks(self, frame: HashedBlocksFrame) -> None:
+        """Recordings of before have no ranks: all was rank 0."""
+        ranks_on = frame.ranks_on or [0] * len(frame.mediums)
+        self.places = list(zip(ranks_on, frame.mediums, strict=True))
+        first = RankFacts(
+            frame.begun, frame.whole, frame.batch, frame.stored, frame.removed, frame.strangers
+        )
+        known = frame.begun is not None or 0 in ranks_on
+        self.ranks = ({0: first} if known else {}) | {
+            rank: msgspec.structs.replace(facts) for rank, facts in frame.others.items()
+        }
+        if not self.ranks.keys() >= set(ranks_on):
+            raise ValueError("a block of a rank that nobody has told of")
 
     def _derive(self) -> None:
         self.version += 1
         self.num_children = array("i", bytes(4 * self.num_numbers))
-        self._totals = [0] * len(self.mediums)
+        self._totals = [0] * len(self.places)
         for block, copies in enumerate(self.copies):
             if copies > 0:
                 self.num_distinct += 1

@@ -13,30 +13,42 @@ MAX_SCOPES: Final = 64
 
 
 class KvBlocks:
-    """Holds the hash of each block that is there, in memory alone."""
+    """Holds the hash of each block that is there, in memory alone. Ranks share the numbers; the
+    hashes of one say nothing of another's."""
 
     def __init__(self) -> None:
-        self._known: dict[Scope, dict[Hash, int]] = {}
+        self._known: dict[tuple[int, Scope], dict[Hash, int]] = {}
         self._copies: list[int] = []
         self._free: list[int] = []
         self._runs: list[BlockRun] = []
         self._strangers = 0
 
-    def fold(self, message: Message, batch: int, t_ns: int, late: bool) -> BlockDelta:
+    def forget(self, rank: int) -> None:
+        """As if nothing had been heard of this rank."""
+        for key in [key for key in self._known if key[0] == rank]:
+            for block in self._known.pop(key).values():
+                self._give_back(block)
+        if not self._known:
+            self._copies, self._free = [], []
+
+    def fold(
+        self, message: Message, batch: int, t_ns: int, late: bool, rank: int = 0
+    ) -> BlockDelta:
         """What the message changes. A batch that throws all blocks away is told as that alone with
         what follows it."""
         self._runs, self._strangers, cleared = [], 0, False
         for change in message.changes:
             if isinstance(change, Stored):
-                self._store(change)
+                self._store(rank, change)
             elif isinstance(change, Removed):
-                self._remove(change)
-            elif self._clear(change):
+                self._remove(rank, change)
+            elif self._clear(rank, change):
                 self._runs, self._strangers, cleared = [], 0, True
-        return BlockDelta(t_ns, batch, tuple(self._runs), self._strangers, late, cleared)
+        runs = tuple(self._runs)
+        return BlockDelta(t_ns, batch, runs, self._strangers, late, cleared, rank)
 
-    def _store(self, change: Stored) -> None:
-        known = self._of(change.scope)
+    def _store(self, rank: int, change: Stored) -> None:
+        known = self._of(rank, change.scope)
         if known is None:
             self._strangers += len(change.hashes)
             return
@@ -57,8 +69,8 @@ class KvBlocks:
                 self._add(run)
             parent = block
 
-    def _remove(self, change: Removed) -> None:
-        known = self._known.get(change.scope, {})
+    def _remove(self, rank: int, change: Removed) -> None:
+        known = self._known.get((rank, change.scope), {})
         for found in change.hashes:
             block = known.get(found)
             if block is None:
@@ -71,23 +83,24 @@ class KvBlocks:
                 self._give_back(block)
                 self._add(BlockRun("remove", block, 1))
 
-    def _clear(self, change: Cleared) -> bool:
+    def _clear(self, rank: int, change: Cleared) -> bool:
         """Whether these were all blocks: else those of one replica are removed one by one."""
-        mine = [scope for scope in self._known if scope.rank == change.rank]
-        if len(mine) == len(self._known):
-            self._known.clear()
-            self._copies, self._free = [], []
+        scopes = [scope for of, scope in self._known if of == rank]
+        mine = [scope for scope in scopes if scope.rank == change.rank]
+        if len(mine) == len(scopes):
+            self.forget(rank)
             return True
         for scope in mine:
-            for block in self._known.pop(scope).values():
+            for block in self._known.pop((rank, scope)).values():
                 self._give_back(block)
                 self._add(BlockRun("remove", block, 1))
         return False
 
-    def _of(self, scope: Scope) -> dict[Hash, int] | None:
-        if scope not in self._known and len(self._known) >= MAX_SCOPES:
+    def _of(self, rank: int, scope: Scope) -> dict[Hash, int] | None:
+        key = (rank, scope)
+        if key not in self._known and len(self._known) >= MAX_SCOPES:
             return None
-        return self._known.setdefault(scope, {})
+        return self._known.setdefault(key, {})
 
     def _number(self) -> int | None:
         if self._free:

@@ -28,15 +28,18 @@ Ask = Callable[[int], list[Numbered] | None]
 
 
 class KvStream:
-    """Turns batches into events. Every block that these tell of is in the server's cache: where
-    batches are lost for good, the map begins anew."""
+    """Turns the batches of one rank into events. Every block that these tell of is in the server's
+    cache: where batches are lost for good, the rank's map begins anew. `blocks` is shared by the
+    streams whose events make up one map."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, rank: int = 0, blocks: KvBlocks | None = None) -> None:
         self._ask = ask
+        self._rank = rank
+        self._blocks = KvBlocks() if blocks is None else blocks
         self._forget()
 
     def _forget(self) -> None:
-        self._blocks = KvBlocks()
+        self._blocks.forget(self._rank)
         self._last: int | None = None
         self._last_ts = 0.0
         self._last_live = -1
@@ -48,7 +51,7 @@ class KvStream:
     def broke(self, t_ns: int) -> list[MapEvent]:
         """The connection is lost: nobody knows what the server holds meanwhile."""
         self._forget()
-        return [BlockMapBegin(t_ns, "disconnected", whole=False)]
+        return [BlockMapBegin(t_ns, "disconnected", whole=False, rank=self._rank)]
 
     def take(self, batch: Numbered, t_ns: int) -> list[MapEvent]:
         """What a batch changes, with all that was missing before it."""
@@ -81,7 +84,7 @@ class KvStream:
         self._forget()
         found = self._remembered(0)
         whole = seq == 0 if found is None else not found or found[0].seq == 0
-        begin = BlockMapBegin(t_ns, reason, whole, num_lost)
+        begin = BlockMapBegin(t_ns, reason, whole, num_lost, self._rank)
         return [begin, *self._all(found or [], t_ns)]
 
     def _remembered(self, since: int) -> list[Numbered] | None:
@@ -109,13 +112,14 @@ class KvStream:
         try:
             message = read_message(batch.data)
         except StreamError:
-            self._blocks, self._last_ts = KvBlocks(), 0.0
-            return [BlockMapBegin(t_ns, "unreadable", whole=False, num_lost=1)]
+            self._blocks.forget(self._rank)
+            self._last_ts = 0.0
+            return [BlockMapBegin(t_ns, "unreadable", False, 1, self._rank)]
         self._last_ts = message.ts
         return self._told(message, batch.seq, t_ns, late)
 
     def _told(self, message: Message, seq: int, t_ns: int, late: bool) -> list[MapEvent]:
-        delta = self._blocks.fold(message, seq, t_ns, late)
+        delta = self._blocks.fold(message, seq, t_ns, late, self._rank)
         return [delta] if delta.runs or delta.strangers or delta.cleared else []
 
 

@@ -28,8 +28,8 @@ def state_of(*events: Callable[[int], AnyEvent], usage: float = 0.02) -> Session
     return state
 
 
-def begin(reason: str, whole: bool = False) -> Callable[[int], AnyEvent]:
-    return lambda t_ns: BlockMapBegin(t_ns, reason, whole)
+def begin(reason: str, whole: bool = False, rank: int = 0) -> Callable[[int], AnyEvent]:
+    return lambda t_ns: BlockMapBegin(t_ns + rank, reason, whole, rank=rank)
 
 
 def delta(*runs: BlockRun, strangers: int = 0) -> Callable[[int], AnyEvent]:
@@ -67,11 +67,33 @@ async def test_the_cache_block_by_block(size: Any, source_of: Any, text_of: Any)
     assert prefix.rstrip("│ ").endswith(" 0")
 
 
+@pytest.mark.parametrize("size", SIZES)
+async def test_ranks_are_told_apart(size: Any, source_of: Any, text_of: Any) -> None:
+    events = [
+        begin("attached", True),
+        begin("attached", rank=1),
+        delta(BlockRun("store", 0, 3, -1, 16, "GPU")),
+        lambda t_ns: BlockDelta(t_ns, 0, (BlockRun("store", 3, 4, -1, 16, "GPU"),), rank=1),
+    ]
+    text = await shown(state_of(*events), size, source_of, text_of)
+    assert "7, older ones are not known" in text
+    assert "hashed   7 blocks of 99, 7%" in text, "each rank has a block that stands for none"
+    assert "by rank  0: 3, 1: 4+" in text and "+ older ones are not known" in text
+    assert "block 5 of rank 1" in text
+
+
 @pytest.mark.parametrize(
     ("events", "words"),
     [
         ([begin("connecting")], "no connection to the server's KV events yet"),
         ([begin("connecting"), begin("disconnected")], "is lost"),
+        (
+            [
+                begin("attached"),
+                begin("disconnected", rank=1),
+            ],
+            "rank 1: the connection to the server's KV events is lost",
+        ),
         ([begin("attached", True)], "the prefix cache is empty"),
         ([begin("attached")], "no block was stored since this looks"),
     ],

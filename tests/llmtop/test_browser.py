@@ -108,6 +108,7 @@ def test_the_command_of_a_tab_names_no_key(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (ONE, TWO, "--slo", "ttft_p99<500ms,itl_p99<40ms", "--slow"),
         (ONE, "--kv-events", "tcp://*:5557,tcp://*:5558", "--gpu-metrics", TWO, "--privacy"),
+        (ONE, "--kv-events", "tcp://*:5557", "--kv-events", "tcp://*:5559"),
         (ONE, "--drain-metrics", "--control"),
     ],
 )

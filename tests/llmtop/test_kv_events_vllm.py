@@ -119,7 +119,7 @@ def source(vllm: Vllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     vllm.clear()
     target = probe(vllm.url, None)
     assert target is not None
-    source = MetricsSource(target, None, [partial(KvFeed, vllm.kv_events)])
+    source = MetricsSource(target, None, [partial(KvFeed, [vllm.kv_events])])
     source.start()
     until(source, lambda state: state.blocks.whole)
     yield source
@@ -202,7 +202,7 @@ def test_who_comes_late_is_told_all_of_it(vllm: Vllm, source: MetricsSource) -> 
     early = until(source, lambda state: state.blocks.num_blocks() > 0).blocks
     target = probe(vllm.url, None)
     assert target is not None
-    other = MetricsSource(target, None, [partial(KvFeed, vllm.kv_events)])
+    other = MetricsSource(target, None, [partial(KvFeed, [vllm.kv_events])])
     other.start()
     try:
         late = until(other, lambda state: state.blocks.whole and state.blocks.num_blocks() > 0)

@@ -122,10 +122,10 @@ def publisher(context: zmq.Context[Any]) -> Iterator[Publisher]:
 
 
 @pytest.fixture
-def listen() -> Iterator[Callable[[KvEndpoints], Ear]]:
+def listen() -> Iterator[Callable[..., Ear]]:
     feeds: list[KvFeed] = []
 
-    def start(endpoints: KvEndpoints) -> Ear:
+    def start(*endpoints: KvEndpoints) -> Ear:
         ear = Ear()
         feeds.append(KvFeed(endpoints, ear.hear))
         feeds[-1].start()
@@ -173,7 +173,7 @@ def test_without_replay_nothing_from_before_is_claimed(publisher: Publisher, lis
 def test_a_replay_that_never_ends_is_told_and_waited_for_no_longer(
     publisher: Publisher, listen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmtop.sources.kvfeed._ANSWER_MS", 100)
+    monkeypatch.setattr("llmtop.sources.kvline.ANSWER_MS", 100)
     publisher.silent = True
     ear = listen(publisher.endpoints)
     ear.until(lambda: "attached" in ear.reasons)
@@ -199,6 +199,23 @@ def test_a_server_that_goes_and_comes_again(context: zmq.Context[Any], listen: A
     second.publish(stored(9))
     ear.until(lambda: ear.state.blocks.num_blocks() == 1)
     second.close()
+
+
+def test_ranks_are_one_map_and_one_that_goes_takes_its_own_blocks(
+    context: zmq.Context[Any], listen: Any
+) -> None:
+    first, second = Publisher(context), Publisher(context)
+    first.publish(stored(1, 2, 3))
+    second.publish(stored(1, 2))
+    ear = listen(first.endpoints, second.endpoints)
+    blocks = ear.state.blocks
+    ear.until(lambda: [blocks.num_blocks(rank=rank) for rank in (0, 1)] == [3, 2])
+    assert blocks.whole and blocks.num_distinct == 5, "the same tokens, but in two caches"
+    second.close()
+    ear.until(lambda: "disconnected" in ear.reasons)
+    ear.until(lambda: [blocks.num_blocks(rank=rank) for rank in (0, 1)] == [3, 0])
+    assert not blocks.whole
+    first.close()
 
 
 @pytest.mark.parametrize(

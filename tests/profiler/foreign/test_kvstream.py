@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.block_events import BlockMapBegin
+from profiler.block_events import BlockDelta, BlockMapBegin, BlockRun
 from profiler.events import AnyEvent, decode_event, encode_event
+from profiler.folds.hashedblocks import HashedBlocks, HashedBlocksFrame
 from profiler.folds.hashedprefixes import shared_prefixes
+from profiler.foreign.kvblocks import KvBlocks
 from profiler.foreign.kvstream import KvStream, Numbered
 from profiler.state import SessionState
 
@@ -119,7 +121,7 @@ def same_as_replayed(viewer: Viewer) -> None:
     assert whole.keyframe() == viewer.state.keyframe()
     copy = SessionState.restore(whole.keyframe())
     assert copy.keyframe() == whole.keyframe()
-    for name in ("num_distinct", "mediums", "forks", "_totals"):
+    for name in ("num_distinct", "places", "forks", "_totals", "ranks"):
         assert getattr(copy.blocks, name) == getattr(viewer.state.blocks, name)
     assert shared_prefixes(copy.blocks) == shared_prefixes(viewer.state.blocks)
 
@@ -235,3 +237,98 @@ def test_a_lost_connection_leaves_nothing_on_the_map() -> None:
     viewer.begin()
     check(viewer, server)
     assert viewer.state.blocks.whole
+
+
+class Ranks:
+    """A server of `count` data-parallel ranks, and one viewer of all of them."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self.blocks = KvBlocks()
+        self.servers = [Server(seed + rank) for rank in range(count)]
+        self.streams = [
+            KvStream(server.ask, rank, self.blocks) for rank, server in enumerate(self.servers)
+        ]
+        self.viewer = Viewer(self.streams[0])
+
+    def step(self, rank: int, how: str) -> None:
+        viewer, stream = self.viewer, self.streams[rank]
+        viewer.t_ns += 10**8
+        if how == "broke":
+            viewer.see(stream.broke(viewer.t_ns))
+        elif how == "begin":
+            viewer.see(stream.begin(viewer.t_ns))
+        else:
+            viewer.see(stream.take(self.servers[rank].step(), viewer.t_ns))
+
+    def check(self) -> None:
+        blocks = self.viewer.state.blocks
+        for rank, server in enumerate(self.servers):
+            known = {
+                found: number
+                for (of, _), scope in self.blocks._known.items()
+                if of == rank
+                for found, number in scope.items()
+            }
+            assert all(blocks.rank(number) == rank for number in known.values())
+            seen = {found: blocks.copies[number] for found, number in known.items()}
+            assert blocks.num_blocks(rank=rank) == sum(seen.values())
+            assert all(0 < count <= server.cache[found] for found, count in seen.items())
+            if rank in blocks.ranks and blocks.ranks[rank].whole:
+                assert seen == {found: n for found, n in server.cache.items() if n}
+        assert blocks.num_blocks() == sum(blocks.copies)
+        assert blocks.num_distinct == sum(copies > 0 for copies in blocks.copies)
+
+
+@few
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from(["batch"] * 4 + ["begin", "broke"]),
+        ),
+        max_size=40,
+    ),
+)
+def test_every_block_is_its_rank_s_and_there(seed: int, steps: list[tuple[int, str]]) -> None:
+    ranks = Ranks(seed, 3)
+    for rank in random.Random(seed).sample(range(3), 3):
+        ranks.step(rank, "begin")
+    for rank, how in steps:
+        ranks.step(rank, how)
+        ranks.check()
+    same_as_replayed(ranks.viewer)
+
+
+def test_all_is_known_only_where_all_ranks_are() -> None:
+    ranks = Ranks(1, 2)
+    for rank in (0, 1):
+        ranks.step(rank, "begin")
+    blocks = ranks.viewer.state.blocks
+    assert blocks.whole
+    ranks.step(1, "broke")
+    assert not blocks.whole and blocks.ranks[0].whole
+    ranks.step(1, "begin")
+    assert blocks.whole
+
+
+def test_one_rank_that_throws_all_away_leaves_the_others() -> None:
+    blocks = HashedBlocks()
+    for rank in (0, 1):
+        blocks.begin(BlockMapBegin(1, "attached", True, rank=rank))
+        runs = (BlockRun("store", 4 * rank, 3, -1, 16, "GPU"),)
+        blocks.delta(BlockDelta(2, 0, runs, rank=rank))
+    blocks.delta(BlockDelta(3, 1, (), cleared=True, rank=1))
+    assert [blocks.num_blocks(rank=rank) for rank in (0, 1)] == [3, 0]
+    assert (blocks.stored, blocks.removed) == (6, 3)
+    assert list(blocks.chain(2)) == [2, 1, 0], "numbers of the other rank may come again"
+
+
+def test_a_frame_of_before_is_rank_0_s() -> None:
+    blocks = HashedBlocks()
+    blocks.begin(BlockMapBegin(1, "attached", True))
+    blocks.delta(BlockDelta(2, 0, (BlockRun("store", 0, 2, -1, 16, "GPU"),)))
+    document = msgspec.json.decode(msgspec.json.encode(blocks.freeze()))[:-2]
+    again = HashedBlocks()
+    again.thaw(msgspec.json.decode(msgspec.json.encode(document), type=HashedBlocksFrame))
+    assert again.freeze() == blocks.freeze() and again.places == [(0, "GPU")]
