@@ -16,6 +16,7 @@ from llmtop.load.answer import Answer, FailedRequestError, body_text, sse_data
 from llmtop.load.server import Server
 from llmtop.peer import key_headers, root_of
 from llmtop.sanitize import clean_text
+from llmtop.trust import trusted
 
 MAX_TOKENS: Final = 512
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -63,6 +64,7 @@ class Chat:
             headers=key_headers(api_key),
             timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
             trust_env=False,
+            verify=trusted(),
         )
         self._model = ""
         self._messages: list[dict[str, str]] = []

@@ -8,6 +8,7 @@ import httpx
 
 from llmtop.peer import OWNER_HEADER, key_headers, root_of
 from llmtop.sanitize import clean_line
+from llmtop.trust import trusted
 
 _TIMEOUT_S: Final = 5.0
 MAX_TEXT: Final = 200
@@ -29,7 +30,7 @@ async def order_observer(base_url: str, api_key: str | None, owner_key: str) -> 
 async def _order(base_url: str, name: str, headers: dict[str, str], body: dict[str, int]) -> str:
     url = f"{root_of(base_url)}/v1/llmtop/{name}"
     try:
-        async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=trusted()) as http:
             response = await http.post(url, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"no answer: {error or type(error).__name__}"

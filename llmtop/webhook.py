@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from llmtop import __version__
+from llmtop.trust import trusted
 from profiler.events import Finding
 
 TIMEOUT_S: Final = 5.0
@@ -55,7 +56,11 @@ class Webhook:
     def _run(self) -> None:
         # No proxy and no netrc from the environment: only the address that was given.
         with httpx.Client(
-            timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, transport=self._transport
+            timeout=TIMEOUT_S,
+            follow_redirects=False,
+            trust_env=False,
+            verify=trusted(),
+            transport=self._transport,
         ) as client:
             while (body := self._waiting.get()) is not None:
                 self._post(client, body)

@@ -9,6 +9,7 @@ import httpx
 from llmtop.errors import LoadError
 from llmtop.load.spec import LoadSpec
 from llmtop.served_models import MODELS_PATH, served_models
+from llmtop.trust import trusted
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -61,4 +62,5 @@ def open_client(spec: LoadSpec) -> httpx.AsyncClient:
         timeout=httpx.Timeout(spec.timeout_s, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         trust_env=False,
+        verify=trusted(),
     )

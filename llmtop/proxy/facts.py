@@ -11,6 +11,7 @@ from llmtop import __version__
 from llmtop.peer import key_headers
 from llmtop.sanitize import clean_line
 from llmtop.served_models import MODELS_PATH, ServedModel, served_models
+from llmtop.trust import trusted
 from profiler.events import SessionStart
 
 WITHIN_S: Final = 5.0
@@ -22,7 +23,9 @@ async def models_of(base_url: str, api_key: str | None) -> list[ServedModel]:
     """The models that it lists, none where it lists none or cannot be asked."""
     headers = key_headers(api_key)
     try:
-        async with httpx.AsyncClient(headers=headers, timeout=WITHIN_S, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers=headers, timeout=WITHIN_S, trust_env=False, verify=trusted()
+        ) as client:
             async with client.stream("GET", f"{base_url}{MODELS_PATH}") as response:
                 body = b""
                 async for part in response.aiter_bytes():

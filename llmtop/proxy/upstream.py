@@ -22,6 +22,7 @@ from llmtop.proxy.response import (
     WireError,
 )
 from llmtop.proxy.wire import Wire
+from llmtop.trust import trusted
 
 CONNECT_S: Final = 10.0
 # Servers keep an idle connection for 5 s and more; one that they close while it is used is lost.
@@ -40,7 +41,7 @@ class Upstream:
         parts = urlsplit(base_url)
         self.base_url = base_url
         self._silence_s = silence_s
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = trusted() if parts.scheme == "https" else None
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._tls else 80)
         self._netloc = parts.netloc.encode("latin-1")

@@ -21,6 +21,7 @@ from llmtop.sanitize import clean_line
 from llmtop.sources.kept import KeptSource
 from llmtop.sources.scrape import reason
 from llmtop.sources.sse import Frame, FrameReader
+from llmtop.trust import trusted
 from llmtop.viewmodel import Connection, Status
 from profiler.errors import ProfilerError, StreamError
 from profiler.events import SCHEMA_VERSION, AnyEvent, decode_event
@@ -149,7 +150,9 @@ class RemoteSource(KeptSource):
         headers = key_headers(self._api_key)
         timeout = httpx.Timeout(5.0, read=_SILENCE_S)
         wait_s = _FIRST_WAIT_S
-        async with httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers=headers, timeout=timeout, trust_env=False, verify=trusted()
+        ) as client:
             while True:
                 started = time.monotonic()
                 try:

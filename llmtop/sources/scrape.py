@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import httpx
 
 from llmtop.peer import key_headers
+from llmtop.trust import trusted
 from profiler.errors import StreamError
 from profiler.foreign.page import MAX_PAGE_BYTES
 
@@ -38,6 +39,7 @@ def client_of(api_key: str | None, limits: Limits = PATIENT) -> httpx.Client:
         headers=key_headers(api_key),
         timeout=limits.step_s,
         trust_env=False,
+        verify=trusted(),
         follow_redirects=False,
     )
 

@@ -17,6 +17,7 @@ import pytest
 
 from llmtop.cli import main
 from llmtop.sources.scrape import Limits
+from llmtop.trust import trusted
 from profiler.foreign.names import BY_NAME
 from profiler.foreign.reading import read
 
@@ -240,8 +241,22 @@ def test_a_server_that_trickles(
     refused(capsys, "no answer in time")
 
 
+class Metrics(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/metrics" else 404)
+        self.send_header("content-type", TEXT)
+        self.end_headers()
+        self.wfile.write(b"vllm:num_requests_running 1\n")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
 def test_tls_where_there_is_none_and_a_certificate_that_nobody_trusts(
-    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serve: Serve,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = serve({"/metrics": (200, TEXT, b"vllm:x 1\n")})
     assert main(["doctor", plain.replace("http:", "https:")]) == 1
@@ -249,16 +264,24 @@ def test_tls_where_there_is_none_and_a_certificate_that_nobody_trusts(
     cert, key = tmp_path / "cert", tmp_path / "key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
-         "-keyout", key, "-out", cert], check=True, capture_output=True,
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
     )  # fmt: skip
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *args: None  # type: ignore[method-assign]
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    assert main(["doctor", f"https://127.0.0.1:{server.server_port}"]) == 1
-    refused(capsys, "TLS failed")
+    url = f"https://127.0.0.1:{server.server_port}"
+    assert main(["doctor", url]) == 1
+    hint = capsys.readouterr().err.splitlines()[1]
+    assert "certificate is not trusted" in hint and "SSL_CERT_FILE" in hint
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    trusted.cache_clear()
+    assert main(["doctor", url]) == 0, "what the hint says helps"
+    assert f"{url} is vLLM" in capsys.readouterr().out
+    trusted.cache_clear()
     server.shutdown()
     server.server_close()
 
