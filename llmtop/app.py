@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -12,7 +10,6 @@ from typing import Any, Final
 
 from textual.actions import ActionParseResult
 from textual.app import SystemCommand
-from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.screen import Screen
 
@@ -37,8 +34,6 @@ from profiler.findings.objective import LEVEL as ALERT
 
 FRAME_S: Final = 0.25
 SLOW_FRAME_S: Final = 1.0
-INTERRUPTED: Final = 130
-TERMINATED: Final = 143
 
 
 class LlmtopApp(ThemedApp[int]):
@@ -46,10 +41,6 @@ class LlmtopApp(ThemedApp[int]):
 
     `base_url` and `api_key` are for load and prompts of the viewer's own; "" has none.
     """
-
-    BINDINGS = [  # noqa: RUF012
-        Binding("ctrl+c", "leave(130)", "interrupt", show=False, priority=True)
-    ]
 
     def __init__(
         self,
@@ -77,9 +68,6 @@ class LlmtopApp(ThemedApp[int]):
 
     def on_mount(self) -> None:
         self.push_screen(self._dashboard)
-        loop = asyncio.get_running_loop()
-        for number, code in ((signal.SIGTERM, TERMINATED), (signal.SIGHUP, TERMINATED)):
-            loop.add_signal_handler(number, self.action_leave, code)
         self.source.start()
         if not self.is_headless:
             give_way()  # only now: a server that the source has just started is to keep its place
@@ -118,10 +106,7 @@ class LlmtopApp(ThemedApp[int]):
     def action_leave(self, code: int) -> None:
         self._dashboard.close()
         self._alarm.close()
-        self.exit(code)
-
-    async def action_quit(self) -> None:
-        self.action_leave(0)
+        super().action_leave(code)
 
     def action_privacy(self) -> None:
         self.clear_notifications()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
-from llmtop.commands.terminal import in_browser
 from llmtop.viewmodel import Cost
 
 _WINDOW_NS: Final = 2_000_000_000
@@ -24,20 +22,6 @@ class CountingDriver(LinuxDriver):
         # counting characters would be wrong by that much.
         CountingDriver.bytes_written += len(data.encode("utf-8", "surrogatepass"))
         super().write(data)
-
-
-def counting_driver() -> type[Driver]:
-    """The driver of a terminal or, where textual-serve has started us, of a browser."""
-    if not in_browser():
-        return CountingDriver
-    from textual.drivers.web_driver import WebDriver
-
-    class CountingWebDriver(WebDriver):
-        def write(self, data: str) -> None:
-            CountingDriver.bytes_written += len(data.encode("utf-8", "surrogatepass"))
-            super().write(data)
-
-    return CountingWebDriver
 
 
 MAX_SLOW_BYTES: Final = 20 << 10

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Final
-
-from textual.binding import Binding, BindingType
+from typing import Final
 
 from llmtop.app import LlmtopApp
 from llmtop.compare.choice import Choice
+from llmtop.ending import TERMINATED
 from llmtop.keyfile import load_keymap
 from llmtop.keys import Keymap
 from llmtop.screens.compare import CompareScreen
@@ -23,22 +22,12 @@ _INTERRUPTED: Final = 130
 class CompareApp(ThemedApp[Regression | int]):
     """Ends with an exit code, or with the pair of requests to open."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "leave(130)", "interrupt", show=False, priority=True)
-    ]
-
     def __init__(self, choice: Choice, keymap: Keymap | None = None) -> None:
         super().__init__(keymap or Keymap())
         self._choice = choice
 
     def on_mount(self) -> None:
         self.push_screen(CompareScreen(self._choice, self.keymap))
-
-    def action_leave(self, code: int) -> None:
-        self.exit(code)
-
-    async def action_quit(self) -> None:
-        self.action_leave(0)
 
 
 def run_compare(comparison: Comparison) -> int:
@@ -54,7 +43,7 @@ def run_compare(comparison: Comparison) -> int:
             code = app.run()
         finally:
             app.source.stop()
-        if code == _INTERRUPTED:
+        if code in (_INTERRUPTED, TERMINATED):
             return code
 
 
