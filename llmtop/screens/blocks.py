@@ -59,4 +59,4 @@ class BlocksPage(Page):
         view = self._map.painted_view
         if view is not None:
             view.model.cursor_page = message.block
-            self.show(view)
+            self.post_message(self.Chosen())

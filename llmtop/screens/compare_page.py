@@ -59,6 +59,10 @@ class ComparePage(Page):
             self._choice.comparison = view.model.privacy.comparison(comparison)
         super().show(view)
 
+    def leave(self) -> None:
+        super().leave()
+        self._shown = None
+
     def lay_out(self, width: int, height: int) -> None:
         self._list.compact = width < 100
         if self._board is not None:

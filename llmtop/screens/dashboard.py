@@ -132,6 +132,8 @@ class Dashboard(TimeKeys, OrderKeys):
         for painted in self.query_children(Painted):
             if painted.display:
                 painted.paint(view)
+            else:
+                painted.forget()
         # A frame may come when no screen is left, as the program ends.
         for screen in self.app.screen_stack:
             if isinstance(screen, LiveSheet):
@@ -161,8 +163,7 @@ class Dashboard(TimeKeys, OrderKeys):
         wanted = page_for(view)
         if self._page is None or self._page is not self._pages[wanted]:
             if self._page is not None:
-                self._page.maximise(None)
-                self._page.display = False
+                self._page.leave()
             self._page = self._pages[wanted]
             self._page.display = True
             if not self.has_class("asking"):
@@ -356,6 +357,10 @@ class Dashboard(TimeKeys, OrderKeys):
     @on(Panel.Wheeled)
     def _wheeled(self, event: Panel.Wheeled) -> None:
         self._on_page(event.action, event.by)
+
+    @on(Page.Chosen)
+    def _chosen(self) -> None:
+        self.repaint()
 
     @on(RequestTable.Picked)
     @on(Holders.Picked)

@@ -106,4 +106,4 @@ class KvPage(Page):
         view = self._map.painted_view
         if view is not None:
             view.model.cursor_page = message.page
-            self.show(view)
+            self.post_message(self.Chosen())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from textual import on
 from textual.app import ComposeResult
 
-from llmtop.journal import finding_entries, journal
+from llmtop.journal import journal
 from llmtop.screens.page import Page
 from llmtop.viewmodel import View
-from llmtop.widgets.happenings import leads_on, open_finding
+from llmtop.widgets.happenings import finding_of, leads_to, open_finding
 from llmtop.widgets.loglines import LogLines, last_shown, matching, scrolled
 from profiler.events import Log
 
@@ -28,8 +28,8 @@ class LogPage(Page):
         model.log_until_ns = scrolled(_lines(view), model.log_until_ns, by)
 
     def open(self, view: View) -> None:
-        """The request that the newest line shown is about, if that line is a finding that names
-        one; else the time cursor goes to the line."""
+        """What the newest line shown is about, if that line is a finding that names a request or
+        step; else the time cursor goes to the line."""
         lines = _lines(view)
         if not lines:
             return
@@ -40,11 +40,11 @@ class LogPage(Page):
         view = self.query_one(LogLines).painted_view
         if view is not None:
             self._open(view, event.line)
-            self.show(view)
+            self.post_message(self.Chosen())
 
     def _open(self, view: View, line: Log) -> None:
-        finding = next((f for f in view.findings if line in finding_entries(f)), None)
-        if finding is not None and leads_on(view, finding):
+        finding = finding_of(view, line)
+        if finding is not None and leads_to(view, finding):
             open_finding(view, finding)
         else:
             self.post_message(self.TimeChosen(line.t_ns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 
@@ -117,8 +118,17 @@ class OverviewPage(Page):
     def open(self, view: View) -> None:
         """The selected request or, where the findings have the focus, the one they are about."""
         if self._sub("overview-log").has_focus:
-            open_finding(view, worst_open(view))
+            worst = worst_open(view)
+            if worst is not None:
+                open_finding(view, worst)
             return
         if view.request is None:
             view.model.move(view.state, 1)
         view.model.open_request()
+
+    @on(Happenings.Picked)
+    def _picked(self, event: Happenings.Picked) -> None:
+        view = self.query_one(Happenings).painted_view
+        if view is not None:
+            open_finding(view, event.finding)
+            self.post_message(self.Chosen())

@@ -28,6 +28,9 @@ class Page(Widget):
             super().__init__()
             self.t_ns = t_ns
 
+    class Chosen(Message):
+        """The mouse has chosen something in the view model: all is to be painted again."""
+
     _alone: Alone | None = None
 
     DEFAULT_CSS = "Page { height: 1fr; width: 1fr; layout: vertical; }"
@@ -37,6 +40,15 @@ class Page(Widget):
         for painted in self.query(Painted):
             if painted.display:
                 painted.paint(view)
+            else:
+                painted.forget()
+
+    def leave(self) -> None:
+        """Another page is shown from now on."""
+        self.maximise(None)
+        self.display = False
+        for painted in self.query(Painted):
+            painted.forget()
 
     def lay_out(self, width: int, height: int) -> None:
         """Fit the panels to `width` x `height` cells: which are shown, which are compact."""

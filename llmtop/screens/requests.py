@@ -12,6 +12,7 @@ from llmtop.screens.page import Page
 from llmtop.screens.request_detail import RequestDetail
 from llmtop.viewmodel import View
 from llmtop.widgets.requesttable import RequestTable
+from llmtop.widgets.slowtokens import SlowTokens
 from llmtop.widgets.tokentimes import TokenTimes
 
 # As many as `n` walks through.
@@ -64,11 +65,19 @@ class RequestsPage(Page):
             model.open_step(request.token_steps[token_cursor(request, model.token)])
 
     @on(TokenTimes.Picked)
-    def _picked(self, event: TokenTimes.Picked) -> None:
+    @on(SlowTokens.Picked)
+    def _picked(self, event: TokenTimes.Picked | SlowTokens.Picked) -> None:
         view = self._detail.query_one(TokenTimes).painted_view
         if view is not None:
             view.model.token = event.token
-            self.show(view)
+            self.post_message(self.Chosen())
+
+    @on(SlowTokens.PickedAgain)
+    def _picked_again(self) -> None:
+        view = self._detail.query_one(SlowTokens).painted_view
+        if view is not None:
+            self.open(view)
+            self.post_message(self.Chosen())
 
     def back(self, view: View) -> bool:
         return view.model.close_request()

@@ -79,7 +79,7 @@ class StepsPage(Page):
         view = self.query_one(StepColumns).painted_view
         if view is not None:
             view.model.step = message.step
-            self.show(view)
+            self.post_message(self.Chosen())
 
     def on_step_members_picked(self, message: StepMembers.Picked) -> None:
         view = self.query_one(StepMembers).painted_view
@@ -88,8 +88,7 @@ class StepsPage(Page):
         view.model.selected = message.request
         if message.again:
             self.open(view)
-        else:
-            self.show(view)
+        self.post_message(self.Chosen())
 
     def back(self, view: View) -> bool:
         return view.model.close_step()

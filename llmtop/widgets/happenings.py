@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
+
+from textual import events
+from textual.message import Message
 
 from llmtop.journal import finding_entries, journal
 from llmtop.sanitize import clean_line
@@ -20,7 +23,18 @@ class Happenings(Panel):
     """Findings that are open, alerts before others, newest first; then the newest entries."""
 
     about = "What was found and is not over, alerts first, and below it the newest of the log."
-    own_keys = ("open: the request that the first finding is about", "log: all of it")
+    own_keys = ("open: the request or step that the first finding is about", "log: all of it")
+
+    class Picked(Message):
+        """The line of a finding was clicked."""
+
+        def __init__(self, finding: Finding) -> None:
+            super().__init__()
+            self.finding = finding
+
+    def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
+        super().__init__(id=id, top=top, bottom=bottom)
+        self._shown: list[Log] = []
 
     def title(self, view: View) -> Row:
         return (("Findings and events", "title"),)
@@ -35,11 +49,18 @@ class Happenings(Panel):
         entries = journal(view.state, 4 * height, view.findings)
         pinned = [finding_entries(f)[0] for f in open_findings(view)][:height]
         told = [line for line in entries if line.level != "debug" and line not in pinned]
-        if not told and not pinned:
-            return [(("nothing to tell", "dim"),)]
         left = height - len(pinned)
-        lines = pinned + (told[-left:] if left > 0 else [])
-        return [log_line(line, view) for line in lines]
+        self._shown = pinned + (told[-left:] if left > 0 else [])
+        if not self._shown:
+            return [(("nothing to tell", "dim"),)]
+        return [log_line(line, view) for line in self._shown]
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.y - self.body_offset()[1]
+        if self._view is not None and 0 <= at < len(self._shown):
+            finding = finding_of(self._view, self._shown[at])
+            if finding is not None:
+                self.post_message(self.Picked(finding))
 
 
 def open_findings(view: View) -> list[Finding]:
@@ -47,28 +68,38 @@ def open_findings(view: View) -> list[Finding]:
     return sorted(opened, key=lambda f: (f.level != "alert", -f.t_ns))
 
 
+def finding_of(view: View, line: Log) -> Finding | None:
+    """The finding of which `line` of the journal tells."""
+    return next((f for f in view.findings if line in finding_entries(f)), None)
+
+
 def worst_open(view: View) -> Finding | None:
-    """The first of those that are open and about a request."""
-    return next((f for f in open_findings(view) if f.request), None)
+    """The first of those that are open and lead on."""
+    return next((f for f in open_findings(view) if leads_to(view, f)), None)
 
 
 def open_hint(view: View) -> str:
     """What Enter does on the findings."""
     finding = worst_open(view)
-    known = finding is not None and leads_on(view, finding)
-    return f"{view.model.keymap.shown('open')}: its request" if known else "no request to open"
+    place = "" if finding is None else leads_to(view, finding)
+    return f"{view.model.keymap.shown('open')}: its {place}" if place else "no request to open"
 
 
-def leads_on(view: View, finding: Finding) -> bool:
-    """Whether the finding is about a request that is still kept."""
-    return view.state.requests.get(finding.request) is not None
+def leads_to(view: View, finding: Finding) -> Literal["request", "step", ""]:
+    """What the finding is about and is still kept: a request before a step, "" for neither."""
+    if view.state.requests.get(finding.request) is not None:
+        return "request"
+    return "step" if view.state.steps.find(finding.step) is not None else ""
 
 
-def open_finding(view: View, finding: Finding | None) -> None:
-    """Show the request that a finding is about, if there is one and it is still kept."""
-    if finding is not None and leads_on(view, finding):
-        view.model.selected = finding.request
-        view.model.open_request()
+def open_finding(view: View, finding: Finding) -> None:
+    """Show the request or the step that a finding is about, if it leads to one."""
+    place, model = leads_to(view, finding), view.model
+    if place == "request":
+        model.selected = finding.request
+        model.open_request()
+    elif place == "step":
+        model.page, model.step, model.step_of_request = "steps", finding.step, False
 
 
 def log_line(line: Log, view: View) -> Row:

@@ -76,6 +76,10 @@ class Painted(Widget):
         if dirty:
             self.refresh(*dirty)
 
+    def forget(self) -> None:
+        """Let go of the picture, and so of its state, while nobody sees the widget."""
+        self._view = None
+
     @property
     def painted_view(self) -> View | None:
         """The picture that is on the screen."""

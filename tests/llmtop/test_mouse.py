@@ -11,9 +11,11 @@ from textual import events as textual_events
 from textual.geometry import Offset
 
 from llmtop.app import LlmtopApp
-from llmtop.columns import token_cursor
+from llmtop.columns import slowest_tokens, token_cursor
 from llmtop.sources.replay import ReplaySource
-from profiler.events import AnyEvent
+from llmtop.widgets.rows import plain
+from profiler.events import AnyEvent, Finding
+from profiler.state import SessionState
 
 S = 1_000_000_000
 TextOf = Callable[[Any], str]
@@ -76,6 +78,63 @@ async def test_a_click_chooses_and_a_second_one_opens(busy_source: Any) -> None:
         assert 0 < early < token_cursor(request, app.model.token)
         await click(pilot, "#tabs", 3, 0)
         assert app.model.page == "overview"
+
+
+async def test_a_click_on_a_finding_goes_where_it_leads(busy_source: Any) -> None:
+    state = busy_source.state
+    request, step = min(state.requests.live), state.steps.last.step
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        busy_source.feed(
+            [
+                found(state, 1, "about nothing"),
+                found(state, 2, "about a step", step=step),
+                found(state, 3, "about a request", request=request),
+            ]
+        )
+        app.frame()
+        await click(pilot, "#overview-log", 30, 3)
+        assert app.model.page == "overview"
+        await click(pilot, "#overview-log", 30, 1)
+        assert (app.model.selected, app.model.page, app.model.detail) == (request, "requests", True)
+        assert app.screen.query_one("#request-life").visible
+        await pilot.press("escape", "escape")
+        await click(pilot, "#overview-log", 30, 2)
+        assert (app.model.page, app.model.step) == ("steps", step)
+        await pilot.press("6")
+        await pilot.pause()
+        rows = [plain(app.screen.query_one("#log-lines").row(y)) for y in range(37)]
+        line = next(y for y, row in enumerate(rows) if "about a request" in row)
+        await click(pilot, "#log-lines", 30, line)
+        assert (app.model.page, app.model.detail) == ("requests", True)
+
+
+def found(state: SessionState, number: int, text: str, **about: int) -> Finding:
+    since_ns = state.t_ns + number
+    return Finding(since_ns, number, "rule", "warning", "open", since_ns, text, **about)
+
+
+async def test_a_click_on_a_slow_token_explains_it_and_a_second_one_opens_its_step(
+    busy_source: Any,
+) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await pilot.press("2")
+        await click(pilot, "#requests-table", 6, 3)
+        await pilot.press("enter")
+        await pilot.pause()
+        request = busy_source.state.requests.get(app.model.selected)
+        slowest = slowest_tokens(request, 3)
+        await click(pilot, "#request-slow", 20, 2)
+        assert app.model.token == slowest[1]
+        title = plain(app.screen.query_one("#request-step").row(0))
+        assert f"Token {slowest[1] + 1} of" in title
+        await click(pilot, "#request-slow", 20, 5)  # below the last one
+        assert app.model.page == "requests"
+        await click(pilot, "#request-slow", 20, 2)
+        assert (app.model.page, app.model.step) == ("steps", request.token_steps[slowest[1]])
 
 
 async def test_a_click_on_a_log_line_goes_to_its_time(

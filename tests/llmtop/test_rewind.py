@@ -1,5 +1,7 @@
 """Back in time while the server goes on: keys, title, bar and mouse, on a live source's ring."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,20 @@ def test_after_a_new_beginning_moves_start_from_what_is_live(source: Any, events
     rewind.step(-1)
     assert rewind.show(restarted).t_ns <= restarted.t_ns
     assert rewind.show(restarted).session == restarted.session
+
+
+async def test_tabs_that_are_not_seen_keep_no_state(source: Any) -> None:
+    app = LlmtopApp(source)
+    seen: list[weakref.ref[SessionState]] = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.frame()
+        for tab in "12345671":
+            await pilot.press(tab, "[")
+            await pilot.pause()
+            seen.append(weakref.ref(shown(app)))
+        assert len({id(state()) for state in seen}) > 1
+        gc.collect()
+        assert [state() is shown(app) for state in seen if state() is not None] == [True]
 
 
 def test_bookmarks_wait_for_a_file(source: Any, tmp_path: Path, told: list[AnyEvent]) -> None:
