@@ -50,8 +50,8 @@ def _rights(view: View) -> list[Row]:
     short = tuple((text.replace(" ⏺ rec ", " ⏺ "), role) for text, role in kept)
     return [
         (*kept, *age, *time_of_day),
-        (*short, *age[1:], *time_of_day),
-        (*short, *age[1:]),
+        (*short, *age, *time_of_day),
+        (*short, *age),
         short,
     ]
 
