@@ -12,6 +12,12 @@ from profiler.events import NUM_TURNS, SETTLE_NS, TURN_NS, ObserverCost
 from profiler.observer_cost import MIN_PAIRS, MIN_STEPS, CostEstimate, estimate, pairs_of
 
 _NO_MORE: Final = {"idle": "the engine came to rest", "done": "the time is up"}
+_WHY_TOO_FEW: Final = {
+    "idle": "requests have to be under way all the time: start a load, then measure again",
+    "done": "a step took longer than"
+    f" {(TURN_NS - SETTLE_NS) / MIN_STEPS / 1e6:.0f} ms, or a prompt came too often:"
+    " measure again with fewer or longer answers",
+}
 _NOTES: Final = (
     "a step lasts from the end of the one before to its own; only steps that decode are counted",
     "unobserved: no event is made, sent, folded or recorded; all are told at the turn's end",
@@ -65,7 +71,8 @@ def _too_few(event: ObserverCost, width: int) -> list[Row]:
     text = f"{have} of at least {MIN_PAIRS} pairs of turns with {MIN_STEPS} steps that only decode"
     if event.status not in _NO_MORE:
         return lines_of(f"so far {text}", width)
-    return lines_of(f"too few steps: {text}", width, "warn")
+    why = lines_of(_WHY_TOO_FEW[event.status], width)
+    return [*lines_of(f"too few steps: {text}", width, "warn"), *why]
 
 
 def _span(interval: Interval) -> str:
