@@ -7,7 +7,16 @@ from typing import Final
 
 from engine.errors import InvalidRequestError
 from engine.telling import Telling
-from profiler.events import LIMIT_NS, NUM_TURNS, SETTLE_NS, TURN_NS, ObserverCost, ObserverTurn
+from profiler.events import (
+    LIMIT_NS,
+    MAX_TURN_NS,
+    NUM_TURNS,
+    SETTLE_NS,
+    TURN_NS,
+    TURN_STEPS,
+    ObserverCost,
+    ObserverTurn,
+)
 
 # Both kinds have come equally often before each two turns: what changes evenly with time, as the
 # contexts do, falls out of the whole.
@@ -51,7 +60,8 @@ class ObserverTurns:
             self._num_steps += 1
             self._steps_ns += end_ns - self._decoded_ns
         self._decoded_ns = end_ns if only_decodes else 0
-        if end_ns - self._turn_ns >= TURN_NS:
+        enough = self._num_steps >= TURN_STEPS or end_ns - self._turn_ns >= MAX_TURN_NS
+        if enough and end_ns - self._turn_ns >= TURN_NS:
             self._end_turn(self._turns, end_ns)
 
     def resting(self) -> None:

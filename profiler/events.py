@@ -31,9 +31,11 @@ from profiler.metrics_events import Buckets as Buckets
 from profiler.metrics_events import MetricsSample as MetricsSample
 from profiler.metrics_events import TargetState as TargetState
 from profiler.observer_events import LIMIT_NS as LIMIT_NS
+from profiler.observer_events import MAX_TURN_NS as MAX_TURN_NS
 from profiler.observer_events import NUM_TURNS as NUM_TURNS
 from profiler.observer_events import SETTLE_NS as SETTLE_NS
 from profiler.observer_events import TURN_NS as TURN_NS
+from profiler.observer_events import TURN_STEPS as TURN_STEPS
 from profiler.observer_events import ObserverCost as ObserverCost
 from profiler.observer_events import ObserverTurn as ObserverTurn
 from profiler.page_events import KvPacking as KvPacking

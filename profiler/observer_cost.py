@@ -7,9 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from profiler.compare.bootstrap import LEVEL, NUM_DRAWS, Floats, Interval
-from profiler.events import ObserverCost, ObserverTurn
+from profiler.events import TURN_STEPS, ObserverCost, ObserverTurn
 
-MIN_STEPS: Final = 5
 # The median lies between the least and the greatest of so many pairs with 97 %, of five with 94 %.
 MIN_PAIRS: Final = 6
 
@@ -39,7 +38,7 @@ def pairs_of(event: ObserverCost) -> list[tuple[ObserverTurn, ObserverTurn]]:
     """The neighbours (unobserved, observed) of which both have steps enough."""
     found = []
     for pair in zip(event.turns[::2], event.turns[1::2], strict=False):
-        if min(turn.num_steps for turn in pair) >= MIN_STEPS:
+        if min(turn.num_steps for turn in pair) >= TURN_STEPS:
             first, second = sorted(pair, key=lambda turn: turn.observed)
             found.append((first, second))
     return found

@@ -9,11 +9,14 @@ import msgspec
 from profiler.event import Event
 
 TURN_NS: Final = 1_200_000_000
+# Where steps take long, a turn goes on until so many were counted, but not for longer than this.
+TURN_STEPS: Final = 5
+MAX_TURN_NS: Final = 3_000_000_000
 # Until the server, the recorder and a dashboard have done what the turn before left to them: they
 # gather for 50, 250 and 250 ms.
 SETTLE_NS: Final = 400_000_000
 NUM_TURNS: Final = 24
-LIMIT_NS: Final = 36_000_000_000  # where steps take long, turns do too
+LIMIT_NS: Final = 45_000_000_000  # where steps take long, turns do too
 
 
 class ObserverTurn(msgspec.Struct, frozen=True, gc=False, array_like=True):

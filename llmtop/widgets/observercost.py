@@ -8,21 +8,22 @@ from llmtop.format import grouped
 from llmtop.widgets.rows import EMPTY, Row, flowed
 from llmtop.widgets.wrapping import wrapped
 from profiler.compare.bootstrap import Interval
-from profiler.events import NUM_TURNS, SETTLE_NS, TURN_NS, ObserverCost
-from profiler.observer_cost import MIN_PAIRS, MIN_STEPS, CostEstimate, estimate, pairs_of
+from profiler.events import MAX_TURN_NS, NUM_TURNS, SETTLE_NS, TURN_NS, TURN_STEPS, ObserverCost
+from profiler.observer_cost import MIN_PAIRS, CostEstimate, estimate, pairs_of
 
 _NO_MORE: Final = {"idle": "the engine came to rest", "done": "the time is up"}
 _WHY_TOO_FEW: Final = {
     "idle": "requests have to be under way all the time: start a load, then measure again",
     "done": "a step took longer than"
-    f" {(TURN_NS - SETTLE_NS) / MIN_STEPS / 1e6:.0f} ms, or a prompt came too often:"
+    f" {(MAX_TURN_NS - SETTLE_NS) / TURN_STEPS / 1e6:.0f} ms, or a prompt came too often:"
     " measure again with fewer or longer answers",
 }
 _NOTES: Final = (
     "a step lasts from the end of the one before to its own; only steps that decode are counted",
     "unobserved: no event is made, sent, folded or recorded; all are told at the turn's end",
-    f"turns of {TURN_NS / 1e9:.1f} s, the first {SETTLE_NS / 1e9:.1f} s left out, in the order"
-    " - + + -; medians over turns, intervals by bootstrap over pairs",
+    f"turns of {TURN_NS / 1e9:.1f} s, more where steps are slow, without the first"
+    f" {SETTLE_NS / 1e9:.1f} s of each, in the order - + + -; medians over turns, intervals by"
+    " bootstrap over pairs",
 )
 
 
@@ -68,7 +69,7 @@ def _of(found: CostEstimate, observed: bool) -> Row:
 
 def _too_few(event: ObserverCost, width: int) -> list[Row]:
     have = len(pairs_of(event))
-    text = f"{have} of at least {MIN_PAIRS} pairs of turns with {MIN_STEPS} steps that only decode"
+    text = f"{have} of at least {MIN_PAIRS} pairs of turns with {TURN_STEPS} steps that only decode"
     if event.status not in _NO_MORE:
         return lines_of(f"so far {text}", width)
     why = lines_of(_WHY_TOO_FEW[event.status], width)

@@ -11,9 +11,11 @@ from engine.observer_turns import ObserverTurns
 from engine.telling import Telling
 from profiler.events import (
     LIMIT_NS,
+    MAX_TURN_NS,
     NUM_TURNS,
     SETTLE_NS,
     TURN_NS,
+    TURN_STEPS,
     MemorySample,
     ObserverCost,
     PageKeyframe,
@@ -78,12 +80,28 @@ def test_the_time_to_settle_and_steps_beside_a_prefill_are_not_counted():
     assert steps.last.turns[1].num_steps == counted - 2
 
 
+def test_where_steps_take_long_turns_last_until_enough_are_counted():
+    steps = Steps()
+    steps.turns.ask()
+    while steps.turns.is_busy:
+        steps.land(400 * MS)
+    turns = steps.last.turns
+    assert {turn.num_steps for turn in turns} == {TURN_STEPS}
+    assert len(turns) >= 12 and steps.last.t_ns < LIMIT_NS + MAX_TURN_NS
+    steps.turns.ask()
+    for _ in range(60):  # never two in a row that only decode
+        steps.land(200 * MS, only_decodes=False)
+        steps.land(200 * MS)
+    assert [turn.num_steps for turn in steps.last.turns][:2] == [0, 0]
+    assert len(steps.last.turns) == 60 * 400 * MS // MAX_TURN_NS
+
+
 def test_where_steps_take_long_the_time_is_bounded_all_the_same():
     steps = Steps()
     steps.turns.ask()
     while steps.turns.is_busy:
         steps.land(4 * TURN_NS)
-    assert (steps.last.status, len(steps.last.turns)) == ("done", 8)
+    assert (steps.last.status, len(steps.last.turns)) == ("done", 10)
     assert steps.last.t_ns < LIMIT_NS + 4 * TURN_NS and not steps.telling.is_holding
 
 

@@ -50,7 +50,7 @@ def test_too_few_steps_are_called_so_and_give_no_number() -> None:
     assert "then the engine came to rest" in said
     assert "too few steps: 1 of at least 6 pairs of turns" in said
     assert "start a load, then measure again" in said
-    assert "took longer than 160 ms, or a prompt" in text(ObserverCost(9, 0, "done", (OFF, ON)))
+    assert "took longer than 520 ms, or a prompt" in text(ObserverCost(9, 0, "done", (OFF, ON)))
     assert "ms a step" not in said
     assert "turn 3 of 24, as ever" in text(ObserverCost(9, 0, "observed", (OFF, ON)))
     assert "turn 1 of 24, unobserved" in text(ObserverCost(9, 0, "unobserved", ()))

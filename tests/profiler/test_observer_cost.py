@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from profiler.events import ObserverCost, ObserverTurn
-from profiler.observer_cost import MIN_PAIRS, MIN_STEPS, estimate, pairs_of
+from profiler.events import TURN_STEPS, ObserverCost, ObserverTurn
+from profiler.observer_cost import MIN_PAIRS, estimate, pairs_of
 from profiler.state import SessionState
 
 MS = 1_000_000
@@ -59,10 +59,10 @@ def test_too_little_says_nothing() -> None:
     enough = [20.0] * MIN_PAIRS
     assert estimate(measured(enough, enough)) is not None
     assert estimate(measured(enough[1:], enough[1:])) is None
-    assert estimate(measured(enough, enough, MIN_STEPS - 1)) is None
+    assert estimate(measured(enough, enough, TURN_STEPS - 1)) is None
     assert estimate(ObserverCost(1, 0, "idle", ())) is None
     one_too_few = measured(enough, enough)
-    turns = (ObserverTurn(False, MIN_STEPS - 1, 80 * MS), *one_too_few.turns[1:])
+    turns = (ObserverTurn(False, TURN_STEPS - 1, 80 * MS), *one_too_few.turns[1:])
     assert len(pairs_of(ObserverCost(1, 0, "done", turns))) == MIN_PAIRS - 1
     odd = ObserverCost(1, 0, "observed", one_too_few.turns[:-1])
     assert len(pairs_of(odd)) == MIN_PAIRS - 1
