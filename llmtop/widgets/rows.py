@@ -58,8 +58,11 @@ def fit(text: str, width: int) -> str:
 
 def fit_row(row: Row, width: int, fill: str = "text") -> Row:
     """`row` cropped or padded to exactly `width` cells."""
-    if width_of(row) == width:
+    missing = width - width_of(row)
+    if missing == 0:
         return row
+    if missing > 0:
+        return (*row, (" " * missing, fill))
     out: list[Span] = []
     left = width
     for text, role in row:
@@ -70,8 +73,6 @@ def fit_row(row: Row, width: int, fill: str = "text") -> Row:
             return tuple(out)
         out.append((text, role))
         left -= cells
-    if left:
-        out.append((" " * left, fill))
     return tuple(out)
 
 

@@ -47,12 +47,20 @@ class Likes:
 
     def usual(self, size: int, step: int) -> Usual | None:
         """Of up to 32 others of half to twice the size; None if there are none."""
+        return usual_of(self._nearest(size, step))
+
+    def middle(self, size: int, step: int) -> float | None:
+        """Of the same others."""
+        found = self._nearest(size, step)
+        return median(found) if found else None
+
+    def _nearest(self, size: int, step: int) -> list[float]:
         found: list[float] = []
         for near in self._nearest_sizes(size):
             found += self._nearest_steps(near, step, LIKES - len(found))
             if len(found) >= LIKES:
                 break
-        return usual_of(found)
+        return found
 
     def _nearest_sizes(self, size: int) -> list[int]:
         low, high = bisect_left(self._sizes, -(-size // 2)), bisect_left(self._sizes, 2 * size + 1)
@@ -60,6 +68,8 @@ class Likes:
 
     def _nearest_steps(self, size: int, step: int, count: int) -> list[float]:
         entries = self._by_size[size]
+        if len(entries) <= count:
+            return [value for number, value in entries if number != step]
         at = bisect_left(entries, (step,))
         near = [e for e in entries[max(0, at - count) : at + count + 1] if e[0] != step]
         near.sort(key=lambda entry: abs(entry[0] - step))
@@ -84,7 +94,7 @@ def compute_ns(step: Step) -> int:
 
 
 def num_decoding(step: Step) -> int:
-    return sum(not row.prefill_tokens for row in step.rows)
+    return [row.prefill_tokens for row in step.rows].count(0)
 
 
 class UsualSteps:
@@ -123,6 +133,7 @@ class UsualSteps:
         return self._rates.usual(tokens, step)
 
     def _add_rate(self, rates: Likes, step: Step, tokens: int) -> None:
-        decode = self.decode(num_decoding(step), step.step)
-        if decode is not None:
-            rates.add(tokens, step.step, max(0.0, compute_ns(step) - decode.middle) / tokens)
+        batch = num_decoding(step)
+        decode_ns = self._decode.middle(batch, step.step) if batch else 0.0
+        if decode_ns is not None:
+            rates.add(tokens, step.step, max(0.0, compute_ns(step) - decode_ns) / tokens)

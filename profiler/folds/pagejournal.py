@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from itertools import chain
+from collections.abc import Sequence
+from itertools import chain, starmap
 from typing import Final, NamedTuple
 
 from profiler.events import PageRun
@@ -29,19 +30,22 @@ class PageJournal:
     """The newest MAX_ENTRIES changes, oldest first: older ones are forgotten."""
 
     def __init__(self) -> None:
-        self._entries: deque[PageEntry] = deque(maxlen=MAX_ENTRIES)
+        self._runs: deque[tuple[int, PageRun]] = deque(maxlen=MAX_ENTRIES)
 
-    def add(self, run: PageRun, t_ns: int) -> None:
-        """A run whose operation is one of OPERATIONS."""
-        entry = PageEntry(t_ns, _NUMBERS[run.op], run.page, run.count, run.request)
-        self._entries.append(entry)
+    def add(self, runs: Sequence[PageRun], t_ns: int) -> None:
+        """Runs whose operations are among OPERATIONS."""
+        self._runs.extend([(t_ns, run) for run in runs])
 
     def story(self, page: int) -> list[PageEntry]:
         """What happened to `page`, newest first, as far back as is kept."""
-        return [e for e in reversed(self._entries) if e.page <= page < e.page + e.num_pages]
+        return [
+            _entry(t_ns, run)
+            for t_ns, run in reversed(self._runs)
+            if run.page <= page < run.page + run.count
+        ]
 
     def freeze(self) -> bytes:
-        return pack(array("q", chain.from_iterable(self._entries)))
+        return pack(array("q", chain.from_iterable(starmap(_entry, self._runs))))
 
     def thaw(self, data: bytes) -> None:
         """Raises: ValueError when `data` holds no whole entries, or an unknown operation."""
@@ -51,5 +55,9 @@ class PageJournal:
             raise ValueError("a journal of pages is cut short")
         if any(not 0 <= entry.op < len(OPERATIONS) for entry in entries):
             raise ValueError("a page was changed in a way that does not exist")
-        self._entries.clear()
-        self._entries.extend(entries)
+        self._runs.clear()
+        self._runs.extend((e.t_ns, PageRun(OPERATIONS[e.op], *e[2:])) for e in entries)
+
+
+def _entry(t_ns: int, run: PageRun) -> PageEntry:
+    return PageEntry(t_ns, _NUMBERS[run.op], run.page, run.count, run.request)

@@ -11,7 +11,7 @@ import msgspec
 
 from profiler.events import PageDelta, PageKeyframe, PageRun
 from profiler.folds.packing import pack, unpack
-from profiler.folds.pageforms import HOT, NO_FORM, PACKED, SINK, PageForms
+from profiler.folds.pageforms import HOT, PACKED, SINK, PageForms
 from profiler.folds.pagejournal import PageJournal
 
 STATE_NAMES: Final = ("free", "open", "used", "shared", "cached")
@@ -169,6 +169,7 @@ class Pages:
         """Operations that this version does not know and pages that cannot be are passed over."""
         self.version += 1
         done = [run for run in event.runs if self._run(run, event.t_ns)]
+        self.journal.add(done, event.t_ns)
         if len(self._changes) == MAX_CHANGES:
             self._complete_from = self._changes[0][0]
         self._changes.append((self.version, tuple(done)))
@@ -185,7 +186,6 @@ class Pages:
         else:
             self.t_touch_ns[first : first + count] = array("q", (t_ns,)) * count
         operation(self, range(first, first + count), run.request)
-        self.journal.add(run, t_ns)
         return True
 
     def _alloc(self, pages: range, request: int) -> None:
@@ -196,56 +196,56 @@ class Pages:
             held[page] = None
             refs[page], owners[page], sealed[page] = 1, request, 0
             self.parents[page], self.hits[page], before = before, 0, page
+            self.t_alloc_ns[page] = self.t_touch_ns[page]
             self.reused.pop(page, None)
-            self._move(page, OPEN)
-        self.forms.turn(pages, NO_FORM)
-        first, last = pages.start, pages.stop
-        self.t_alloc_ns[first:last] = self.t_touch_ns[first:last]
+            self.forms.clear(page)
+        self._settle(pages)
 
     def _share(self, pages: range, request: int) -> None:
-        refs, sealed = self.refs, self.sealed_flags
         held = self._held.setdefault(request, {})
         before = next(reversed(held), -1)
         for page in pages:
             held[page] = None
-            refs[page] += 1
+            self.refs[page] += 1
             # Of a page whose owner computed a twin of the one before it, this is the one to find.
             self.parents[page], before = before, page
             self.hits[page] += 1
             self.reused.pop(page, None)
             self.reused[page] = None
-            self._move(page, _state_of(refs[page], sealed[page]))
+        self._settle(pages)
 
     def _seal(self, pages: range, request: int) -> None:
-        refs, sealed = self.refs, self.sealed_flags
         for page in pages:
-            sealed[page] = 1
-            self._move(page, _state_of(refs[page], 1))
+            self.sealed_flags[page] = 1
+        self._settle(pages)
 
     def _release(self, pages: range, request: int) -> None:
-        refs, sealed = self.refs, self.sealed_flags
+        refs = self.refs
         held = self._held.get(request, {})
         for page in pages:
             held.pop(page, None)
             refs[page] = max(0, refs[page] - 1)
-            self._move(page, _state_of(refs[page], sealed[page]))
         if not held:
             self._held.pop(request, None)
+        self._settle(pages)
 
     def _evict(self, pages: range, request: int) -> None:
-        refs, sealed = self.refs, self.sealed_flags
         self.evictions += len(pages)
         for page in pages:
-            sealed[page] = 0
+            self.sealed_flags[page] = 0
             self.reused.pop(page, None)
-            self._move(page, _state_of(refs[page], 0))
+        self._settle(pages)
 
-    def _move(self, page: int, state: int) -> None:
-        before = self.states[page]
-        if state != before:
-            self.states[page] = state
-            self._counts[before] -= 1
-            self._counts[state] += 1
+    def _settle(self, pages: range) -> None:
+        """Each page in the state that its references and its seal make."""
+        refs, sealed, states, counts = self.refs, self.sealed_flags, self.states, self._counts
+        for page in pages:
+            state, before = _state_of(refs[page], sealed[page]), states[page]
+            if state == before:
+                continue
+            states[page] = state
+            counts[before] -= 1
+            counts[state] += 1
             if state == FREE:
                 self.owners[page] = self.t_alloc_ns[page] = 0
                 self.forms.clear(page)
