@@ -68,12 +68,18 @@ class Likes:
 
     def _nearest_steps(self, size: int, step: int, count: int) -> list[float]:
         entries = self._by_size[size]
-        if len(entries) <= count:
-            return [value for number, value in entries if number != step]
         at = bisect_left(entries, (step,))
-        near = [e for e in entries[max(0, at - count) : at + count + 1] if e[0] != step]
-        near.sort(key=lambda entry: abs(entry[0] - step))
-        return [value for _, value in near[:count]]
+        after = at + (at < len(entries) and entries[at][0] == step)
+        near = entries[max(0, at - count) : at] + entries[after : after + count]
+        # The nearest of what is in order are neighbours: where they begin is found by halving.
+        first, last = 0, max(0, len(near) - count)
+        while first < last:
+            middle = (first + last) // 2
+            if step - near[middle][0] > near[middle + count][0] - step:
+                first = middle + 1
+            else:
+                last = middle
+        return [value for _, value in near[first : first + count]]
 
 
 def usual_of(values: Sequence[float]) -> Usual | None:
