@@ -41,7 +41,9 @@ async def picture(source: Source, options: argparse.Namespace) -> str:
             app.theme = options.theme
         await asyncio.sleep(options.after if source.replay is None else 0)
         app.frame()
-        await pilot.press(DIGIT_OF[options.screen], *options.keys)
+        for key in (DIGIT_OF[options.screen], *options.keys):
+            await pilot.press(key)
+            await asyncio.sleep(options.wait)
         await pilot.pause()
         app.frame()
         await pilot.pause()
@@ -60,6 +62,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--after", type=float, default=3.0, help="seconds to watch a server first")
     parser.add_argument(
         "--keys", nargs="*", default=[], help="keys to press, as Textual names them"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds after each key, for what is read meanwhile"
     )
     parser.add_argument("--theme", help="llmtop-dark, -light, -safe or ansi-dark")
     return parser.parse_args()
