@@ -82,6 +82,8 @@ def main() -> int:
         cache.mkdir(parents=True, exist_ok=True)
         (home / "cache").symlink_to(cache)
         os.environ[HOME_VARIABLE] = folder
+        # What the device can do at most is known from then on, and shares of it are shown.
+        subprocess.run(llmtop("doctor", "--measure"), stdout=subprocess.DEVNULL)
         live(home / "live.db")
         packed = recorded(sessions / "int8.db", "--kv-cache-dtype", "int8")
         plain = recorded(sessions / "plain.db")  # the newest: Enter compares with it
