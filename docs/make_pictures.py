@@ -1,15 +1,14 @@
 """Draws the pictures of README.md and docs/ anew, of real sessions of the small default model.
 
-Three servers are started one after another, each under the same kind of load: one is looked at
-while it works, two are recorded, the second with packed pages. The machine should have nothing else
-to do: what the pictures show is what it could give.
+Two servers are started one after another under the same kind of load, the second one with packed
+pages. The first is looked at while it works, the others are pictures of the recordings. The machine
+should have nothing else to do: what the pictures show is what it could give.
 
-    python docs/make_pictures.py            # four minutes on two cores
+    python docs/make_pictures.py            # two minutes on two cores
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,8 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-
-from llmtop.paths import HOME_VARIABLE, cache_dir
 
 DOCS: Final = Path(__file__).resolve().parent
 LOAD: Final = (
@@ -55,7 +52,7 @@ def draw(name: str, source: str, *options: str) -> None:
     subprocess.run([sys.executable, str(script), source, str(out), *options], check=True)
 
 
-def live(session: Path) -> None:
+def overview(session: Path) -> None:
     with serving(session) as url:
         endless = llmtop("load", url, *LOAD, "--duration", "600")
         load = subprocess.Popen(endless, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -67,29 +64,21 @@ def live(session: Path) -> None:
             load.wait()
 
 
-def recorded(session: Path, *flags: str) -> str:
-    with serving(session, "--block-size", "64", *flags) as url:
-        whole = llmtop("load", url, *LOAD, "--num-prompts", "60")
+def packed(session: Path) -> None:
+    with serving(session, "--kv-cache-dtype", "int8") as url:
+        whole = llmtop("load", url, *LOAD, "--num-prompts", "40")
         subprocess.run(whole, check=True, stdout=subprocess.DEVNULL)
-    return str(session)
 
 
 def main() -> int:
+    # What the device can do at most is known from then on, and shares of it are shown.
+    subprocess.run(llmtop("doctor", "--measure"), stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory(prefix="llmtop-pictures-") as folder:
-        home, cache = Path(folder), cache_dir()
-        sessions = home / "data" / "sessions"
-        sessions.mkdir(parents=True)
-        cache.mkdir(parents=True, exist_ok=True)
-        (home / "cache").symlink_to(cache)
-        os.environ[HOME_VARIABLE] = folder
-        # What the device can do at most is known from then on, and shares of it are shown.
-        subprocess.run(llmtop("doctor", "--measure"), stdout=subprocess.DEVNULL)
-        live(home / "live.db")
-        packed = recorded(sessions / "int8.db", "--kv-cache-dtype", "int8")
-        plain = recorded(sessions / "plain.db")  # the newest: Enter compares with it
-        draw("steps", plain, "--screen", "steps", "--at", "60%")
-        draw("kv", packed, "--screen", "kv", "--at", "60%")
-        draw("compare", packed, "--screen", "compare", "--keys", "enter", "--wait", "5")
+        plain, int8 = Path(folder) / "plain.db", Path(folder) / "int8.db"
+        overview(plain)
+        draw("steps", str(plain), "--screen", "steps", "--at", "80%")
+        packed(int8)
+        draw("kv", str(int8), "--screen", "kv", "--at", "60%")
     return 0
 
 
