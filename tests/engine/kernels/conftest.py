@@ -24,6 +24,7 @@ NUMBERS = [
     "test_kernels_backend.py",
     "test_kernels_decode_time.py",
     "test_kernels_dense_prefill.py",
+    "test_kernels_interpreter.py",
     "test_kernels_norm.py",
     "test_kernels_packed_decode.py",
     "test_kernels_packed_prefill.py",
@@ -40,26 +41,12 @@ NUMBERS = [
 OTHERS = ["test_gpu_correctness.py", "test_kernels_compile.py", "test_kernels_reference.py"]
 
 
-def patch_once_a_launch() -> None:
-    """The interpreter patches Triton's language at every call of a device function, to the same end
-    as at the launch that it is part of: two fifths of these tests' time.
-    """
-    from triton import language as tl
-    from triton.runtime import interpreter
-
-    patch = interpreter._patch_lang
-
-    def patch_once(fn: Any) -> Any:
-        seen = [value for value in fn.__globals__.values() if value is tl or value is tl.core]
-        return patch(fn) if any(tl.core.is_builtin(lang.load) for lang in seen) else None
-
-    interpreter._patch_lang = patch_once
-
-
 collect_ignore = []
 if INTERPRETED:
+    from interpreter import make_faster
+
     collect_ignore = [*OTHERS, "test_kernels_interpreted.py"]
-    patch_once_a_launch()
+    make_faster()
 elif not torch.cuda.is_available():
     collect_ignore = NUMBERS
 
