@@ -20,8 +20,10 @@ settings.register_profile(
 settings.register_profile("same", settings.get_profile("explore"), derandomize=True, database=None)
 settings.load_profile("same")
 
-# Tiny models gain nothing from threads, and threads that wait for each other stall a busy machine.
+# Tiny models gain nothing from threads, and threads that wait for each other stall a busy machine:
+# where two workers share two cores, who spins keeps the one that it waits for from its core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 if TYPE_CHECKING:
