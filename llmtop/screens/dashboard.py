@@ -63,9 +63,9 @@ class Dashboard(TimeKeys, OrderKeys):
     Dashboard { layout: vertical; }
     Dashboard > #pages { height: 1fr; }
     Dashboard Page, Dashboard > TooSmall { display: none; }
-    Dashboard.asking > Footer { display: none; }
+    Dashboard > Footer.away { display: none; }
     Dashboard > ReplayBar { display: none; }
-    Dashboard.past > ReplayBar { display: block; }
+    Dashboard > ReplayBar.past { display: block; }
     Dashboard.tiny > ReplayBar { display: none; }
     Dashboard.tiny > * { display: none; }
     Dashboard.tiny > TooSmall { display: block; }
@@ -125,7 +125,7 @@ class Dashboard(TimeKeys, OrderKeys):
     def show(self, view: View) -> None:
         """Paint `view` on everything that is on the screen."""
         self._view = view = view.focused
-        self.set_class(view.playback is not None, "past")
+        self.query_children(ReplayBar).set_class(view.playback is not None, "past")
         self._model.load = self._load_news(view)
         page = self._current(view)
         page.show(view)
@@ -166,7 +166,7 @@ class Dashboard(TimeKeys, OrderKeys):
                 self._page.leave()
             self._page = self._pages[wanted]
             self._page.display = True
-            if not self.has_class("asking"):
+            if not self.asking:
                 self.set_focus(None)
         return self._page
 

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
+from idle import look_often
 from textual.app import App
 from textual.pilot import Pilot
 
@@ -214,6 +215,13 @@ class StateSource:
 
     def keep(self) -> str:
         return "kept"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pilot() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        look_often(patch)
+        yield
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ async def test_a_key_that_acts_is_refused_in_one_line_with_a_hint(
         await pilot.pause()
         assert told(app) == [f"{key.shown} {key.label}: refused by --readonly"]
         assert len(app.screen_stack) == 2
-        assert not app._dashboard.has_class("asking")
+        assert not app._dashboard.asking
         await app._dashboard.run_action(key.action)  # as a click and the palette do
         await pilot.pause()
         assert len(told(app)) == 2
