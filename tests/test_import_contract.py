@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
+def trees_of(package: str) -> list[tuple[str, ast.AST]]:
+    """Path and syntax of each file."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return [(f.relative_to(ROOT).as_posix(), ast.parse(f.read_text())) for f in files]
+
+
 def is_inside(name: str, modules: set[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
@@ -69,9 +77,8 @@ def is_inside(name: str, modules: set[str]) -> bool:
 def test_source_names_only_what_lies_below(package: str) -> None:
     forbidden, allowed = FORBIDDEN[package]
     broken = []
-    for file in sorted((ROOT / package).rglob("*.py")):
-        path = file.relative_to(ROOT).as_posix()
-        for name in imports_of(ast.parse(file.read_text())):
+    for path, tree in trees_of(package):
+        for name in imports_of(tree):
             known = is_inside(name, allowed) or f"{path} imports {name}" in allowed
             if is_inside(name, forbidden) and not known:
                 broken.append(f"{path} imports {name}")
@@ -80,10 +87,10 @@ def test_source_names_only_what_lies_below(package: str) -> None:
 
 def test_nothing_is_imported_relatively() -> None:
     relative = [
-        f"{file.relative_to(ROOT)}:{node.lineno}"
+        f"{path}:{node.lineno}"
         for package in FORBIDDEN
-        for file in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
+        for path, tree in trees_of(package)
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level > 0
     ]
     assert relative == []

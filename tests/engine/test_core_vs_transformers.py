@@ -183,7 +183,7 @@ def test_batched_in_chunks_of_64_without_prefix_cache(real_core, prompts, wanted
 
 def test_few_pages_and_chunks_of_16(real_core, prompts, wanted):
     few = {"num_gpu_blocks_override": 17, "max_model_len": 256}
-    assert real_core.run(prompts, chunk=16, num_tokens=48, **few) == begun(wanted, 48)
+    assert real_core.run(prompts, chunk=16, num_tokens=32, **few) == begun(wanted, 32)
     assert len(real_core.of(RequestPreempted)) >= 2
     assert max(sum(r.prefill_tokens or 1 for r in s.rows) for s in real_core.of(Step)) <= 16
 

@@ -43,7 +43,7 @@ async def wait_for_idle(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
 
 
 async def wait_for_screen(pilot: Pilot[Any], timeout: float = 30.0) -> bool:
-    """In place of a message to each of 400 widgets: the loop is done once their queues are empty."""
+    """No message to each of 400 widgets: the loop has run all once their queues are empty."""
     await wait_for_idle(max_sleep=1.0)
     return pilot.app._exception is None
 

@@ -155,6 +155,14 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
         server.kill()
 
 
+@pytest.fixture(scope="session")
+def openai() -> Any:
+    """OpenAI's own client. Its import takes as long as torch's, so it waits for its tests."""
+    import openai
+
+    return openai
+
+
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path)

@@ -9,7 +9,6 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-import openai
 import pytest
 
 from engine.config import EngineConfig, SchedulerConfig
@@ -28,7 +27,7 @@ def server(start_server):
 
 
 @pytest.fixture(scope="module")
-def client(server):
+def client(server, openai):
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
 
 
@@ -87,7 +86,7 @@ def test_openai_s_client_streams_what_it_completes(client):
     assert chunks[-1].finish_reason == "length"
 
 
-def test_openai_s_client_raises_its_own_errors(client):
+def test_openai_s_client_raises_its_own_errors(client, openai):
     with pytest.raises(openai.BadRequestError) as bad:
         client.completions.create(model="random:tiny", prompt="hi", temperature=-1)
     assert bad.value.param == "temperature"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import openai
 import pytest
 
 from engine.config import EngineConfig
@@ -18,7 +17,7 @@ def server(smollm2, start_server):
 
 
 @pytest.fixture(scope="module")
-def client(server):
+def client(server, openai):
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
 
 

@@ -19,7 +19,8 @@ def rules(findings: list[Finding], status: str = "open") -> list[str]:
 
 
 def test_a_steady_session_has_no_findings(workload: Any) -> None:
-    events = list(workload(3, concurrency=24, prompt_tokens=(16, 64)).events(6000))
+    calm = workload(3, concurrency=24, prompt_tokens=(16, 64), step_ns=20_000_000)
+    events = list(calm.events(3000))
     assert derive(enumerate(events, 1)) == []
 
 
