@@ -1,5 +1,5 @@
 """When a program under test has done what a key asked for: Textual looks in steps of 20 ms, and
-waited so for a third of these tests' time."""
+waited so for a quarter of these tests' time."""
 
 from __future__ import annotations
 
