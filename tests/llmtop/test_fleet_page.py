@@ -144,7 +144,9 @@ async def test_digits_are_tabs_where_one_server_is_watched(
         assert app.model.page == "kv" and app.model.target == 0
 
 
-@pytest.mark.parametrize("size", [(60, 16), (80, 24), (200, 60)])
+@pytest.mark.parametrize(
+    "size", [(60, 16), pytest.param((80, 24), marks=pytest.mark.slow), (200, 60)]
+)
 async def test_every_key_leaves_it_running(
     state: SessionState, source_of: Any, pressable: list[str], size: tuple[int, int]
 ) -> None:

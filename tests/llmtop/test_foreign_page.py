@@ -114,7 +114,9 @@ async def test_other_tabs_say_why_they_are_empty(
         assert "vLLM qwen" in text_of(app)
 
 
-@pytest.mark.parametrize("size", [(60, 16), (80, 24), (200, 60)])
+@pytest.mark.parametrize(
+    "size", [(60, 16), (80, 24), pytest.param((200, 60), marks=pytest.mark.slow)]
+)
 async def test_every_key_leaves_it_running(
     state: SessionState, source_of: Any, pressable: list[str], size: tuple[int, int]
 ) -> None:

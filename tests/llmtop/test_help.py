@@ -69,8 +69,18 @@ def test_every_panel_says_what_it_shows_and_names_keys_that_exist(panel: type[Pa
     assert len(own) == len(set(own))
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-@pytest.mark.parametrize("page", [key for key in KEYS if key.action.startswith("page")])
+PAGES = [key for key in KEYS if key.action.startswith("page")]
+# Each page at one of the two sizes by default.
+PAGES_SIZES = [
+    pytest.param(
+        page, size, id=f"{page.keys}-{size}", marks=() if (at + wide) % 2 else pytest.mark.slow
+    )
+    for at, page in enumerate(PAGES)
+    for wide, size in enumerate([(80, 24), (120, 40)])
+]
+
+
+@pytest.mark.parametrize(("page", "size"), PAGES_SIZES)
 async def test_the_help_begins_with_each_panel_that_tab_reaches(
     busy_source: Any, text_of: TextOf, size: tuple[int, int], page: Any
 ) -> None:
