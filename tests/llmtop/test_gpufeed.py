@@ -79,4 +79,3 @@ def test_what_goes_with_a_metrics_page_alone(capsys: pytest.CaptureFixture[str])
     assert "shows no metrics page now" in capsys.readouterr().err
     assert main(["attach", gone, "--kv-events", "tcp://x", "--once"]) == 2
     assert "no endpoint of KV events" in capsys.readouterr().err
-    assert main(["attach", gone, "--gpu-metrics", gone, "--web"]) == 2
