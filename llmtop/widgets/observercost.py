@@ -18,6 +18,10 @@ _WHY_TOO_FEW: Final = {
     f" {(MAX_TURN_NS - SETTLE_NS) / TURN_STEPS / 1e6:.0f} ms, or a prompt came too often:"
     " measure again with fewer or longer answers",
 }
+_LESS_THAN_NOTHING: Final = (
+    "no step is faster for being told of: other work on this machine is in these numbers,"
+    " measure again"
+)
 _NOTES: Final = (
     "a step lasts from the end of the one before to its own; only steps that decode are counted",
     "unobserved: no event is made, sent, folded or recorded; all are told at the turn's end",
@@ -52,14 +56,14 @@ def _result(found: CostEstimate, width: int) -> list[Row]:
     cost = f"{_ms(found.cost_ns, '+')} ms a step, {100 * found.share:+.2f} % of it"
     percent = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} %"
     span = f"({_span(found.cost_interval_ns)} ms)"
-    sure = "" if found.is_beyond_chance else "not to be told from chance"
+    sure = "" if low > 0 else _LESS_THAN_NOTHING if high < 0 else "not to be told from chance"
     rows: list[list[Row]] = [
         [((f"unobserved  {_ms(found.unobserved_ns)} ms a step", "text"),), _of(found, False)],
         [((f"observed    {_ms(found.observed_ns)} ms a step", "text"),), _of(found, True)],
         [((f"cost        {cost}", "value"),), ((percent, "text"),), ((span, "dim"),)],
-        [((sure, "warn"),)] if sure else [],
     ]
-    return [line for parts in rows for line in flowed(parts, width)]
+    lines = [line for parts in rows for line in flowed(parts, width)]
+    return [*lines, *(lines_of(sure, width, "warn") if sure else ())]
 
 
 def _of(found: CostEstimate, observed: bool) -> Row:

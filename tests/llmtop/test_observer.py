@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from llmtop.app import LlmtopApp
 from llmtop.backlog import Backlog
@@ -43,6 +44,14 @@ def test_what_is_within_chance_is_called_so() -> None:
         ObserverTurn(i % 4 in (1, 2), 10, (200 + (i % 7) * (-1) ** i) * MS) for i in range(24)
     )
     assert "not to be told from chance" in text(ObserverCost(9, 0, "done", turns))
+
+
+def test_a_cost_below_nothing_is_called_disturbed() -> None:
+    said = text(
+        ObserverCost(9, 0, "done", (replace(ON, observed=False), replace(OFF, observed=True)) * 12)
+    )
+    assert "-4.76 to" in said or "-5.00 to" in said
+    assert "other work on this machine is in these numbers" in said
 
 
 def test_too_few_steps_are_called_so_and_give_no_number() -> None:
