@@ -28,11 +28,6 @@ class CostEstimate(NamedTuple):
     share: float
     share_interval: Interval
 
-    @property
-    def is_beyond_chance(self) -> bool:
-        low, high = self.share_interval
-        return low > 0 or high < 0
-
 
 def pairs_of(event: ObserverCost) -> list[tuple[ObserverTurn, ObserverTurn]]:
     """The neighbours (unobserved, observed) of which both have steps enough."""
