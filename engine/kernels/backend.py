@@ -23,6 +23,7 @@ from engine.kernels import (
     norm,
     packed_attention,
     packed_decode,
+    packed_prefill,
     paged_decode,
     paged_prefill,
     splits,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 # Where there is no device to ask (the interpreter): as many as an H200 has, so the same cuts.
 DEFAULT_SMS = 132
+# Of a decode kernel, whether its pages are packed or not.
+MOST_PROGRAMS_PER_SM = max(splits.PROGRAMS_PER_SM, packed_decode.PROGRAMS_PER_SM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +165,17 @@ class TritonBackend:
         if not bounds.num_prefill:
             return AttentionPlan(batch, decode_tables, num_splits, None, None)
         group = num_heads // num_kv_heads
-        tile_map, tiles = self._prefill_tiles(batch, group, num_kv_heads)
+        tiles = self._prefill_tiles(batch, group, num_kv_heads)
         if batch.packing is not None:
             # Never dense: what a token sees must not depend on where its prompt was cut.
             chunks = tuple(packed_attention.long_chunks(batch, batch.packing, group, self.dtype))
-            rest = _rest_map(batch, chunks, group, tiles.rows) if chunks else tile_map
+            if chunks:
+                rest = _rest_map(batch, chunks, group, tiles.rows)
+            else:
+                rest = _tile_map(batch, group, tiles.rows)
             parts = (batch, decode_tables, num_splits, rest, tiles)
             return AttentionPlan(*parts, long_chunks=chunks)
+        tile_map = _tile_map(batch, group, tiles.rows)
         dense = tuple(dense_prompts(batch, head_dim, self.dtype))
         rest_map = _rest_map(batch, dense, group, tiles.rows) if dense else None
         return AttentionPlan(batch, decode_tables, num_splits, tile_map, tiles, dense, rest_map)
@@ -181,19 +188,12 @@ class TritonBackend:
 
     def _prefill_tiles(
         self, batch: Batch, group: int, num_kv_heads: int
-    ) -> tuple[Tensor, paged_prefill.PrefillTiles]:
+    ) -> paged_prefill.PrefillTiles:
         query_lens = batch.query_lens if batch.bounds is None else (batch.num_tokens,)
         sizes = (query_lens, group, num_kv_heads, self._num_sms, self.dtype)
         if batch.packing is not None:
-            tiles = packed_attention.choose_tiles(*sizes, batch.packing)
-        else:
-            tiles = paged_prefill.choose_tiles(*sizes)
-        if batch.bounds is None:
-            num_tiles = count_tiles(query_lens, group, tiles.rows)
-        else:
-            # Full tiles for all tokens, and one that is not full for each sequence.
-            num_tiles = ceil_div(batch.num_tokens * group, tiles.rows) + batch.bounds.num_prefill
-        return map_tiles(batch.query_starts, num_tiles, group, tiles.rows), tiles
+            return packed_prefill.choose_tiles(*sizes, batch.packing.block_size)
+        return paged_prefill.choose_tiles(*sizes)
 
     def rope_and_write(
         self,
@@ -235,7 +235,7 @@ class TritonBackend:
         scale: float,
         window: int | None,
     ) -> None:
-        workspace = self._workspace(q, pool.wide, packed_decode.PROGRAMS_PER_SM)
+        workspace = self._workspace(q, pool.wide)
         # A layer with a window has kernels of its own, as each format has.
         kind = (q.shape[1:], pool.layout, window is not None)
         if kind not in self._compiled:
@@ -293,14 +293,12 @@ class TritonBackend:
         draws = torch.from_numpy(as_words(step.draws))
         return sample_rows(edited, draws.to(self.device, non_blocking=True))
 
-    def _workspace(
-        self, q: Tensor, pool: LayerPool, programs_per_sm: int = splits.PROGRAMS_PER_SM
-    ) -> splits.DecodeWorkspace:
+    def _workspace(self, q: Tensor, pool: LayerPool) -> splits.DecodeWorkspace:
         """One for all layers, which run one after another; graphs keep pointing to it."""
         group, head_dim = q.shape[1] // pool.k.shape[1], q.shape[2]
         if (group, head_dim) not in self._workspaces:
             self._workspaces[group, head_dim] = splits.allocate_workspace(
-                programs_per_sm * self._num_sms, group, head_dim, self.device
+                MOST_PROGRAMS_PER_SM * self._num_sms, group, head_dim, self.device
             )
         return self._workspaces[group, head_dim]
 
@@ -339,6 +337,16 @@ def _num_bytes(pool: LayerPool) -> int:
     if isinstance(pool, PackedLayerPool):
         return pool.num_bytes
     return int(pool.k.nbytes + pool.v.nbytes)
+
+
+def _tile_map(batch: Batch, group: int, rows: int) -> Tensor:
+    """Of all sequences with more than one token."""
+    if batch.bounds is None:
+        num_tiles = count_tiles(batch.query_lens, group, rows)
+    else:
+        # Full tiles for all tokens, and one that is not full for each sequence.
+        num_tiles = ceil_div(batch.num_tokens * group, rows) + batch.bounds.num_prefill
+    return map_tiles(batch.query_starts, num_tiles, group, rows)
 
 
 def _rest_map(

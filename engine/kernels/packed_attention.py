@@ -20,13 +20,10 @@ from engine.kernels.tile_map import map_tiles
 from engine.kv.formats import BF16, RecordLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from engine.batch import Batch, Packing
     from engine.kernels.backend import AttentionPlan
-    from engine.kernels.paged_prefill import PrefillTiles
     from engine.kernels.splits import DecodeWorkspace
 
 
@@ -75,20 +72,6 @@ def choose_splits(num_rows: int, context: int, num_sms: int, dtype: torch.dtype)
     min_split = packed_decode.choose_tiles(dtype).min_split
     return splits.choose_splits(
         num_rows, context, num_sms, min_split, packed_decode.PROGRAMS_PER_SM
-    )
-
-
-def choose_tiles(
-    query_lens: Sequence[int],
-    group: int,
-    num_kv_heads: int,
-    num_sms: int,
-    dtype: torch.dtype,
-    packing: Packing,
-) -> PrefillTiles:
-    """Of sequences with more than one token."""
-    return packed_prefill.choose_tiles(
-        query_lens, group, num_kv_heads, num_sms, dtype, packing.block_size
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.batch import Batch
+from engine.batch import Batch, Packing
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
 from engine.core import EngineCore
 from engine.cpu.backend import CpuBackend
+from engine.kernels import splits
 from engine.kernels.backend import TritonBackend
 from engine.loading import Loaded
 from engine.models.config import ModelConfig
@@ -259,3 +261,11 @@ def test_the_workspace_has_room_for_every_plan(
     num_splits = backend.plan(to_device(batch, device), 28, 4, 128).num_splits
     assert num_splits == 1 or 100 * 4 * num_splits <= len(workspace.counters)
     assert workspace.parts.numel() * 4 < 2**23
+    # One backend may attend over packed pages too, in more programs, as a clock of formats does.
+    one, _ = batch_of([1], [9000], 16, 0)
+    packed = replace(to_device(one, device), packing=Packing(16, 600, None))
+    assert 4 * backend.plan(packed, 28, 4, 128).num_splits <= len(workspace.counters)
+    many, _ = batch_of([1] * 30, [9000] * 30, 16, 0)
+    packed = replace(to_device(many, device), packing=Packing(16, 600, None))
+    assert 120 * backend.plan(packed, 28, 4, 128).num_splits > splits.PROGRAMS_PER_SM * 132
+    assert 120 * backend.plan(packed, 28, 4, 128).num_splits <= len(workspace.counters)
