@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from engine.attention import LayerPool
 from engine.batch import Batch
 from engine.kernels.backend import TritonBackend
+from engine.quality.decode_time import graph_us
 
 Call = Callable[[], object]
 
@@ -18,7 +18,7 @@ BLOCK_SIZE = 16
 DTYPE = torch.bfloat16
 CACHE_BYTES = 256 << 20  # several times the 60 MB of L2 that an H200 has
 MAX_SETS = 32  # as many as a model has layers
-MIN_CALLS, ROUNDS = 20, 15
+MIN_CALLS = 20
 
 
 class Shape(NamedTuple):
@@ -97,16 +97,7 @@ class Bench:
 
     def time_us(self, calls: Sequence[Call]) -> float:
         """Microseconds of one call, the launches of all of them captured in one graph."""
-        for call in calls:
-            call()
-        torch.cuda.synchronize()
-        turns = list(calls) * max(1, MIN_CALLS // len(calls))
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for call in turns:
-                call()
-        graph.replay()
-        return median(_event_us(graph.replay) for _ in range(ROUNDS)) / len(turns)
+        return graph_us(list(calls) * max(1, MIN_CALLS // len(calls)))
 
     def moved(
         self,
@@ -194,12 +185,3 @@ def num_bytes(*sizes: int) -> int:
 def num_sets(set_bytes: int) -> int:
     """Of inputs of this size, how many to take turns with."""
     return min(MAX_SETS, max(1, -(-CACHE_BYTES // set_bytes)))
-
-
-def _event_us(call: Call) -> float:
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    call()
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end)) * 1e3
