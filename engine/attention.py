@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from engine.batch import Batch
     from engine.kv.formats import RecordLayout
+    from engine.models.progress import Progress
     from engine.sampling import SamplingStep
 
 
@@ -98,6 +99,11 @@ class Backend(Protocol):
     ) -> LayerPool:
         """The layer's wide pages, with packed ones beside them. Raises: EngineError where the
         device has no kernels for them."""
+        ...
+
+    def compiling_ahead(self, progress: Progress) -> AbstractContextManager[None]:
+        """Within it a pass has its kernels compiled instead of run, where they have a compiler;
+        its end waits for that. What such a pass gives is made up."""
         ...
 
     def prepare(self, pools: list[LayerPool]) -> None:

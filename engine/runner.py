@@ -64,26 +64,28 @@ class ModelRunner:
         backend = create_backend(self.device, DTYPES[config.dtype], config.num_threads)
         self.dtype = str(backend.dtype).removeprefix("torch.")
         planner = MemoryPlanner(config, shape, backend.dtype, self.device)
+        self.packed = planner.packed
         max_len = planner.before_loading().max_model_len
         self._decoder = load_decoder(folder, backend, progress, config.seed)
-        warm_up = WarmUp(self._decoder.forward, backend, shape, config.page_tokens, planner.packed)
-        self._activation_bytes = warm_up.run(
-            config.step_tokens, scheduler.max_num_seqs, max_len, progress
-        )
+        warm_up = WarmUp(self._decoder.forward, backend, shape, config.page_tokens, self.packed)
+        most = (config.step_tokens, scheduler.max_num_seqs, max_len)
         uses_graphs = self._on_cuda and not config.enforce_eager
+        if self._on_cuda:
+            batches = self._step_graphs(config, max_len, 1, 1).batches() if uses_graphs else ()
+            warm_up.compile_ahead(*most, batches, progress)
+        self._activation_bytes = warm_up.run(*most, progress)
         graph_bytes = 0
         if uses_graphs:
             logits_bytes = scheduler.max_num_seqs * shape.vocab_size * backend.dtype.itemsize
             graph_bytes = planned_bytes(scheduler.max_num_seqs, logits_bytes, warm_up.graph_bytes)
         pages = planner.after_loading(self._activation_bytes + graph_bytes)
         self.num_pages, self.page_bytes, self.max_model_len, self.num_wide_pages = pages
-        self.packed = planner.packed
         self._weights_bytes = planner.weights_bytes
         self._vocab_size = shape.vocab_size
         # With graphs one page more, which is never handed out: their padded rows write there.
         num_written = (self.num_wide_pages or self.num_pages) + uses_graphs
         self._pools = allocate_pools(
-            backend, shape, config.page_tokens, planner.packed, num_written, self.num_pages
+            backend, shape, config.page_tokens, self.packed, num_written, self.num_pages
         )
         backend.prepare(self._pools)
         self._backend = backend
@@ -106,17 +108,22 @@ class ModelRunner:
         self._graphs: StepGraphs | None = None
         self._graph_bytes = 0
         if uses_graphs:
-            spare_slot = (num_written - 1) * config.page_tokens
-            graphs = StepGraphs(
-                self.device,
-                scheduler.max_num_seqs,
-                self.max_model_len,
-                config.page_tokens,
-                spare_slot,
-                0 if self.packed is None else self.num_pages,
-            )
+            graphs = self._step_graphs(config, self.max_model_len, num_written, self.num_pages)
             self._graph_bytes = graphs.capture(self._decoder.forward, self._pools, progress)
             self._graphs = graphs
+
+    def _step_graphs(
+        self, config: EngineConfig, max_model_len: int, num_written: int, num_pages: int
+    ) -> StepGraphs:
+        """Nothing captured yet. Padded rows go to the last of the `num_written` pages."""
+        return StepGraphs(
+            self.device,
+            config.scheduler.max_num_seqs,
+            max_model_len,
+            config.page_tokens,
+            (num_written - 1) * config.page_tokens,
+            0 if self.packed is None else num_pages,
+        )
 
     @property
     def _on_cuda(self) -> bool:

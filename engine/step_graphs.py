@@ -6,7 +6,7 @@ launch, for one sequence: a step without a graph waits for the host (11.7 ms, wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -114,10 +114,18 @@ class StepGraphs:
         # One for all passes before and in captures: cuBLAS keeps 32 MiB for each stream it meets.
         self._stream = torch.cuda.Stream(device)
 
+    def batches(self) -> Iterator[Batch]:
+        """What a graph of each size reads, the largest first; all share their tensors."""
+        for size in self._sizes():
+            yield _head_of(self._inputs, size, self._max_model_len)
+
+    def _sizes(self) -> list[GraphSize]:
+        return sorted(self._decode_sizes + self._mixed_sizes, reverse=True)
+
     def capture(self, forward: Forward, pools: list[LayerPool], progress: Progress) -> int:
         """Captures all sizes, the largest first; the bytes of the device that they take."""
         free_before, _ = torch.cuda.mem_get_info(self._device)
-        sizes = sorted(self._decode_sizes + self._mixed_sizes, reverse=True)
+        sizes = self._sizes()
         for done, size in enumerate(sizes):
             progress("graphs", done, len(sizes), "graphs")
             self._captured[size] = self._capture(size, forward, pools)

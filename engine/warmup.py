@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
@@ -49,7 +49,7 @@ class WarmUp:
         """Bytes that the largest step takes beside weights and pages; 0 on the CPU."""
         if self._device.type != "cuda":
             max_tokens, max_seqs = min(max_tokens, CPU_PREFILL_TOKENS), min(max_seqs, 2)
-        passes = [_split(max_tokens, max_len), [1] * max_seqs, [1]]
+        passes = _passes(max_tokens, max_seqs, max_len)
         peak_bytes = 0
         for done, query_lens in enumerate(passes):
             progress("warmup", done, len(passes), "steps")
@@ -62,6 +62,22 @@ class WarmUp:
         # The passes above have no context before their chunks, whose pages would be turned back.
         turned_back = 0 if self._packed is None else self._packed.turned_back_bytes(max_len)
         return peak_bytes + turned_back
+
+    def compile_ahead(
+        self,
+        max_tokens: int,
+        max_seqs: int,
+        max_len: int,
+        graph_batches: Iterable[Batch],
+        progress: Progress,
+    ) -> None:
+        """Has all kernels compiled side by side, of `run` and of these batches, and runs none."""
+        with self._backend.compiling_ahead(progress):
+            for query_lens in _passes(max_tokens, max_seqs, max_len):
+                self._pass(query_lens)
+            self._sample()
+            for batch in graph_batches:
+                self._forward(batch, self._pools)
 
     def graph_bytes(self, num_tokens: int, num_seqs: int) -> int:
         """Bytes that the memory of graphs takes, the largest of them being of this size."""
@@ -108,6 +124,11 @@ class WarmUp:
             context_lens=tuple(query_lens),
             packing=self._packing,
         )
+
+
+def _passes(max_tokens: int, max_seqs: int, max_len: int) -> list[list[int]]:
+    """The new tokens of each sequence: of the largest prompts, of the most sequences, of one."""
+    return [_split(max_tokens, max_len), [1] * max_seqs, [1]]
 
 
 def _split(num_tokens: int, max_len: int) -> list[int]:

@@ -18,6 +18,7 @@ WORDS: Final = {
     "convert": "converting the model",
     "measure": "measuring what the device can do, once",
     "load": "loading the weights",
+    "compile": "compiling kernels",
     "warmup": "warming up",
     "profiler": "starting the profiler once",
     "graphs": "capturing the graphs of small steps",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from engine.attention import LayerPool, Linear, NormLinear, ResidualLinear
     from engine.batch import Batch
+    from engine.models.progress import Progress
     from engine.sampling import SamplingStep
 
 KINDS: Final = {torch.bfloat16: BF16, torch.float16: FP16, torch.float32: FP32}
@@ -113,6 +114,9 @@ class CpuBackend:
         self, num_wide: int, num_packed: int, num_kv_heads: int, layout: RecordLayout
     ) -> CpuPool:
         return CpuPool.allocate_packed(num_wide, num_packed, num_kv_heads, layout, self.dtype)
+
+    def compiling_ahead(self, progress: Progress) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def prepare(self, pools: list[LayerPool]) -> None:
         populate_pools(cast(list[CpuPool], pools))

@@ -35,6 +35,7 @@ from engine.kernels.dense_prefill import (
     dense_prompts,
     sizes,
 )
+from engine.kernels.launching import compiling_ahead
 from engine.kernels.linears import NormProduct, ResidualProduct
 from engine.kernels.packed_pool import MIN_BLOCK_SIZE, PackedLayerPool, PackedPool
 from engine.kernels.packed_seal import seal
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from engine.batch import Batch
     from engine.kernels.packed_attention import LongChunk
     from engine.kv.formats import RecordLayout
+    from engine.models.progress import Progress
     from engine.sampling import SamplingStep
 
 # Where there is no device to ask (the interpreter): as many as an H200 has, so the same cuts.
@@ -141,6 +143,9 @@ class TritonBackend:
         shape = (num_packed, num_kv_heads, layout.num_bytes)
         records = torch.empty(shape, dtype=torch.uint8, device=self.device)
         return PackedLayerPool.of(PackedPool(records, wide, layout))
+
+    def compiling_ahead(self, progress: Progress) -> AbstractContextManager[None]:
+        return compiling_ahead(self.device, progress)
 
     def prepare(self, pools: list[LayerPool]) -> None:
         """The device's memory is there from its allocation on."""

@@ -22,6 +22,7 @@ from engine.kernels.checks import (
     expect_dtype_in,
     expect_shape,
 )
+from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     num_inner, stride_inner = (x.shape[1], x.stride(1)) if x.dim() == 3 else (1, 0)
     block_n = power_of_two(width)
     block_r = max(1, SHORT_ROWS // block_n)
-    _rms_norm_kernel[(ceil_div(num_rows, block_r),)](
+    launch(
+        _rms_norm_kernel,
+        (ceil_div(num_rows, block_r),),
         x,
         weight,
         out,
@@ -145,7 +148,9 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
     if num_rows == 0:
         return x, residual
     block_n = power_of_two(width)
-    _add_rms_norm_kernel[(num_rows,)](
+    launch(
+        _add_rms_norm_kernel,
+        (num_rows,),
         x,
         residual,
         weight,

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import power_of_two
+from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.packed_pool import check_packed_attention, sides_of
 from engine.kernels.packed_turned import (
@@ -254,7 +255,9 @@ def packed_decode(
     head_dim, num_sequences, num_kv_heads = q.shape[2], block_tables.shape[0], records.shape[1]
     group = q.shape[1] // num_kv_heads
     check_splits(workspace, num_splits, num_sequences * num_kv_heads, group, head_dim)
-    _packed_decode_kernel[(num_kv_heads, num_sequences, num_splits)](
+    launch(
+        _packed_decode_kernel,
+        (num_kv_heads, num_sequences, num_splits),
         q,
         records,
         wide.k,

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.checks import INTEGERS, expect_contiguous, expect_dims, expect_dtype_in
+from engine.kernels.launching import launch
 from engine.kernels.packed_pool import TRITON_DTYPES, check_packed_pool, sides_of
 from engine.kernels.packed_rows import (
     channels_of,
@@ -116,7 +117,9 @@ def gather(pool: PackedPool, pages: Tensor, dtype: torch.dtype) -> Tensor:
     out = torch.empty(shape, dtype=dtype, device=records.device)
     if num_pages:
         key, value = sides_of(layout)
-        _gather_kernel[(num_pages, num_kv_heads, 2)](
+        launch(
+            _gather_kernel,
+            (num_pages, num_kv_heads, 2),
             pages,
             records,
             out,

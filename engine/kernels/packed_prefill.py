@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
+from engine.kernels.launching import launch
 from engine.kernels.packed_pool import TRITON_DTYPES, check_packed_attention, sides_of
 from engine.kernels.packed_rows import (
     add_page,
@@ -297,7 +298,9 @@ def packed_prefill(
     if layout.block_size % min(tiles.keys, layout.block_size):
         raise ValueError(f"{tiles.keys} keys do not divide pages of {layout.block_size} tokens")
     num_kv_heads, (key, value) = records.shape[1], sides_of(layout)
-    _packed_prefill_kernel[(tile_map.shape[0], num_kv_heads)](
+    launch(
+        _packed_prefill_kernel,
+        (tile_map.shape[0], num_kv_heads),
         q,
         records,
         wide.k,

@@ -21,6 +21,7 @@ from engine.kernels.checks import (
     expect_dtype_in,
     expect_shape,
 )
+from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.packed_pool import check_packed_pool, sides_of
 from engine.kernels.packed_rows import channels_of
@@ -248,7 +249,9 @@ def seal(pool: PackedPool, seals: Tensor) -> None:
     key, value = sides_of(layout)
     key_shares, value_shares = _num_shares(key), _num_shares(value)
     num_rows = min(seals.shape[0], MOST_ROWS)
-    _seal_kernel[(num_rows, records.shape[1], key_shares + value_shares)](
+    launch(
+        _seal_kernel,
+        (num_rows, records.shape[1], key_shares + value_shares),
         seals,
         wide.k,
         wide.v,

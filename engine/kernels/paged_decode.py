@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import power_of_two
+from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.paged import (
     NO_SCORE,
@@ -207,7 +208,9 @@ def paged_decode(
     group = num_heads // num_kv_heads
     check_splits(workspace, num_splits, num_sequences * num_kv_heads, group, head_dim)
     tiles = tiles or choose_tiles(q.dtype)
-    _decode_kernel[(num_kv_heads, num_sequences, num_splits)](
+    launch(
+        _decode_kernel,
+        (num_kv_heads, num_sequences, num_splits),
         q,
         pool.k,
         pool.v,

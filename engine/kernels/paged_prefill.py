@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.blocks import ceil_div, power_of_two
+from engine.kernels.launching import launch
 from engine.kernels.paged import (
     NO_SCORE,
     NO_WINDOW,
@@ -254,7 +255,9 @@ def paged_prefill(
         raise ValueError(f"scale must be positive, not {scale}")
     num_heads, head_dim = q.shape[1:]
     num_kv_heads = pool.k.shape[1]
-    _prefill_kernel[(tile_map.shape[0], num_kv_heads)](
+    launch(
+        _prefill_kernel,
+        (tile_map.shape[0], num_kv_heads),
         q,
         pool.k,
         pool.v,

@@ -23,6 +23,7 @@ from engine.kernels.checks import (
     expect_dtype_in,
     expect_shape,
 )
+from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.paged import check_pool
 
@@ -133,7 +134,9 @@ def rope_write(
     block_half = power_of_two(half)
     block_h = min(power_of_two(num_heads), max(1, PAIRS // block_half))
     num_chunks = ceil_div(num_heads, block_h) + ceil_div(num_kv_heads, block_h)
-    _rope_write_kernel[(num_tokens, num_chunks)](
+    launch(
+        _rope_write_kernel,
+        (num_tokens, num_chunks),
         q,
         k,
         v,

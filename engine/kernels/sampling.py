@@ -33,6 +33,7 @@ from engine.kernels.checks import (
     expect_dtype_in,
     expect_shape,
 )
+from engine.kernels.launching import launch
 from engine.kernels.weights import reference_weights
 from engine.kernels.whole_rows import whole_row_kernel
 from engine.random_numbers import uniform
@@ -90,10 +91,19 @@ def _gather(logits: Tensor, settings: Tensor, workspace: Workspace) -> None:
     (num_rows, vocab_size), stride = logits.shape, logits.stride(0)
     num_blocks, num_splits = block_maxima.shape[1], masses.shape[1]
     by_split = (num_rows, num_splits)
-    maxima_kernel[by_split](
-        logits, block_maxima, stride, vocab_size, num_blocks, BLOCKS=SPLIT.value // BLOCK.value
+    launch(
+        maxima_kernel,
+        by_split,
+        logits,
+        block_maxima,
+        stride,
+        vocab_size,
+        num_blocks,
+        BLOCKS=SPLIT.value // BLOCK.value,
     )
-    heads_kernel[(num_rows,)](
+    launch(
+        heads_kernel,
+        (num_rows,),
         logits,
         settings,
         block_maxima,
@@ -106,8 +116,17 @@ def _gather(logits: Tensor, settings: Tensor, workspace: Workspace) -> None:
         **EXACT,
     )
     sizes = stride, vocab_size, num_splits
-    gather_kernel[by_split](
-        logits, settings, heads, masses, candidates, *sizes, num_warps=16, **EXACT
+    launch(
+        gather_kernel,
+        by_split,
+        logits,
+        settings,
+        heads,
+        masses,
+        candidates,
+        *sizes,
+        num_warps=16,
+        **EXACT,
     )
 
 
@@ -117,11 +136,32 @@ def _choose(logits: Tensor, draws: Tensor, workspace: Workspace, out: Tensor) ->
     settings, by_row = draws.view(torch.int32), (len(logits),)
     vocab_size, num_splits = logits.shape[1], masses.shape[1]
     sizes = vocab_size, num_splits, power_of_two(num_splits)
-    choose_kernel[by_row](
-        settings, draws, heads, masses, candidates, out, *sizes, num_warps=8, **EXACT
+    launch(
+        choose_kernel,
+        by_row,
+        settings,
+        draws,
+        heads,
+        masses,
+        candidates,
+        out,
+        *sizes,
+        num_warps=8,
+        **EXACT,
     )
-    whole_row_kernel[by_row](
-        logits, settings, draws, heads, masses, out, logits.stride(0), *sizes, num_warps=16, **EXACT
+    launch(
+        whole_row_kernel,
+        by_row,
+        logits,
+        settings,
+        draws,
+        heads,
+        masses,
+        out,
+        logits.stride(0),
+        *sizes,
+        num_warps=16,
+        **EXACT,
     )
 
 

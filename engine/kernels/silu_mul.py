@@ -14,6 +14,7 @@ import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
 from engine.kernels.checks import FLOATS, expect_dense_rows, expect_dims, expect_dtype_in
+from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def silu_mul(gate_up: Tensor) -> Tensor:
         raise ValueError(f"gate_up must have an even width, not {both}")
     out = torch.empty((num_tokens, both // 2), dtype=gate_up.dtype, device=gate_up.device)
     if num_tokens:
-        _silu_mul_kernel[(num_tokens, ceil_div(both // 2, BLOCK))](
+        launch(
+            _silu_mul_kernel,
+            (num_tokens, ceil_div(both // 2, BLOCK)),
             gate_up,
             out,
             gate_up.stride(0),

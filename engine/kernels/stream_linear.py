@@ -22,6 +22,7 @@ from engine.kernels.checks import (
     expect_dtype,
     expect_shape,
 )
+from engine.kernels.launching import launch
 from engine.kernels.norm import reference as norm_reference
 from engine.kernels.overlap import begin_next, overlap, wait_for_previous
 from engine.kernels.silu_mul import reference as silu_reference
@@ -282,9 +283,9 @@ def _launch(
     if num_rows <= FEW_ROWS:
         scales, eps = (weight, 0.0) if norm is None else norm
         cut |= {"NORMS": norm is not None, "ROWS": power_of_two(num_rows)}
-        _few_rows_kernel[grid](x, scales, weight, addends, out, *sizes, eps, **cut)
+        launch(_few_rows_kernel, grid, x, scales, weight, addends, out, *sizes, eps, **cut)
     else:
-        _rows_kernel[grid](x, weight, addends, out, *sizes, ROWS=MAX_ROWS, **cut)
+        launch(_rows_kernel, grid, x, weight, addends, out, *sizes, ROWS=MAX_ROWS, **cut)
 
 
 def _check(

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 
 from engine.kernels.checks import FLOATS, expect_dtype_in
+from engine.kernels.launching import launch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,5 +44,5 @@ def stream_read(data: Tensor) -> Tensor:
     if data.dim() != 1 or not data.is_contiguous() or data.numel() % stretch:
         raise ValueError(f"data must be contiguous, (n,) with n a multiple of {stretch}")
     out = torch.empty(data.numel() // stretch, dtype=torch.float32, device=data.device)
-    _stream_read_kernel[out.shape](data, out, NUM_BLOCKS, BLOCK, num_warps=NUM_WARPS)
+    launch(_stream_read_kernel, out.shape, data, out, NUM_BLOCKS, BLOCK, num_warps=NUM_WARPS)
     return out

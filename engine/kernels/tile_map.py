@@ -12,6 +12,7 @@ import triton.language as tl
 
 from engine.kernels.blocks import ceil_div
 from engine.kernels.checks import expect_contiguous, expect_dims, expect_dtype, expect_shape
+from engine.kernels.launching import launch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,9 @@ def map_tiles(query_starts: Tensor, num_tiles: int, group: int, rows: int) -> Te
     expect_dims("query_starts", query_starts, "S")
     expect_dtype("query_starts", query_starts, torch.int32)
     tile_map = torch.empty((num_tiles, 2), dtype=torch.int32, device=query_starts.device)
-    _tile_map_kernel[(ceil_div(num_tiles, TILES),)](
+    launch(
+        _tile_map_kernel,
+        (ceil_div(num_tiles, TILES),),
         query_starts,
         tile_map,
         query_starts.shape[0] - 1,

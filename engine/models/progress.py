@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# phase ("fetch", "convert", "measure", "load", "warmup", "graphs"), done, total (0 while unknown)
-# and the unit of both
+# phase ("fetch", "convert", "measure", "load", "compile", "warmup", "graphs"), done, total (0 while
+# unknown) and the unit of both
 Progress = Callable[[str, int, int, str], None]
 
 

@@ -18,6 +18,7 @@ _MEANINGS: Final = {
     "convert": "converting it once, for every later start",
     "measure": "measuring the device, once",
     "load": "loading the weights",
+    "compile": "compiling kernels",
     "warmup": "warming up: first kernels",
     "profiler": "starting the profiler once",
     "graphs": "capturing the graphs of small steps",

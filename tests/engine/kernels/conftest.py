@@ -24,6 +24,7 @@ NUMBERS = [
     "test_kernels_decode_time.py",
     "test_kernels_dense_prefill.py",
     "test_kernels_interpreter.py",
+    "test_kernels_launching.py",
     "test_kernels_norm.py",
     "test_kernels_packed_decode.py",
     "test_kernels_packed_prefill.py",
@@ -42,10 +43,11 @@ OTHERS = ["test_gpu_correctness.py", "test_kernels_compile.py", "test_kernels_re
 
 collect_ignore = []
 if INTERPRETED:
-    from interpreter import make_faster
+    from interpreter import make_faster, refuse_foreign_memory
 
     collect_ignore = [*OTHERS, "test_kernels_interpreted.py"]
     make_faster()
+    refuse_foreign_memory()
 elif not torch.cuda.is_available():
     collect_ignore = NUMBERS
 

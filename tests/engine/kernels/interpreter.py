@@ -1,10 +1,12 @@
-"""Triton's interpreter without what it does over and over: half of the time of these tests."""
+"""Triton's interpreter: it refuses foreign memory, and does without what it does over and over."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from triton import language as tl
 from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter
@@ -51,6 +53,67 @@ def look_up_dtypes() -> None:
         return made[scalar.name]
 
     interpreter._get_np_dtype = look_up
+
+
+class OwnMemory:
+    """The storages that a launch was given: no element beside them may be read or written.
+
+    The interpreter reads whatever lies there, and a GPU fails only where nothing is mapped.
+    """
+
+    def __init__(self) -> None:
+        self._begins = self._ends = np.zeros(0, np.uint64)
+
+    def enter(self, arguments: Iterable[Any]) -> None:
+        storages = [tensor.untyped_storage() for tensor in tensors_of(arguments)]
+        spans = sorted({(storage.data_ptr(), storage.nbytes()) for storage in storages})
+        self._begins = np.array([begin for begin, _ in spans], np.uint64)
+        self._ends = np.array([begin + size for begin, size in spans], np.uint64)
+
+    def expect_inside(self, pointers: Any, mask: Any) -> None:
+        """Raises: AssertionError for an address that is foreign or not a multiple of its size."""
+        size = pointers.get_element_ty().primitive_bitwidth // 8
+        addresses = np.atleast_1d(pointers.data)[np.atleast_1d(mask.data)]
+        owner = np.searchsorted(self._begins, addresses, "right").astype(np.int64) - 1
+        inside = (owner >= 0) & (addresses + np.uint64(size) <= self._ends[owner])
+        assert inside.all(), f"{(~inside).sum()} of {inside.size} addresses are foreign"
+        assert not (addresses % np.uint64(size)).any(), f"addresses are not multiples of {size}"
+
+
+def tensors_of(arguments: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from tensors_of(argument)
+        elif isinstance(argument, torch.Tensor):
+            yield argument
+        elif isinstance(getattr(argument, "base", None), torch.Tensor):
+            yield argument.base
+
+
+def refuse_foreign_memory() -> None:
+    """Has every load and store checked against the storages of its launch."""
+    own, builder = OwnMemory(), interpreter.InterpreterBuilder
+    copy_in, load, store = (
+        interpreter.GridExecutor._init_args_hst,
+        builder.create_masked_load,
+        builder.create_masked_store,
+    )
+
+    def enter(executor: Any, args: Any, kwargs: Any) -> Any:
+        on_host = copy_in(executor, args, kwargs)
+        own.enter([*on_host[0], *on_host[1].values()])
+        return on_host
+
+    def checked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+        own.expect_inside(pointers, mask)
+        return load(self, pointers, mask, *rest)
+
+    def checked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        own.expect_inside(pointers, mask)
+        return store(self, pointers, value, mask, *rest)
+
+    interpreter.GridExecutor._init_args_hst = enter
+    builder.create_masked_load, builder.create_masked_store = checked_load, checked_store
 
 
 def make_faster() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import TOLERANCES
 from packed_case import FORMATS, ON_GPU, PackedCase, make_packed
 
 from engine.kernels.packed_decode import PackedTiles, packed_decode
@@ -146,4 +147,4 @@ def test_decode_on_the_gpu(
             got = decode(case, num_splits, window, tiles=None)
             # Wide rows are weighed in the engine's own dtype.
             error = (got.double() - want).norm() / want.norm()
-            assert float(error) <= (8e-3 if dtype is torch.bfloat16 else 1e-5)
+            assert float(error) <= TOLERANCES[dtype]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import TOLERANCES
 from packed_case import FORMATS, ON_GPU, PackedCase, make_packed
 
 from engine.batch import Batch, Packing
@@ -145,4 +146,4 @@ def test_prefill_on_the_gpu(
         for window in (None, 1, 100):
             got, want = prefill(case, tiles, window)[rows], expected(case, window)[rows]
             error = (got.double() - want).norm() / want.norm()
-            assert float(error) <= (8e-3 if dtype is torch.bfloat16 else 1e-5)
+            assert float(error) <= TOLERANCES[dtype]

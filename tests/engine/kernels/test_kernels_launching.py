@@ -1,0 +1,105 @@
+"""Kernels are compiled ahead of their launches, and until then nothing runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.kernels.launching import compiling_ahead, launch
+from engine.kernels.silu_mul import silu_mul
+from engine.models.progress import silent
+
+
+class Told:
+    """A kernel that only tells what became of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any, Any, Any]] = []
+
+    def __getitem__(self, grid: Any) -> Any:
+        return lambda *args, **kwargs: self.calls.append(("run", grid, args, kwargs))
+
+    def warmup(self, *args: Any, grid: Any, **kwargs: Any) -> None:
+        self.calls.append(("compiled", grid, args, kwargs))
+
+
+def test_a_launch_is_the_same_call_whether_it_runs_or_compiles() -> None:
+    kernel = Told()
+    with compiling_ahead(torch.device("cpu"), silent):
+        launch(kernel, (3, 1), 4, 5, SIZE=6)
+    launch(kernel, (3, 1), 4, 5, SIZE=6)
+    given = ((3, 1), (4, 5), {"SIZE": 6})
+    assert kernel.calls == [("compiled", *given), ("run", *given)]
+
+
+def test_a_pass_that_breaks_ends_the_compiling() -> None:
+    kernel = Told()
+    with (
+        pytest.raises(ValueError, match="broken"),
+        compiling_ahead(torch.device("cpu"), silent),
+    ):
+        raise ValueError("broken")
+    launch(kernel, (1,))
+    assert [what for what, *_ in kernel.calls] == ["run"]
+
+
+def test_nothing_is_written_while_kernels_are_compiled(device: torch.device) -> None:
+    both = torch.randn(3, 256, dtype=torch.float16, device=device)
+    with compiling_ahead(device, silent):
+        ahead = silu_mul(both)
+    again = silu_mul(both)
+    assert ahead.shape == again.shape
+    gate, up = both.float().chunk(2, 1)
+    torch.testing.assert_close(
+        again.float(), torch.nn.functional.silu(gate) * up, atol=2e-3, rtol=0
+    )
+
+
+START = """
+import json, sys
+from triton import knobs
+from engine.llm import LLM
+
+phases, compiled = [""], []
+knobs.compilation.listener = lambda *, src, cache_hit, **_: (
+    cache_hit or compiled.append((phases[-1], str(src.name)))
+)
+model = LLM(
+    "random:tiny",
+    progress=lambda phase, *_: phases.append(phase),
+    device="cuda",
+    dtype="bfloat16",
+    kv_cache_dtype=sys.argv[1],
+    num_gpu_blocks_override=500,
+    max_num_seqs=20,
+    max_model_len=1_000,
+)
+phases.append("serving")
+model.generate([[7, 8, 9] * 30, [5]])
+print(json.dumps(compiled))
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cache_dtype", ["auto", "int4"])
+def test_no_pass_finds_a_kernel_that_is_not_there(tmp_path: Path, cache_dtype: str) -> None:
+    """Where nothing has been compiled before, all is before the first pass that runs."""
+    done = subprocess.run(
+        [sys.executable, "-c", START, cache_dtype],
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    )
+    compiled = json.loads(done.stdout.splitlines()[-1])
+    assert len(compiled) > 10
+    late = [name for phase, name in compiled if phase in ("warmup", "graphs", "serving")]
+    assert late == []
