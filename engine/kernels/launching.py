@@ -12,22 +12,38 @@ import torch
 import triton
 
 from engine.devices import thread_count
+from engine.kernels.assembler import choose_assembler
 from engine.models.progress import Progress
 
 # A kernel takes a second or two to compile, 200 MiB while it does, and Triton lets the interpreter
 # go on meanwhile: 30 kernels took 24 s one by one on a 16-core host of an H100.
 MOST_COMPILERS: Final = 16
+POINTER_ALIGNMENT: Final = 16  # bytes; whether a pointer has it is compiled in
 
-_only_compiles: ContextVar[bool] = ContextVar("only_compiles", default=False)
+# In `compiling_ahead`, the launches that have been compiled for; None elsewhere.
+_compiled_for: ContextVar[set[object] | None] = ContextVar("compiled_for", default=None)
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
     """Starts `kernel`, a jitted function, on the current stream; in `compiling_ahead` it does not,
     and what it would have written stays as it was."""
-    if _only_compiles.get():
-        kernel.warmup(*args, grid=grid, **kwargs)
-    else:
+    choose_assembler()
+    compiled_for = _compiled_for.get()
+    if compiled_for is None:
         kernel[grid](*args, **kwargs)
+        return
+    # Triton takes a millisecond to see that a kernel is being compiled: not once for each layer.
+    asked = (kernel, *map(_kind, args), *kwargs.items())
+    if asked not in compiled_for:
+        compiled_for.add(asked)
+        kernel.warmup(*args, grid=grid, **kwargs)
+
+
+def _kind(argument: Any) -> object:
+    """All of an argument that a kernel may be compiled for."""
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.data_ptr() % POINTER_ALIGNMENT
+    return type(argument), argument
 
 
 class _Compilers(Executor):
@@ -52,18 +68,20 @@ def compiling_ahead(device: torch.device, progress: Progress) -> Iterator[None]:
 
     Raises: what the compiler raises.
     """
-    make = ThreadPoolExecutor(min(MOST_COMPILERS, thread_count(None)), "compiler", _use, (device,))
+    number = torch.cuda.current_device() if device.type == "cuda" else None
+    make = ThreadPoolExecutor(min(MOST_COMPILERS, thread_count(None)), "compiler", _use, (number,))
     with make as threads, triton.AsyncCompileMode(_Compilers(threads)) as mode:
-        token = _only_compiles.set(True)
+        token = _compiled_for.set(set())
         try:
             yield
         finally:
-            _only_compiles.reset(token)
+            _compiled_for.reset(token)
         total = len(mode.raw_futures)
         for done, _ in enumerate(as_completed(mode.raw_futures)):
             progress("compile", done + 1, total, "kernels")
 
 
-def _use(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+def _use(number: int | None) -> None:
+    """A thread begins on device 0, whatever the main one uses."""
+    if number is not None:
+        torch.cuda.set_device(number)

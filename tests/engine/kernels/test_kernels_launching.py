@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from engine.kernels.assembler import Assembler, newest_usable
 from engine.kernels.launching import compiling_ahead, launch
 from engine.kernels.silu_mul import silu_mul
 from engine.models.progress import silent
@@ -37,6 +38,28 @@ def test_a_launch_is_the_same_call_whether_it_runs_or_compiles() -> None:
     launch(kernel, (3, 1), 4, 5, SIZE=6)
     given = ((3, 1), (4, 5), {"SIZE": 6})
     assert kernel.calls == [("compiled", *given), ("run", *given)]
+
+
+def test_a_kernel_is_compiled_once_for_all_that_it_cannot_tell_apart() -> None:
+    rows = torch.zeros(64)
+    kernel = Told()
+    with compiling_ahead(torch.device("cpu"), silent):
+        launch(kernel, (3,), rows, 8)
+        launch(kernel, (5,), torch.ones(64), 8)
+        launch(kernel, (5,), rows[1:], 8)  # not aligned
+        launch(kernel, (5,), rows.double(), 8)
+        launch(kernel, (5,), rows, 16)
+        launch(kernel, (5,), rows, 8, SIZE=2)
+        launch(kernel, (5,), rows, 1)
+        launch(kernel, (5,), rows, True)  # which equals 1
+    assert len(kernel.calls) == 7
+
+
+def test_the_newest_assembler_of_the_same_major_release_is_taken() -> None:
+    own, newer, beyond = (Assembler(v, v) for v in ("12.8", "12.10", "13.0"))
+    assert newest_usable(own, [newer, beyond]) == newer
+    assert newest_usable(own, [beyond]) == own
+    assert newest_usable(newer, [own]) == newer
 
 
 def test_a_pass_that_breaks_ends_the_compiling() -> None:
