@@ -101,6 +101,7 @@ model = LLM(
     dtype="bfloat16",
     kv_cache_dtype=sys.argv[1],
     num_gpu_blocks_override=500,
+    gpu_memory_utilization=0.05,
     max_num_seqs=20,
     max_model_len=1_000,
 )
@@ -118,10 +119,10 @@ def test_no_pass_finds_a_kernel_that_is_not_there(tmp_path: Path, cache_dtype: s
         [sys.executable, "-c", START, cache_dtype],
         env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
-        check=True,
         text=True,
         timeout=120,
     )
+    assert done.returncode == 0, done.stderr[-2000:]
     compiled = json.loads(done.stdout.splitlines()[-1])
     assert len(compiled) > 10
     late = [name for phase, name in compiled if phase in ("warmup", "graphs", "serving")]
