@@ -95,7 +95,7 @@ knobs.compilation.listener = lambda *, src, cache_hit, **_: (
     cache_hit or compiled.append((phases[-1], str(src.name)))
 )
 model = LLM(
-    "random:tiny",
+    "random:smollm2-135m",
     progress=lambda phase, *_: phases.append(phase),
     device="cuda",
     dtype="bfloat16",
