@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,6 +17,7 @@ from engine.kv.formats import RecordLayout
 if TYPE_CHECKING:
     from engine.attention import LayerPool
     from engine.models.config import ModelConfig
+    from engine.models.progress import Progress
     from engine.quality.evaluation import Candidate
 
 # In a step other layers and the weights come between two uses of a layer's pages.
@@ -41,6 +43,12 @@ class DecodeClock:
         self._device = device
         self._backend = TritonBackend(device, DTYPE)
         self._known: dict[RecordLayout, float] = {}
+
+    def compile_ahead(self, layouts: Iterable[RecordLayout], progress: Progress) -> None:
+        """Has the kernels of all these layouts compiled side by side: one by one takes minutes."""
+        with torch.inference_mode(), self._backend.compiling_ahead(progress):
+            for layout in layouts:
+                self.calls(layout)[0]()
 
     def layers_us(self, layouts: Sequence[RecordLayout]) -> float:
         """Of all these layers together, a median over replays of a graph of each kind."""
@@ -101,12 +109,20 @@ class DecodeClock:
         )
 
 
-def decode_us(config: ModelConfig, candidates: Sequence[Candidate]) -> list[float] | None:
+def decode_us(
+    config: ModelConfig, candidates: Sequence[Candidate], progress: Progress
+) -> list[float] | None:
     """Microseconds of all layers in one step, a candidate each; None where there is no GPU."""
     if not torch.cuda.is_available():
         return None
     clock = DecodeClock(config, DecodeLoad(), torch.device("cuda"))
-    return [clock.layers_us(candidate.layouts(config.head_dim)) for candidate in candidates]
+    layouts = [candidate.layouts(config.head_dim) for candidate in candidates]
+    clock.compile_ahead(dict.fromkeys(chain(*layouts)), progress)
+    us: list[float] = []
+    for own in layouts:
+        progress("decode", len(us), len(layouts), "formats")
+        us.append(clock.layers_us(own))
+    return us
 
 
 def graph_us(calls: Sequence[Callable[[], object]]) -> float:

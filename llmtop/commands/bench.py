@@ -60,7 +60,7 @@ def kv(
             shape = CacheShape(num_sinks=kv_sink_pages)
             candidates.append(Candidate.from_file(kv_config, subject.num_layers, shape))
         results = judged(subject, candidates, bar)
-        us = decode_us(subject.decoder.config, candidates)
+        us = decode_us(subject.decoder.config, candidates, bar.phase)
     if as_json:
         click.echo(to_json(subject, results, decode_us=us))
     else:

@@ -41,6 +41,18 @@ def test_layers_alike_are_timed_once(device: Any, monkeypatch: pytest.MonkeyPatc
     assert len(timed) == 2
 
 
+def test_compiling_ahead_is_told_of_and_leaves_the_times_to_be_taken(
+    device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode_time, "graph_us", lambda calls: 5.0)
+    clock = clock_on(device, monkeypatch)
+    layouts = [RecordLayout(KV_FORMATS[name], 16, 64, 2) for name in ("int4", "auto")]
+    told: list[tuple[str, int, int]] = []
+    clock.compile_ahead(layouts, lambda phase, done, total, _: told.append((phase, done, total)))
+    assert all(phase == "compile" and done <= total for phase, done, total in told)
+    assert clock.layers_us(layouts) == 10.0
+
+
 @pytest.mark.gpu
 def test_a_graph_of_calls_is_timed(device: Any) -> None:
     x = torch.zeros(1 << 20, device=device)
