@@ -1,10 +1,11 @@
 """Draws the pictures of README.md and docs/ anew, of real sessions of the small default model.
 
-Two servers are started one after another under the same kind of load, the second one with packed
-pages. The first is looked at while it works, the others are pictures of the recordings. The machine
-should have nothing else to do: what the pictures show is what it could give.
+Servers are started one after another under the same kind of load: as they come, with packed pages,
+and with prompts cut in small chunks. The first is looked at while it works, the others are pictures
+of the recordings. The machine should have nothing else to do: what the pictures show is what it
+could give.
 
-    python docs/make_pictures.py            # two minutes on two cores
+    python docs/make_pictures.py            # three minutes on two cores
 """
 
 from __future__ import annotations
@@ -64,21 +65,26 @@ def overview(session: Path) -> None:
             load.wait()
 
 
-def packed(session: Path) -> None:
-    with serving(session, "--kv-cache-dtype", "int8") as url:
+def recorded(session: Path, *flags: str) -> Path:
+    """The session of a server with these flags under a load that ends."""
+    with serving(session, *flags) as url:
         whole = llmtop("load", url, *LOAD, "--num-prompts", "40")
         subprocess.run(whole, check=True, stdout=subprocess.DEVNULL)
+    return session
 
 
 def main() -> int:
     # What the device can do at most is known from then on, and shares of it are shown.
     subprocess.run(llmtop("doctor", "--measure"), stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory(prefix="llmtop-pictures-") as folder:
-        plain, int8 = Path(folder) / "plain.db", Path(folder) / "int8.db"
+        plain = Path(folder) / "plain.db"
         overview(plain)
         draw("steps", str(plain), "--screen", "steps", "--at", "80%")
-        packed(int8)
+        int8 = recorded(Path(folder) / "int8.db", "--kv-cache-dtype", "int8")
         draw("kv", str(int8), "--screen", "kv", "--at", "60%")
+        whole = recorded(Path(folder) / "whole.db")
+        chunks = recorded(Path(folder) / "chunks.db", "--max-num-batched-tokens", "64")
+        draw("compare", str(chunks), "--against", str(whole))
     return 0
 
 
