@@ -9,13 +9,18 @@ wrong sums. CUDA 12.9's assembler, which comes beside it for newer devices, does
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, NamedTuple
 
-import triton
+from engine.errors import EngineError
 
-OWN_CHOICE = "TRITON_PTXAS_PATH"  # Triton's variable
+OWN_CHOICE: Final = "TRITON_PTXAS_PATH"  # Triton's variable
+FIRST_SOUND: Final = (12, 9)
 
 
 class Assembler(NamedTuple):
@@ -28,17 +33,40 @@ class Assembler(NamedTuple):
 
 
 @cache
-def choose_assembler() -> None:
-    """Has Triton use the better one, before it compiles anything; the user's own is left alone."""
-    tools = triton.knobs.nvidia
-    if OWN_CHOICE not in os.environ and not triton.knobs.runtime.interpret:
-        own, other = (
-            Assembler(tool.path, tool.version) for tool in (tools.ptxas, tools.ptxas_blackwell)
-        )
-        tools.ptxas = newest_usable(own, [other]).path
+def use_best_assembler() -> None:
+    """To be called before Triton compiles anything. Raises: EngineError if there is none."""
+    os.environ[OWN_CHOICE] = best_assembler().path
+
+
+def best_assembler() -> Assembler:
+    """The user's own choice, or the better one of those that Triton brings. Does not import it.
+
+    Raises: EngineError if there is none.
+    """
+    if own_choice := os.environ.get(OWN_CHOICE):
+        return _asked(Path(own_choice))
+    triton = find_spec("triton")
+    if triton is None or triton.origin is None:
+        raise EngineError("Triton is not installed", "pip install triton")
+    own, newer = (
+        Path(triton.origin).parent / "backends" / "nvidia" / "bin" / name
+        for name in ("ptxas", "ptxas-blackwell")
+    )
+    return newest_usable(_asked(own), [_asked(newer)] if newer.exists() else [])
 
 
 def newest_usable(own: Assembler, others: Iterable[Assembler]) -> Assembler:
     """Not beyond `own`'s major release: a driver need not load what a later one makes."""
     same = [other for other in others if other.release[0] == own.release[0]]
     return max([own, *same], key=lambda tool: tool.release)
+
+
+def _asked(path: Path) -> Assembler:
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise EngineError(f"{path} does not run: {error}", "pip install triton") from error
+    version = re.search(r"release (\d+\.\d+)", said.stdout)
+    if version is None:
+        raise EngineError(f"{path} does not say its version", f"Unset {OWN_CHOICE}.")
+    return Assembler(str(path), version[1])

@@ -12,7 +12,7 @@ import torch
 import triton
 
 from engine.devices import thread_count
-from engine.kernels.assembler import choose_assembler
+from engine.kernels.assembler import use_best_assembler
 from engine.models.progress import Progress
 
 # A kernel takes a second or two to compile, 200 MiB while it does, and Triton lets the interpreter
@@ -27,7 +27,7 @@ _compiled_for: ContextVar[set[object] | None] = ContextVar("compiled_for", defau
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
     """Starts `kernel`, a jitted function, on the current stream; in `compiling_ahead` it does not,
     and what it would have written stays as it was."""
-    choose_assembler()
+    use_best_assembler()
     compiled_for = _compiled_for.get()
     if compiled_for is None:
         kernel[grid](*args, **kwargs)

@@ -72,4 +72,20 @@ def triton(has_gpu: bool) -> Check:
         if not has_gpu:
             return Check("triton", "ok", "none; only the GPU's kernels need it")
         return Check("triton", "fail", "none, and there is a GPU", "pip install triton")
-    return Check("triton", "ok", version)
+    return assembler(version) if has_gpu else Check("triton", "ok", version)
+
+
+def assembler(triton_version: str) -> Check:
+    """Whether what turns kernels into machine code is known to get them right."""
+    from engine.errors import EngineError
+    from engine.kernels.assembler import FIRST_SOUND, OWN_CHOICE, best_assembler
+
+    try:
+        best = best_assembler()
+    except EngineError as error:
+        return Check("triton", "fail", f"{triton_version}: {error.message}", error.hint)
+    detail = f"{triton_version}, assembler of CUDA {best.version}"
+    if best.release >= FIRST_SOUND:
+        return Check("triton", "ok", detail)
+    hint = f"let {OWN_CHOICE} name ptxas of CUDA {'.'.join(map(str, FIRST_SOUND))} or later"
+    return Check("triton", "warn", f"{detail}, which gets kernels of packed pages wrong", hint)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.kernels.assembler import Assembler
 from llmtop.checks import devices, machine, software
 from llmtop.checks.ceilings import measured_ceilings
 from llmtop.checks.models import default_model
@@ -76,6 +77,30 @@ def test_a_gpu_that_torch_cannot_use_is_a_warning() -> None:
 
     check = devices.torch_build(has_gpu=True)
     assert check.status == ("ok" if torch.cuda.is_available() else "warn")
+
+
+@pytest.mark.parametrize(("version", "status"), [("12.8", "warn"), ("12.9", "ok"), ("13.0", "ok")])
+def test_an_assembler_that_is_known_to_be_wrong_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, version: str, status: str
+) -> None:
+    best = Assembler("/there/ptxas", version)
+    monkeypatch.setattr("engine.kernels.assembler.best_assembler", lambda: best)
+    check = devices.triton(has_gpu=True)
+    assert check.status == status and f"assembler of CUDA {version}" in check.detail
+    assert ("TRITON_PTXAS_PATH" in check.hint) == (status == "warn")
+
+
+def test_the_assembler_that_triton_brings_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_PTXAS_PATH", raising=False)
+    assert devices.triton(has_gpu=True).status == "ok"
+
+
+def test_an_assembler_that_does_not_run_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRITON_PTXAS_PATH", str(tmp_path / "none"))
+    check = devices.triton(has_gpu=True)
+    assert check.status == "fail" and "does not run" in check.detail
 
 
 def test_another_package_named_engine_is_found_out(
