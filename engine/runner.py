@@ -19,6 +19,7 @@ from engine.memory_plan import MemoryPlanner
 from engine.models.folder import ModelFolder
 from engine.models.progress import Progress
 from engine.models.weights import load_decoder
+from engine.penalties import Penalties, StepPenalties
 from engine.plan import Plan, PlanRow, RunnerMemory, StepResult
 from engine.request import TokenLogprobs
 from engine.sampling import SamplingStep
@@ -91,7 +92,9 @@ class ModelRunner:
         self._backend = backend
         # Without chunked prefill a whole prompt is one step.
         longest = max(scheduler.max_num_batched_tokens, self.max_model_len)
-        self._last_tokens = LastTokens(scheduler.max_num_seqs, self.device)
+        self._num_seats = scheduler.max_num_seqs
+        self._last_tokens = LastTokens(self._num_seats, self.device)
+        self._penalties: Penalties | None = None  # there from the first request that has some
         self._stager = Stager(
             self.device,
             config.page_tokens,
@@ -137,7 +140,8 @@ class ModelRunner:
     def _launch(self, plan: Plan) -> Launched:
         batch, seats = self._stager.stage(plan)
         sampling = [row for row in plan.rows if row.samples]
-        step = SamplingStep.of(sampling, self._vocab_size)
+        penalties = self._penalties_of(sampling, seats)
+        step = SamplingStep.of(sampling, self._vocab_size, penalties)
         begin_ns = time.monotonic_ns()
         begin = self._mark()
         logits, graph = self._forward(batch)
@@ -147,11 +151,23 @@ class ModelRunner:
         prompt_logprobs = self._prompt_logprobs(logits[len(sampling) :], plan)
         if self.runs_ahead:
             self._last_tokens.keep(seats, tokens)
+        if penalties is not None:
+            penalties.keep(tokens)
         # Before `end` is recorded: a copy after it would wait for the step that follows.
         tokens = tokens.to("cpu", non_blocking=True)
         end = self._mark()
         busy_ns = 0 if self._on_cuda else time.monotonic_ns() - begin_ns
         return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns, graph)
+
+    def _penalties_of(self, sampling: list[PlanRow], seats: Tensor) -> StepPenalties | None:
+        """Those of the rows that sample, which are of these seats; None if no row has any."""
+        sequences = [row.sequence for row in sampling]
+        if self._penalties is None:
+            if not any(sequence.has_penalties for sequence in sequences):
+                return None
+            sizes = self._num_seats, self._vocab_size, self.max_model_len
+            self._penalties = Penalties(*sizes, self.device)
+        return self._penalties.of(sequences, seats)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, str]:
         """The logits, and "hit" or "miss": whether a graph gave them; "" without graphs."""

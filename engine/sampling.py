@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.draws import draws_of
 from engine.logit_edits import LogitEdits
+from engine.penalties import StepPenalties
 from engine.plan import PlanRow
 from engine.random_numbers import uniform
 
@@ -22,22 +23,30 @@ BLOCK: Final = 256
 
 
 class SamplingStep(NamedTuple):
-    """How one step's rows are sampled: `edits` to logits first, `draws` None if all are greedy."""
+    """How one step's rows are sampled: `penalties` and `edits` to logits first, `draws` None if all
+    are greedy."""
 
     edits: LogitEdits | None
     draws: npt.NDArray[np.void] | None  # engine.draws.DRAW, (S,)
+    penalties: StepPenalties | None = None
 
     @classmethod
-    def of(cls, rows: SequenceOf[PlanRow], vocab_size: int) -> SamplingStep:
+    def of(
+        cls, rows: SequenceOf[PlanRow], vocab_size: int, penalties: StepPenalties | None = None
+    ) -> SamplingStep:
         """The sampling of the next tokens of these rows, in this order."""
-        return cls(LogitEdits.of([row.sequence for row in rows]), draws_of(rows, vocab_size))
+        edits = LogitEdits.of([row.sequence for row in rows])
+        return cls(edits, draws_of(rows, vocab_size), penalties)
 
     def edited(self, logits: Tensor) -> Tensor:
         """`logits` (S, V) themselves, or an edited copy in float32."""
-        if self.edits is None:
+        if self.edits is None and self.penalties is None:
             return logits
         copy = logits.to(torch.float32, copy=True)
-        self.edits.apply(copy)
+        if self.penalties is not None:
+            self.penalties.apply(copy)
+        if self.edits is not None:
+            self.edits.apply(copy)
         return copy
 
 

@@ -96,12 +96,9 @@ class Scheduler:
     def can_plan_ahead(self) -> bool:
         """Whether the next plan depends on no token that is still being sampled.
 
-        It does where someone might be preempted, whose tokens must then be known, and where logits
-        are edited by the tokens before.
+        It does where someone might be preempted, whose tokens must then be known.
         """
-        if self._kv.pool.num_available < len(self._running):
-            return False
-        return not any(s.num_pending and s.edits_logits for s in self._running)
+        return self._kv.pool.num_available >= len(self._running)
 
     def plan(self) -> Plan | None:
         """The next step, with the pages that it needs taken; None if there is nothing to do."""

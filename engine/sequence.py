@@ -5,7 +5,6 @@ from __future__ import annotations
 from engine.kv.cache import BlockTable
 from engine.kv.chain import ROOT, PageChain
 from engine.request import EngineRequest, TokenLogprobs
-from engine.token_counts import TokenCounts
 
 # Below it a division overflows before the softmax does; vLLM takes the same for greedy.
 MIN_TEMPERATURE = 1e-5
@@ -25,7 +24,6 @@ class Sequence:
         "admission",
         "cached_tokens",
         "chain",
-        "counts",
         "draws",
         "edits_logits",
         "end_ids",
@@ -74,8 +72,7 @@ class Sequence:
             or params.presence_penalty != 0.0
             or params.frequency_penalty != 0.0
         )
-        self.edits_logits = self.has_penalties or bool(params.logit_bias or params.min_tokens)
-        self.counts: TokenCounts | None = None
+        self.edits_logits = bool(params.logit_bias or params.min_tokens)
         self.chain = PageChain(self.token_ids, block_size, root)
         self.table: BlockTable | None = None
         self.seat = -1
@@ -95,6 +92,11 @@ class Sequence:
     def num_tokens(self) -> int:
         """Of prompt and output, with those that are being sampled."""
         return len(self.token_ids) + self.num_pending
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens of the output before the one whose row was planned last."""
+        return self.num_output + self.num_pending - 1
 
     @property
     def ends_pending(self) -> bool:

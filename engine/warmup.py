@@ -21,7 +21,8 @@ from engine.sampling import SamplingStep
 Forward = Callable[[Batch, list[LayerPool]], Tensor]
 
 CPU_PREFILL_TOKENS: Final = 64
-# Copies of the logits, in fp32, that edits and log-probabilities make at their worst.
+# Copies of the logits, in fp32, that edits and log-probabilities make at their worst, and what
+# penalties keep of each token, which is as large as one.
 SAMPLING_COPIES: Final = 4
 
 

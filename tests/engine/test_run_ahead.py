@@ -10,7 +10,7 @@ from engine.llm import LLM, SamplingParams
 from profiler.events import RequestAborted, RequestFinished, RequestPreempted, Step
 from tests.engine.conftest import next_token
 
-PROMPTS = [list(range(n, n + 9)) for n in (3, 40, 5, 77)]
+PROMPTS = [list(range(n, n + 9)) for n in (3, 40, 5, 77, 12, 61)]
 
 
 def under_way_at_launch(bench) -> list[int]:
@@ -61,12 +61,12 @@ def test_a_lone_request_that_stops_leaves_a_step_to_be_landed(core_bench):
     assert [len(step.rows) for step in bench.of(Step)] == [1, 0]
 
 
-def test_an_edit_by_earlier_tokens_waits_for_them(core_bench):
+def test_penalties_for_earlier_tokens_do_not_wait_for_them(core_bench):
     bench = core_bench(async_scheduling=True)
     counts = under_way_at_launch(bench)
-    bench.add(1, range(6), max_tokens=4, presence_penalty=0.5)
+    bench.add(1, range(6), max_tokens=4, presence_penalty=0.5, min_tokens=3)
     bench.run()
-    assert counts == [1] * 4
+    assert counts == [1, 2, 2, 2]
 
 
 def test_nobody_is_preempted_while_a_step_is_under_way(core_bench, expected):
@@ -114,6 +114,8 @@ SETTINGS = [
     SamplingParams(temperature=0.9, seed=5, max_tokens=17, logprobs=2),
     SamplingParams(temperature=1.2, top_p=0.9, seed=6, max_tokens=12, prompt_logprobs=1),
     SamplingParams(temperature=0.0, max_tokens=9, repetition_penalty=1.3),
+    SamplingParams(temperature=0.0, max_tokens=20, frequency_penalty=0.7, presence_penalty=0.4),
+    SamplingParams(temperature=0.8, seed=7, max_tokens=15, min_tokens=12, logit_bias={0: 9.0}),
 ]
 
 

@@ -10,6 +10,7 @@ import torch
 
 from engine.config import SamplingParams
 from engine.logprobs import logprobs_of
+from engine.penalties import Penalties
 from engine.plan import PlanRow
 from engine.random_numbers import uniform
 from engine.request import EngineRequest
@@ -23,12 +24,17 @@ def sequence(number: int = 1, prompt: tuple[int, ...] = (1, 2), output: tuple[in
     request = EngineRequest(number, "", prompt, settings, eos_token_ids=(0,))
     made = Sequence(request, 1000, seed, (0, number), 16)
     made.token_ids.extend(output)
+    made.num_pending = 1
     return made
 
 
 def run(logits: torch.Tensor, *sequences: Sequence) -> list[int]:
     rows = [PlanRow(s, len(s.token_ids) - 1, 1, True) for s in sequences]
-    step = SamplingStep.of(rows, logits.shape[-1])
+    penalties = Penalties(len(rows), logits.shape[-1], 1000, logits.device)
+    for seat, row in enumerate(sequences):
+        row.seat = row.admission = seat
+    own = penalties.of(sequences, torch.arange(len(rows)))
+    step = SamplingStep.of(rows, logits.shape[-1], own)
     before = logits.clone()
     tokens = sample(logits, step).tolist()
     assert torch.equal(logits, before)
@@ -153,16 +159,16 @@ def test_repetition_penalty_divides_or_multiplies():
 def test_presence_and_frequency_count_the_output_alone():
     logits = torch.tensor([[0.0, 3.0, 2.5, 1.2]])
     assert run(logits, sequence(prompt=(1,), temperature=0.0, presence_penalty=1.0)) == [1]
-    once = {"prompt": (9,), "output": (1,), "temperature": 0.0}
+    once = {"prompt": (0,), "output": (1,), "temperature": 0.0}
     assert run(logits, sequence(**once, presence_penalty=1.0)) == [2]
-    twice = {"prompt": (9,), "output": (1, 2, 1, 2), "temperature": 0.0}
+    twice = {"prompt": (0,), "output": (1, 2, 1, 2), "temperature": 0.0}
     assert run(logits, sequence(**twice, frequency_penalty=0.5)) == [1]
     assert run(logits, sequence(**twice, frequency_penalty=1.0)) == [3]
 
 
 def test_counts_follow_a_growing_output():
     logits = torch.tensor([[0.0, 3.0, 2.9, 2.8]])
-    row = sequence(prompt=(9,), temperature=0.0, presence_penalty=1.0)
+    row = sequence(prompt=(0,), temperature=0.0, presence_penalty=1.0)
     taken = []
     for _ in range(4):
         (token,) = run(logits, row)
