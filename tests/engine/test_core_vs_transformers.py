@@ -73,6 +73,7 @@ class RealCore:
         first_alone: bool = False,
         one_by_one: bool = False,
         num_tokens: int = NUM_TOKENS,
+        repetition_penalty: float = 1.0,
         **settings: Any,
     ) -> list[list[int]]:
         scheduler = SchedulerConfig(
@@ -97,7 +98,12 @@ class RealCore:
             silent,
             load=lambda c, _, p: Loaded(self._folder, ModelRunner(c, self._folder, p)),
         )
-        params = SamplingParams(temperature=0.0, max_tokens=num_tokens, ignore_eos=True)
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=num_tokens,
+            ignore_eos=True,
+            repetition_penalty=repetition_penalty,
+        )
         outputs: dict[int, list[int]] = {}
         for number, prompt in enumerate(prompts, 1):
             core.add(EngineRequest(number, "", tuple(prompt), params))
@@ -193,6 +199,29 @@ def test_alone(real_core, prompts, wanted):
     got = real_core.run(prompts, one_by_one=True, num_tokens=4, enable_prefix_caching=False)
     assert got == begun(wanted, 4)
     assert {len(step.rows) for step in real_core.of(Step)} == {1}
+
+
+def test_penalties_whoever_else_runs(real_core, reference, prompts):
+    """Of requests that are preempted and come back to other seats, too."""
+    few = {"num_gpu_blocks_override": 7, "max_model_len": 112}
+    answers = real_core.run(prompts[3:6], num_tokens=16, repetition_penalty=1.3, **few)
+    assert real_core.of(RequestPreempted)
+    for prompt, answer in zip(prompts[3:6], answers, strict=True):
+        assert answer == likeliest_but_for(1.3, reference, prompt, answer)
+
+
+def likeliest_but_for(
+    penalty: float, reference: Any, prompt: list[int], answer: list[int]
+) -> list[int]:
+    """As `likeliest`, of one prompt, with transformers' own repetition penalty."""
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    process = RepetitionPenaltyLogitsProcessor(penalty)
+    row = torch.tensor([prompt + answer[:-1]])
+    with torch.inference_mode():
+        logits = reference(row).logits
+    ends = range(len(prompt), row.shape[1] + 1)
+    return [int(process(row[:, :end], logits[:, end - 1]).argmax()) for end in ends]
 
 
 @pytest.mark.slow
