@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -51,34 +51,49 @@ class _Compilers(Executor):
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
+        self._is_stopped = False
 
     def submit(self, compile_kernel: Callable[[], Any], /) -> Future[Any]:  # type: ignore[override]
-        return self._threads.submit(_loaded, compile_kernel)
+        return self._threads.submit(self._loaded, compile_kernel)
 
+    def stop(self) -> None:
+        """What has not begun yet fails at once: Triton waits for all, cancelled ones for ever."""
+        self._is_stopped = True
 
-def _loaded(compile_kernel: Callable[[], Any]) -> Any:
-    kernel = compile_kernel()
-    _ = kernel.run  # makes its launcher with the C compiler and loads it
-    return kernel
+    def _loaded(self, compile_kernel: Callable[[], Any]) -> Any:
+        if self._is_stopped:
+            raise CancelledError
+        kernel = compile_kernel()
+        _ = kernel.run  # makes its launcher with the C compiler and loads it
+        return kernel
 
 
 @contextmanager
 def compiling_ahead(device: torch.device, progress: Progress) -> Iterator[None]:
     """Within it `launch` compiles and nothing runs; its end waits for the compilers.
 
-    Raises: what the compiler raises.
+    A kernel that does not compile is left to its first launch, which says so. What interrupts the
+    waiting waits for the kernels that are being compiled, a few seconds, and for no others.
     """
     number = torch.cuda.current_device() if device.type == "cuda" else None
     make = ThreadPoolExecutor(min(MOST_COMPILERS, thread_count(None)), "compiler", _use, (number,))
-    with make as threads, triton.AsyncCompileMode(_Compilers(threads)) as mode:
-        token = _compiled_for.set(set())
-        try:
-            yield
-        finally:
-            _compiled_for.reset(token)
-        total = len(mode.raw_futures)
-        for done, _ in enumerate(as_completed(mode.raw_futures)):
-            progress("compile", done + 1, total, "kernels")
+    with make as threads:
+        compilers = _Compilers(threads)
+        with triton.AsyncCompileMode(compilers, ignore_errors=True) as mode:
+            token = _compiled_for.set(set())
+            try:
+                yield
+                _tell(mode.raw_futures, progress)
+            except BaseException:
+                compilers.stop()
+                raise
+            finally:
+                _compiled_for.reset(token)
+
+
+def _tell(compiled: list[Future[Any]], progress: Progress) -> None:
+    for done, _ in enumerate(as_completed(compiled), 1):
+        progress("compile", done, len(compiled), "kernels")
 
 
 def _use(number: int | None) -> None:

@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import pytest
 import torch
+from triton.runtime import _async_compile
 
+from engine.kernels import launching
 from engine.kernels.assembler import Assembler, newest_usable
 from engine.kernels.launching import compiling_ahead, launch
 from engine.kernels.silu_mul import silu_mul
@@ -71,6 +75,56 @@ def test_a_pass_that_breaks_ends_the_compiling() -> None:
         raise ValueError("broken")
     launch(kernel, (1,))
     assert [what for what, *_ in kernel.calls] == ["run"]
+
+
+class Slow(Told):
+    """Handed to the compilers as Triton does it."""
+
+    def __init__(self, started: Event, go_on: Event) -> None:
+        super().__init__()
+        self._started, self._go_on = started, go_on
+
+    def warmup(self, *args: Any, grid: Any, **kwargs: Any) -> None:
+        mode = _async_compile.active_mode.get()
+        assert mode is not None
+        afterwards = len(signature(mode.submit).parameters) - 2  # one more from Triton 3.7 on
+        mode.submit(args, lambda: self._compiled(args), *[lambda kernel: None] * afterwards)
+
+    def _compiled(self, args: Any) -> Told:
+        self._started.set()
+        self._go_on.wait(10)
+        self.calls.append(("compiled", None, args, {}))
+        raise ValueError("does not compile")
+
+
+def test_an_interrupt_leaves_out_what_nobody_has_begun_to_compile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launching, "MOST_COMPILERS", 1)
+    started, go_on = Event(), Event()
+    kernel = Slow(started, go_on)
+    with pytest.raises(KeyboardInterrupt), compiling_ahead(torch.device("cpu"), silent):
+        for number in range(5):
+            launch(kernel, (1,), number)
+        started.wait(10)
+        Timer(0.01, go_on.set).start()
+        raise KeyboardInterrupt
+    assert [args for _, _, args, _ in kernel.calls] == [(0,)]
+
+
+def test_a_kernel_that_does_not_compile_is_left_to_its_launch() -> None:
+    go_on = Event()
+    go_on.set()
+    told: list[tuple[int, int]] = []
+    kernel = Slow(Event(), go_on)
+    with compiling_ahead(
+        torch.device("cpu"), lambda _, done, total, __: told.append((done, total))
+    ):
+        launch(kernel, (1,), 0)
+        launch(kernel, (1,), 1)
+    assert told == [(1, 2), (2, 2)]
+    launch(kernel, (1,), 0)
+    assert kernel.calls[-1][0] == "run"
 
 
 def test_nothing_is_written_while_kernels_are_compiled(device: torch.device) -> None:
