@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from profiler.bus import Numbered
 from profiler.events import Dropped, Finding
 from profiler.findings.watch import Watch
 from profiler.folds.slo import Slo
 from profiler.state import SessionState
+
+_AT_ONCE: Final = 4096
 
 
 class Follower:
@@ -46,21 +49,31 @@ class Follower:
         with self.read() as state:
             return state.seq, state.keyframe()
 
-    def catch_up(self) -> None:
-        """Fold what is new. Called now and then it keeps `read` quick."""
-        with self._lock:
-            self._catch_up()
+    def fold(self, limit: int) -> bool:
+        """Fold up to `limit` of what is new, unless another thread does. Whether some is left for
+        the caller to fold: who may not be kept waiting does so bit by bit."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._fold(limit)
+            return self._state.seq < self._bus.head
+        finally:
+            self._lock.release()
 
     def _catch_up(self) -> None:
-        state, head = self._state, self._bus.head
-        while state.seq < head:
-            first, events, lost = self._bus.read(state.seq)
-            if lost:
-                t_ns = events[0].t_ns if events else state.t_ns
-                state.apply(Dropped(t_ns, state.seq + 1, lost), first - 1)
-            for seq, event in enumerate(events, first):
-                state.apply(event, seq)
-                self._look(state)
+        head = self._bus.head
+        while self._state.seq < head:
+            self._fold(_AT_ONCE)
+
+    def _fold(self, limit: int) -> None:
+        state = self._state
+        first, events, lost = self._bus.read(state.seq, limit)
+        if lost:
+            t_ns = events[0].t_ns if events else state.t_ns
+            state.apply(Dropped(t_ns, state.seq + 1, lost), first - 1)
+        for seq, event in enumerate(events, first):
+            state.apply(event, seq)
+            self._look(state)
 
     def _look(self, state: SessionState) -> None:
         if self._watch is None or self._publish is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from profiler.folds.seconds import SecondRow
 from profiler.session import schema
 from profiler.session.columns import RowCodec, Value
 from profiler.session.packed_gaps import pack_gaps
+
+Numbered = tuple[int, AnyEvent]
 
 
 class SessionWriter:
@@ -44,7 +46,7 @@ class SessionWriter:
 
     def batch(
         self,
-        events: Iterable[tuple[int, AnyEvent]],
+        events: Iterable[Numbered],
         seconds: list[SecondRow],
         gpu_seconds: list[GpuSecond],
         requests: list[RequestView],
@@ -52,22 +54,24 @@ class SessionWriter:
     ) -> None:
         """All of it, or on an error nothing."""
         with self._db.atomic():
-            for kind, rows in _by_kind(events).items():
+            for kind, numbered in _by_kind(events).items():
                 derived = schema.DERIVED.get(kind, {})
-                self._insert(kind, ["seq", *schema.EVENT_CODECS[kind].names, *derived], rows)
+                names = ["seq", *schema.EVENT_CODECS[kind].names, *derived]
+                self._insert(kind, names, _event_rows(kind, numbered))
             self._structs("step_1s", schema.SECONDS, seconds)
             self._structs("gpu_1s", schema.GPU_SECONDS, gpu_seconds)
-            self._structs("request", schema.REQUESTS, [_request_row(r) for r in requests])
-            self._structs("itl", schema.ITLS, [_itl_row(r) for r in requests])
+            self._structs("request", schema.REQUESTS, map(_request_row, requests))
+            self._structs("itl", schema.ITLS, map(_itl_row, requests))
             if keyframe is not None:
                 self._structs("keyframe", schema.KEYFRAMES, [keyframe])
 
-    def _structs(self, table: str, codec: RowCodec[Any], items: list[Any]) -> None:
-        if items:
-            self._insert(table, codec.names, [codec.to_row(item) for item in items])
+    def _structs(self, table: str, codec: RowCodec[Any], items: Iterable[Any]) -> None:
+        self._insert(table, codec.names, map(codec.to_row, items))
 
-    def _insert(self, table: str, names: list[str], rows: list[list[Value]]) -> None:
+    def _insert(self, table: str, names: list[str], rows: Iterable[list[Value]]) -> None:
         # executemany takes a fifth of the time of sqlite-utils' insert_all (1 against 5 us a row).
+        # It lets go of the interpreter at each row: made one by one, rows keep no other thread
+        # waiting for longer than one takes.
         self._db.conn.executemany(schema.insert_sql(table, names), rows)
 
     def finish(self, lost: int) -> None:
@@ -82,14 +86,17 @@ class SessionWriter:
         self._db.close()
 
 
-def _by_kind(events: Iterable[tuple[int, AnyEvent]]) -> dict[str, list[list[Value]]]:
-    rows: dict[str, list[list[Value]]] = {}
+def _by_kind(events: Iterable[Numbered]) -> dict[str, list[Numbered]]:
+    found: dict[str, list[Numbered]] = {}
     for seq, event in events:
-        kind = kind_of(event)
-        row = [seq, *schema.EVENT_CODECS[kind].to_row(event)]
-        row += [derive(event) for derive in schema.DERIVED.get(kind, {}).values()]
-        rows.setdefault(kind, []).append(row)
-    return rows
+        found.setdefault(kind_of(event), []).append((seq, event))
+    return found
+
+
+def _event_rows(kind: str, numbered: Iterable[Numbered]) -> Iterator[list[Value]]:
+    codec, derived = schema.EVENT_CODECS[kind], schema.DERIVED.get(kind, {}).values()
+    for seq, event in numbered:
+        yield [seq, *codec.to_row(event), *(derive(event) for derive in derived)]
 
 
 def _request_row(view: RequestView) -> schema.RequestRow:
