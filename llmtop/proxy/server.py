@@ -27,5 +27,9 @@ def came_ns(scope: Scope) -> int:
 
 
 def proxy_server(app: ASGIApp) -> HttpServer:
-    """The upstream's own date passes. An answer that breaks off is told of by us."""
-    return HttpServer(http_config(app, StampedProtocol, date_header=False, log_level="critical"))
+    """The upstream's own date passes. An answer that breaks off is told of by us. Nobody asks here
+    for whom another proxy before this one speaks."""
+    config = http_config(
+        app, StampedProtocol, date_header=False, proxy_headers=False, log_level="critical"
+    )
+    return HttpServer(config)
