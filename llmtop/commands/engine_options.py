@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llmtop.commands.number import Number
+
 if TYPE_CHECKING:
     from engine.config import EngineConfig
 
@@ -17,6 +19,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # vLLM's other names for the same types.
 DTYPES: Final = {"half": "float16", "float": "float32"}
 KV_CACHE_DTYPES: Final = ("auto", "fp8", "int8", "int4", "int2", "k8v4", "k4v2")
+# What torch takes for one.
+SEED: Final = click.IntRange(-(2**63), 2**63 - 1)
 SUFFIXES: Final = {
     "": 1,
     "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
@@ -110,7 +114,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
     ),
     click.option(
         "--gpu-memory-utilization",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=Number(0, 1, min_open=True),
         default=0.9,
         show_default=True,
         help="Share of the device's memory that the engine may use.",
@@ -168,7 +172,7 @@ OPTIONS: Final[tuple[Decorator, ...]] = (
         help="Prompt tokens that may wait.  [default: no bound]",
     ),
     click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
-    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--seed", type=SEED, default=0, show_default=True),
     _count("--num-threads", "Threads of the CPU backend.  [default: this machine's cores]"),
 )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,7 @@ from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.credentials import key_env_option
 from llmtop.commands.exclusion import exclude
 from llmtop.commands.judging import fail_if_option, gate, slo_option
+from llmtop.commands.number import Number
 from llmtop.commands.url import server_url
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONCURRENCY: Final = 8
 DEFAULT_PROMPTS: Final = 32
+# One address has no more ports to connect from.
+MOST_STREAMS: Final = 65_535
 OBJECTIVES: Final = ("ttft", "tpot", "e2el")
 
 
@@ -38,13 +42,13 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
 @click.option(
     "--concurrency",
     "--max-concurrency",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_STREAMS),
     help=f"Closed loop: so many streams.  [default: {DEFAULT_CONCURRENCY}]  "
     "With --request-rate: at most so many in flight.",
 )
 @click.option(
     "--request-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Poisson arrivals per second instead of a closed loop.",
 )
 @click.option(
@@ -52,21 +56,19 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
     type=click.IntRange(min=1),
     help=f"Send so many requests.  [default: {DEFAULT_PROMPTS}, without --duration]",
 )
-@click.option(
-    "--duration", type=click.FloatRange(min=0, min_open=True), help="Send for so many seconds."
-)
+@click.option("--duration", type=Number(min=0, min_open=True), help="Send for so many seconds.")
 @click.option("--num-warmups", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--input-len", default="128", show_default=True, help='Tokens: "128", "64-256,1024".')
 @click.option("--output-len", default="128", show_default=True, help="Tokens, in the same form.")
 @click.option(
     "--shared-prefix-share",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.0,
     show_default=True,
     help="So many of the requests begin alike.",
 )
 @click.option("--shared-prefix-len", type=click.IntRange(min=1), help="With so many tokens.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True)
+@click.option("--temperature", type=Number(min=0), default=0.0, show_default=True)
 @click.option("--ignore-eos/--no-ignore-eos", default=True, show_default=True)
 @click.option(
     "--continuous-usage/--no-continuous-usage",
@@ -80,7 +82,7 @@ OBJECTIVES: Final = ("ttft", "tpot", "e2el")
 )
 @slo_option("The same from objectives or a preset: what bounds a single request counts.")
 @fail_if_option()
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0)
+@click.option("--timeout", "timeout_s", type=Number(min=1), default=600.0)
 @key_env_option("the server")
 @click.option(
     "--json",
@@ -162,14 +164,21 @@ def _objectives(text: str | None, slo: tuple[Condition, ...] | None) -> Objectiv
     limits: dict[str, float] = {}
     for part in text.replace(",", " ").split():
         name, _, limit_ms = part.partition(":")
-        try:
-            limits[name] = float(limit_ms)
-        except ValueError:
-            raise click.UsageError(f"--goodput: {part!r} is not NAME:MS") from None
+        limits[name] = _limit_ms(part, limit_ms)
     unknown = limits.keys() - set(OBJECTIVES)
     if unknown or not limits:
         raise click.UsageError(f"--goodput: name one of {', '.join(OBJECTIVES)}")
     return Objectives(**limits)
+
+
+def _limit_ms(part: str, text: str) -> float:
+    try:
+        limit_ms = float(text)
+    except ValueError:
+        raise click.UsageError(f"--goodput: {part!r} is not NAME:MS") from None
+    if not 0 < limit_ms < math.inf:
+        raise click.UsageError(f"--goodput: {part!r} bounds nothing; MS is a number above 0")
+    return limit_ms
 
 
 def _show(report: LoadReport, json_path: Path | None) -> None:

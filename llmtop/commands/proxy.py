@@ -8,6 +8,7 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import slo_option, webhook_option
+from llmtop.commands.number import Number
 from llmtop.commands.serving_options import check_serving, serving_options
 from llmtop.commands.url import server_url
 from llmtop.commands.viewing_options import viewing_of, viewing_options
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @serving_options(port=8001)
 @click.option(
     "--silence-timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=600.0,
     show_default=True,
     help="Seconds without a byte after which the server is given up.",

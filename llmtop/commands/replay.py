@@ -6,6 +6,7 @@ import click
 
 from llmtop.commands.base import LlmtopCommand
 from llmtop.commands.judging import fail_if_option, gate, slo_option, viewer_alarm
+from llmtop.commands.number import Number
 from llmtop.commands.once_options import check_once, once_options, print_once
 from llmtop.commands.viewing_options import viewing_options
 from llmtop.viewing import Viewing
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 )
 @click.argument("session", default="latest")
 @click.option("--at", help="Begin there: 90s, 1:30 or 50%.")
-@click.option(
-    "--speed", type=click.FloatRange(0.25, 16), default=1.0, show_default=True, help="Times real."
-)
+@click.option("--speed", type=Number(0.25, 16), default=1.0, show_default=True, help="Times real.")
 @slo_option("Hold it to these objectives, rather than to those it was recorded with.")
 @fail_if_option()
 @viewing_options

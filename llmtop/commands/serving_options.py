@@ -10,6 +10,7 @@ import click
 
 from llmtop.commands.exclusion import exclude
 from llmtop.commands.listen import check_key
+from llmtop.commands.number import Number
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,7 +42,7 @@ def serving_options(port: int) -> Callable[[Command], Command]:
         click.option("--no-record", is_flag=True, help="Record no session."),
         click.option(
             "--shutdown-timeout",
-            type=click.FloatRange(min=0),
+            type=Number(min=0),
             default=30.0,
             show_default=True,
             help="Seconds that running requests have to end when it is stopped.",

@@ -13,6 +13,7 @@ from llmtop.paths import sessions_dir
 from profiler.session.bookmarks import BESIDE_SUFFIX
 
 LATEST = "latest"
+LISTED = "llmtop sessions lists them"
 
 
 def new_session(folder: Path, model: str, now: datetime) -> Path:
@@ -61,6 +62,8 @@ def find_session(text: str, folder: Path) -> Path:
     path = Path(text).expanduser()
     if text != LATEST and path.is_file():
         return path
+    if text != LATEST and path.is_dir():
+        raise LlmtopError(f"{text} is a folder", "a session is one file; " + LISTED)
     files = session_files(folder)
     if not files:
         raise LlmtopError(f"there is no session in {folder}", "llmtop serve records one")
@@ -76,4 +79,4 @@ def find_session(text: str, folder: Path) -> Path:
 
 def _nearest(text: str, files: list[Path]) -> str:
     near = get_close_matches(text, [file.name for file in files], n=1, cutoff=0.4)
-    return f"did you mean {near[0]}?" if near else "llmtop sessions lists them"
+    return f"did you mean {near[0]}?" if near else LISTED

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.number import Number
 
 if TYPE_CHECKING:
     from profiler.session.listing import SessionInfo
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--prune",
     "older_than_days",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="DAYS",
     help="Remove the recordings that nothing was written to for so many days.",
 )

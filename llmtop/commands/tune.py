@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.number import Number
 from llmtop.commands.quality_options import quality_options
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @quality_options(window="1024", tokens="2048")
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     required=True,
     help="Bits an element of a packed page, metadata included.",
 )
