@@ -60,6 +60,21 @@ def load_keymap(path: Path | None = None) -> Keymap:
     return keymap
 
 
+def begin_keys(path: Path) -> None:
+    """Writes the registry's keys to `path`, which must not be there yet: a file is one's own.
+
+    Raises: LlmtopError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(keys_toml(Keymap()))
+    except FileExistsError:
+        raise LlmtopError(f"{path} exists", "edit it, or move it away first") from None
+    except OSError as error:
+        raise LlmtopError(f"cannot write {path}: {error.strerror}") from None
+
+
 def keys_toml(keymap: Keymap) -> str:
     """Every action of `keymap` as `keys.toml` spells it, under the heads of the help."""
     lines: list[str] = []

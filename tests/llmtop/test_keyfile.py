@@ -30,6 +30,19 @@ def test_what_is_printed_reads_back_as_the_registry(tmp_path: Path) -> None:
         assert [k.keys for k in keymap.keys_of(mode)] == [k.keys for k in registry]
 
 
+def test_a_file_is_begun_once_and_never_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    assert main(["keys", "--write"]) == 0
+    path = tmp_path / "config" / "keys.toml"
+    assert load_keymap(path).changed.keys() == {key.name for key in (*KEYS, *COMPARE_KEYS)}
+    path.write_text('load = "ctrl+l"\n')
+    assert main(["keys", "--write"]) == 1
+    assert "exists" in capsys.readouterr().err
+    assert path.read_text() == 'load = "ctrl+l"\n'
+
+
 def test_changed_keys_survive_printing_and_reading(tmp_path: Path) -> None:
     keymap = keymap_of(tmp_path, 'load = "ctrl+l"\nquit = ["Q", ";"]\n')
     again = keymap_of(tmp_path, keys_toml(keymap))
