@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Final
 
-from llmtop.format import NONE, grouped, milliseconds, seconds, short, short_name
+from llmtop.format import NONE, grouped, milliseconds_within, seconds, short, short_name
 from llmtop.sanitize import clean_line
 from profiler.folds.request_view import RequestView
 
@@ -77,6 +77,10 @@ def _age_text(value_ms: float) -> str:
     return seconds(int(value_ms * 1e6))
 
 
+def _ms_text(value_ms: float) -> str:
+    return milliseconds_within(value_ms, 6)
+
+
 _ALL: Final = (
     Field("id", "request id", lambda r, t: clean_line(short_name(r.name)), True, 10, "id"),
     Field(
@@ -92,12 +96,8 @@ _ALL: Final = (
     Field("hit", "tokens from the prefix cache", lambda r, t: r.cached_tokens, False, 6, "hit"),
     Field("out", "tokens put out", lambda r, t: r.known_output_tokens, False, 5, "out"),
     Field("tps", "output tokens per second", lambda r, t: r.tokens_per_s, False, 6, "tok/s"),
-    Field(
-        "ttft", "ms to the first token", lambda r, t: _ms(r.ttft_ns), False, 6, "ttft", milliseconds
-    ),
-    Field(
-        "itl", "p95 between tokens, ms", lambda r, t: itl_p95_ms(r), False, 6, "itl95", milliseconds
-    ),
+    Field("ttft", "ms to the first token", lambda r, t: _ms(r.ttft_ns), False, 6, "ttft", _ms_text),
+    Field("itl", "p95 between tokens, ms", lambda r, t: itl_p95_ms(r), False, 6, "itl95", _ms_text),
     Field("pages", "KV pages held", lambda r, t: r.num_pages, False, 6, "pages"),
     Field("queue", "ms in the queue", lambda r, t: _ms(r.queue_ns)),
     Field("tpot", "mean ms per output token", lambda r, t: _ms(r.tpot_ns)),

@@ -33,6 +33,13 @@ def milliseconds(value_ms: float | None) -> str:
     return f"{value_ms:.1f}" if value_ms < 99.95 else grouped(value_ms)
 
 
+def milliseconds_within(value_ms: float | None, width: int) -> str:
+    """As `milliseconds`; in seconds or more, with their unit, where `width` does not hold it: a
+    number that is cut is another number."""
+    text = milliseconds(value_ms)
+    return text if value_ms is None or len(text) <= width else seconds(round(value_ms * 1e6))
+
+
 def ns_as_ms(value_ns: int | None) -> str:
     return NONE if value_ns is None else milliseconds(value_ns / 1e6)
 

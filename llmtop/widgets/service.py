@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmtop.format import NONE, grouped, ns_as_ms, short
+from llmtop.format import NONE, grouped, milliseconds_within, ns_as_ms, short
 from llmtop.viewmodel import View
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, first_that_fits, joined
@@ -104,7 +104,7 @@ def _latency(name: str, meaning: str, found: Quantiles | None) -> Row:
     else:
         spans.append((short(found.n).rjust(_COLUMN_WIDTH), "dim"))
         for value in (found.p50, found.p95, found.p99, found.max):
-            text = ns_as_ms(None if value is None else round(value))
+            text = milliseconds_within(None if value is None else value / 1e6, _COLUMN_WIDTH - 1)
             spans.append((text.rjust(_COLUMN_WIDTH), "value"))
     return (*spans, (f"  {meaning}", "dim"))
 

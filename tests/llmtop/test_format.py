@@ -63,3 +63,11 @@ def test_metric_units_keep_three_digits() -> None:
         "--", "0.00 B/s", "7.00 B/s", "999 B/s", "1.23 kB/s", "52.5 GB/s", "1.00 TB/s",
         "4.61 TB/s", "988 TB/s",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value_ms", "text"),
+    [(None, "--"), (11.84, "11.8"), (99_999, "99 999"), (333_487, "5m33"), (9e7, "25h00")],
+)
+def test_a_latency_is_never_cut_to_another_number(value_ms: float | None, text: str) -> None:
+    assert f.milliseconds_within(value_ms, 6) == text

@@ -5,8 +5,11 @@ from typing import Any
 
 from llmtop.app import LlmtopApp
 from llmtop.columns import token_cursor
-from llmtop.viewmodel import ViewModel
-from profiler.events import RequestFinished, RequestQueued
+from llmtop.viewmodel import Connection, View, ViewModel
+from llmtop.widgets.requesttable import RequestTable
+from llmtop.widgets.rows import plain
+from llmtop.widgets.service import Service
+from profiler.events import RequestFinished, RequestFirstToken, RequestQueued
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -166,3 +169,16 @@ async def test_the_selected_request_s_id_goes_to_the_clipboard(busy_source: Any)
         assert chosen is not None
         request = busy_source.state.requests.get(chosen)
         assert app.clipboard == request.name
+
+
+def test_a_latency_of_minutes_is_told_whole(busy_state: SessionState) -> None:
+    """A minute and more in the column's ms would be cut, and read as a tenth of itself."""
+    t_ns = busy_state.t_ns
+    busy_state.apply(RequestQueued(t_ns, 5000, "slow", 10, 10))
+    busy_state.apply(RequestFirstToken(t_ns + 333_487 * 10**6, 5000))
+    view = View(busy_state, ViewModel(), "LIVE", Connection("connected"))
+    rows = RequestTable(id="t").body(view, 116, 20)
+    slow = next(text for text in map(plain, rows) if text.startswith(" slow"))
+    assert "5m33" in slow.split()
+    ttft = next(plain(row) for row in Service(id="s").body(view, 70, 8) if "ttft" in plain(row))
+    assert ttft.split()[-5] == "5m33"
