@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from engine.config import SamplingParams
 from engine.errors import InvalidRequestError
 from engine.request import EngineRequest
+
+# Above about 1e45 its inverse is 0 in fp32, which to the sampler means greedy.
+MOST_TEMPERATURE: Final = 1e6
 
 
 def check_request(request: EngineRequest, max_model_len: int, vocab_size: int) -> None:
@@ -20,9 +24,9 @@ def check_request(request: EngineRequest, max_model_len: int, vocab_size: int) -
         "prompt",
         f"the prompt has {len(prompt)} tokens, and this model takes {limit}",
     )
-    _check_ids("prompt", prompt, vocab_size)
-    _check_ids("stop_token_ids", params.stop_token_ids, vocab_size)
-    _check_ids("logit_bias", params.logit_bias, vocab_size)
+    check_ids("prompt", prompt, vocab_size)
+    check_ids("stop_token_ids", params.stop_token_ids, vocab_size)
+    check_ids("logit_bias", params.logit_bias, vocab_size)
     check_params(params)
 
 
@@ -30,7 +34,7 @@ def check_params(params: SamplingParams) -> None:
     """Raises: InvalidRequestError that names the field at fault."""
     ranges = (
         ("n", params.n, 1, None),
-        ("temperature", params.temperature, 0.0, None),
+        ("temperature", params.temperature, 0.0, MOST_TEMPERATURE),
         ("top_k", params.top_k, 0, None),
         ("min_p", params.min_p, 0.0, 1.0),
         ("max_tokens", params.max_tokens, 0, None),
@@ -56,7 +60,8 @@ def _check_range(name: str, value: float | None, low: float, high: float | None)
     raise InvalidRequestError(f"{name} must be {bounds}, got {value}", name)
 
 
-def _check_ids(name: str, ids: Collection[int], vocab_size: int) -> None:
+def check_ids(name: str, ids: Collection[int], vocab_size: int) -> None:
+    """Raises: InvalidRequestError that names `name` for a token that the vocabulary lacks."""
     for token in (min(ids), max(ids)) if ids else ():
         if not 0 <= token < vocab_size:
             raise InvalidRequestError(f"{name}: token {token} is not in the vocabulary", name)

@@ -11,7 +11,8 @@ from engine.server.schema import ChatBody, CompletionBody, GenerationBody
 COMPLETION_MAX_TOKENS: Final = 16
 MAX_LOGPROBS: Final = 20
 MAX_SAMPLES: Final = 128
-SEED_LIMIT: Final = 1 << 63
+# Whole numbers reach the core as 64 bits.
+INT_LIMIT: Final = 1 << 63
 
 # Fields that mean the same in a body and in SamplingParams; null leaves the default.
 SHARED_FIELDS: Final = (
@@ -74,7 +75,8 @@ def _check_chat_extras(body: ChatBody) -> None:
 def _check_common(body: GenerationBody) -> None:
     _check_range("n", body.n, 1, MAX_SAMPLES)
     _check_range("prompt_logprobs", body.prompt_logprobs, 0, MAX_LOGPROBS)
-    _check_range("seed", body.seed, -SEED_LIMIT, SEED_LIMIT - 1)
+    for name in ("seed", "priority", "top_k"):
+        _check_range(name, getattr(body, name), -INT_LIMIT, INT_LIMIT - 1)
     _check_range("truncate_prompt_tokens", body.truncate_prompt_tokens, -1)
     if body.structured_outputs is not None:
         raise _bad("structured_outputs", "structured outputs are not supported")

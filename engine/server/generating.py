@@ -32,6 +32,7 @@ from engine.server.prompt_input import (
 )
 from engine.server.schema import ChatBody, CompletionBody, GenerationBody, parse_body
 from engine.server.sse import DONE, EventStreamResponse, data_event, while_connected
+from engine.validation import check_ids
 
 MAX_ID: Final = 128
 CLIENT_CLOSED: Final = 499  # nobody reads it
@@ -54,12 +55,15 @@ class Generating:
         given = split_prompts(body.prompt)
         check_count(given, params.n)
         prompts = [await _encode(model, body, prompt, True) for prompt in given]
+        for ids in prompts:
+            check_ids("prompt", ids, model.tokenizer.vocab_size)
         explicit = body.max_tokens is not None
         check_lengths(prompts, params, model.session.max_model_len, explicit=explicit)
         order = _order(request, body, "cmpl", prompts, params, t_arrival_ns)
-        echo = [_echo_text(model, p, ids) for p, ids in zip(given, prompts, strict=True)]
         wishes = _wishes(body, body.logprobs is not None)
-        shape = CompletionShape(order, model.tokenizer, wishes, echo if body.echo else [])
+        echoed = zip(given, prompts, strict=True) if body.echo else ()
+        echo = [_echo_text(model, prompt, ids) for prompt, ids in echoed]
+        shape = CompletionShape(order, model.tokenizer, wishes, echo)
         answer = Answer(_frame(order, model), shape, wishes)
         return await self._respond(request, order, answer, wishes, bool(body.stream))
 

@@ -237,9 +237,11 @@ async def test_truncation_keeps_the_end(client, core):
     [
         ("temperature", -1),
         ("temperature", "hot"),
+        ("temperature", 1e46),
         ("top_p", 0),
         ("top_p", 1.5),
         ("top_k", -2),
+        ("top_k", 1 << 63),
         ("min_p", 2),
         ("n", 0),
         ("n", 1000),
@@ -263,6 +265,9 @@ async def test_truncation_keeps_the_end(client, core):
         ("stream_options", {"include_usage": True}),
         ("structured_outputs", {"json": {}}),
         ("priority", "high"),
+        ("priority", 1 << 63),
+        ("prompt", [-1]),
+        ("prompt", [[1], [-2]]),
         ("truncate_prompt_tokens", -2),
     ],
 )
