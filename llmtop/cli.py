@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,7 @@ from llmtop import __version__
 from llmtop.commands.base import debug_option, write_examples
 
 INTERRUPTED: Final = 130
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # The one line of help beside each name: the first line of the command's own help, held by a test.
 COMMANDS: Final[dict[str, str]] = {
@@ -137,6 +139,8 @@ def report_error(error: Exception, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, EngineError | ProfilerError | LlmtopError):
         say(error.message, error.hint)
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:
+        say(f"cannot write: {error.strerror}", "make room, or write elsewhere")
     else:
         hint = "this is a bug in llmtop; --debug shows where"
         say(f"unexpected {type(error).__name__}: {error}", hint)

@@ -165,6 +165,15 @@ def test_output_into_a_closed_pipe_ends_quietly() -> None:
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 
+def test_output_without_room_is_no_bug() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "llmtop", "keys"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    first, hint = done.stderr.splitlines()
+    assert first == "error: cannot write: No space left on device" and hint.startswith("hint: ")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_ask_for_words_that_we_then_give(shell: str) -> None:
     done = run("completion", shell)
