@@ -52,6 +52,7 @@ class EngineSource:
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
         self._listening: threading.Thread | None = None
         self._met = False
+        self._stopped_recording = False
 
     @property
     def address(self) -> str:
@@ -59,19 +60,19 @@ class EngineSource:
 
     @property
     def recorded(self) -> Path | None:
-        """The file into which the server records, None where it does not."""
+        """The file into which the server records or did, None where it does not."""
         path = self._config.session_path
         return None if path is None or not self._config.record else Path(path)
 
     @property
     def session_file(self) -> Path | None:
-        return self.recorded or self._remote.session_file
+        return self._remote.session_file or self.recorded
 
     @property
     def bytes_recorded(self) -> int | None:
-        """Size of the session file with its write-ahead log."""
+        """Size of the session file with its write-ahead log, None once nothing is written to it."""
         path = self.recorded
-        if path is None:
+        if path is None or self._stopped_recording:
             return self._remote.bytes_recorded
         sizes = [_size(path), _size(path.with_name(path.name + "-wal"))]
         return None if sizes[0] is None else sum(s or 0 for s in sizes)
@@ -82,7 +83,9 @@ class EngineSource:
 
     def keep(self) -> str:
         path = self.recorded
-        return self._remote.keep() if path is None else f"recorded already: {path}"
+        if path is None or self._stopped_recording:
+            return self._remote.keep()
+        return f"recorded already: {path}"
 
     @property
     def farewell(self) -> str:
@@ -130,7 +133,9 @@ class EngineSource:
         self._remote.start()
 
     def poll(self, now_ns: int) -> SessionState:
-        return self._remote.poll(now_ns)
+        state = self._remote.poll(now_ns)
+        self._stopped_recording = state.recording is not None and bool(state.recording.error)
+        return state
 
     def stop(self) -> None:
         """End the lifeline and wait for the drain; an interrupt cuts it short."""

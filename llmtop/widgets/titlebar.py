@@ -120,8 +120,10 @@ def _uptime(view: View) -> Row:
 def _recording(view: View) -> Row:
     drops = view.state.drops
     lost: Row = ((f" drops {drops} ", "bad" if drops else "bardim"),)
+    recording = view.state.recording
     if view.bytes_recorded is None:
-        return lost
+        stopped = recording is not None and recording.error
+        return ((" ⏺ rec ", "bardim"), ("stopped ", "bad"), *lost) if stopped else lost
     word = " file " if view.mode == "REPLAY" else " ⏺ rec "
     return ((word, "bardim"), (f"{size(view.bytes_recorded)} ", "bar"), *lost)
 

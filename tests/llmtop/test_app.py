@@ -11,7 +11,7 @@ from llmtop.app import LlmtopApp
 from llmtop.viewmodel import Connection
 from llmtop.widgets.painted import Painted
 from llmtop.widgets.rows import plain
-from profiler.events import AnyEvent, Log, Phase, RequestQueued
+from profiler.events import AnyEvent, Log, Phase, Recording, RequestQueued
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -57,6 +57,21 @@ async def test_the_overview_shows_all_of_its_panels_uncut(
         assert word in text
     assert "over 5 s, latencies over 60 s" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_a_recording_that_stopped_is_not_told_as_one(
+    busy_source: Any, text_of: TextOf, width: int
+) -> None:
+    busy_source.bytes_recorded = None
+    busy_source.feed([Recording(busy_source.state.t_ns, 0, "database or disk is full")])
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await pilot.pause()
+        app.frame()
+        await pilot.pause()
+        title = text_of(app).splitlines()[0]
+    assert "stopped" in title and "drops" in title
 
 
 async def test_the_narrow_overview_keeps_what_matters(busy_source: Any, text_of: TextOf) -> None:

@@ -82,6 +82,31 @@ async def test_a_real_server_from_start_to_its_death(
     assert source.connection.detail == "the server was killed by signal 9"
 
 
+@pytest.mark.slow
+def test_a_file_that_cannot_be_written_is_not_said_to_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    blocked = tmp_path / "no-folder" / "session.db"
+    listener, url = listening()
+    config = ServeConfig(
+        engine=EngineConfig(model="random:tiny", num_threads=1, num_gpu_blocks_override=256),
+        socket_fd=listener.fileno(),
+        session_path=str(blocked),
+    )
+    source = EngineSource(config, listener, url)
+    source.start()
+    try:
+        until(source, is_ready, 60)
+        assert source.bytes_recorded is None
+        kept = source.keep()
+        assert kept.startswith("keeping"), kept
+        until(source, lambda state: bool(source.bytes_recorded), 30)
+        assert source.session_file != blocked
+    finally:
+        source.stop()
+
+
 def test_closing_the_lifeline_stops_the_server_cleanly(
     serving: tuple[EngineSource, str],
 ) -> None:
