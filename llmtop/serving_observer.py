@@ -71,7 +71,7 @@ class Observer:
         self.feed = EventFeed(self._bus, self._follower.keyframe)
         self._recorder: Recorder | None = None
         if recording is not None:
-            self._recorder = Recorder(recording, self._bus, self._follower, publish)
+            self._recorder = Recorder(recording, self._bus, self._follower, self._tell_recording)
         self._no_device = no_device
         self._gpus = GpuSampler(publish, self._pids)
         self._loop = asyncio.get_running_loop()
@@ -192,6 +192,11 @@ class Observer:
         """From the webhook's thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody watches any more
             self._loop.call_soon_threadsafe(self.log, "warning", "server", text)
+
+    def _tell_recording(self, event: AnyEvent) -> None:
+        """From the recorder's thread."""
+        self._hear(event)
+        self._backlog.publish(event)
 
     def _pids(self) -> Collection[int]:
         return self._meters.keys()

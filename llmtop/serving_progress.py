@@ -25,7 +25,8 @@ WORDS: Final = {
     "drain": "finishing the requests that run",
     "stopped": "stopped",
 }
-LOUD: Final = ("warning", "error")  # of the server's own; a dead core is told as the last word
+LOUD: Final = ("warning", "error")
+OWN: Final = ("server", "recorder")  # a dead core is told as the last word
 
 
 class Progress:
@@ -39,7 +40,7 @@ class Progress:
     def hear(self, event: AnyEvent) -> None:
         if isinstance(event, Phase) and event.name in WORDS:
             self._phase(event)
-        elif isinstance(event, Log) and event.level in LOUD and event.source == "server":
+        elif isinstance(event, Log) and event.level in LOUD and event.source in OWN:
             self._say(f"{event.level}: {clean_line(event.text)}")
         elif isinstance(event, Finding) and event.level == "alert":
             word = "alert" if event.status == "open" else "alert is over"

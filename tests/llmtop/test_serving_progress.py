@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from llmtop.serving_observer import Observer
 from llmtop.serving_progress import Progress
 from profiler.events import Log, Phase
 
@@ -46,3 +49,11 @@ def test_what_went_wrong_in_the_server_is_said_without_control_characters(progre
     progress.hear(Log(2, "info", "server", "nothing to see"))
     progress.hear(Log(3, "error", "core", "told as the last word"))
     assert said == ["error: bad thing"]
+
+
+async def test_a_recording_that_cannot_go_on_is_said(progress, said, tmp_path: Path):
+    observer = Observer(progress.hear, tmp_path / "no-folder" / "session.db", observe=False)
+    observer.start({})
+    await observer.stop()
+    assert observer.recording is None
+    assert len(said) == 1 and said[0].startswith("error: recording stopped: ")
