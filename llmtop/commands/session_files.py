@@ -55,7 +55,8 @@ def untouched_days(session: Path) -> float:
 
 
 def find_session(text: str, folder: Path) -> Path:
-    """A file as named, the only one of `folder` whose name begins with `text`, or the newest.
+    """A file as named, the only one of `folder` whose name begins with `text`, or the newest; of
+    starts that came to nothing only where there is nothing else.
 
     Raises: LlmtopError.
     """
@@ -68,7 +69,9 @@ def find_session(text: str, folder: Path) -> Path:
     if not files:
         raise LlmtopError(f"there is no session in {folder}", "llmtop serve records one")
     if text == LATEST:
-        return files[-1]
+        from profiler.session.listing import has_begun
+
+        return next((file for file in reversed(files) if has_begun(file)), files[-1])
     found = [file for file in files if file.name.startswith(text)]
     if len(found) == 1:
         return found[0]

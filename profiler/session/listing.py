@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from profiler.errors import SessionFileError
-from profiler.session.opening import damaged
+from profiler.session.opening import SessionFile, damaged
 from profiler.session.reader import SessionReader
+
+_FIRST_TABLES: Final = ("session_start", "target_state", "metrics_sample")
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -47,6 +51,17 @@ def session_info(path: Path) -> SessionInfo:
         return SessionInfo(path, num_bytes, problem=damaged(path, error).message)
     finally:
         reader.close()
+
+
+def has_begun(path: Path) -> bool:
+    """Whether a model was served in the recording, or a server watched; else a start failed, or
+    was interrupted. True of a file that cannot be read: opening it says why."""
+    try:
+        with SessionFile(path) as file:
+            rows = (file.connection.execute(f"SELECT 1 FROM {t} LIMIT 1") for t in _FIRST_TABLES)
+            return any(row.fetchone() for row in rows)
+    except (SessionFileError, sqlite3.Error):
+        return True
 
 
 def _described(reader: SessionReader, num_bytes: int) -> SessionInfo:
