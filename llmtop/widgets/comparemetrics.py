@@ -64,6 +64,6 @@ def _line(row: MetricRow, width: int) -> Row:
         (f"{words.title(row):<15}", "text"),
         (f"{a:>7}{b:>7}", "value"),
         (f"{words.change(row):>9}  ", role),
-        (f"{words.bounds(row):<18}" if width >= _INTERVALS_FROM else "", "dim"),
+        (f"{words.bounds(row):<17} " if width >= _INTERVALS_FROM else "", "dim"),
         (f"{_SIGNS[row.verdict]}{word}", role),
     )

@@ -105,7 +105,7 @@ def _side(run: Run) -> Side:
         "" if start is None else start.model,
         "" if start is None else start.device,
         "" if start is None else start.tool_version,
-        0 if start is None else start.wall_ns,
+        run.wall_ns,
         (run.end_ns - run.start_ns) / 1e9,
         run.facts.get("clean_end") == "1",
         run.under_way,

@@ -106,6 +106,12 @@ class Run:
     def num_pages(self) -> int:
         return 0 if self.start is None else self.start.num_pages
 
+    @property
+    def wall_ns(self) -> int:
+        """Unix time at which the recording begins, before the model is ready; 0 if unknown."""
+        start = self.start
+        return 0 if start is None else start.wall_ns + self.start_ns - start.t_ns
+
 
 def read_run(path: Path) -> Run:
     """The recording at `path`. Raises: SessionFileError, also when no request in it ended."""

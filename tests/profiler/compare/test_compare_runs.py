@@ -72,7 +72,13 @@ def test_a_run_is_what_the_state_made_of_it(base: Path, run: Run) -> None:
             expected = np.nan if tpot_ns is None else tpot_ns / 1e6
             assert requests.latency_ms("tpot")[i] == pytest.approx(expected, nan_ok=True)
         assert requests.num_gaps[i] == len(view.itl_ns)
+    assert run.wall_ns == reader.wall_ns
     reader.close()
+
+
+def test_a_run_begins_with_its_recording_and_not_once_the_model_is_ready(run: Run) -> None:
+    sooner = replace(run, start_ns=run.start_ns - 8 * 10**9)
+    assert run.wall_ns - compare(sooner, run, Slo()).a.wall_ns == 8 * 10**9
 
 
 def test_a_run_against_itself_shows_no_difference(run: Run) -> None:
