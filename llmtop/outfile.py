@@ -63,6 +63,15 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(written, ignore_errors=True)
 
 
+def refuse_early(path: Path, force: bool) -> None:
+    """Raises what `new_file` would: before long work, not after."""
+    refuse_existing(path, force)
+    try:
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
 def refuse_existing(path: Path, force: bool) -> None:
     """Raises: LlmtopError when `path` exists and `force` does not allow to replace it."""
     if path.exists() and not force:

@@ -54,7 +54,7 @@ def kv(
     from llmtop.quality.told import as_table, to_json
 
     with Bar() as bar:
-        subject = subject_of(model, text_file, window, tokens, dtype, bar)
+        subject = subject_of(model, text_file, window, tokens, dtype, kv_sink_pages, bar)
         candidates = ablation(subject.num_layers, kv_sink_pages)
         if kv_config is not None:
             shape = CacheShape(num_sinks=kv_sink_pages)

@@ -59,7 +59,7 @@ def command(
     from llmtop.quality.told import as_table, to_json
 
     with Bar() as bar:
-        subject = subject_of(model, text_file, window, tokens, dtype, bar)
+        subject = subject_of(model, text_file, window, tokens, dtype, kv_sink_pages, bar)
         candidates = _candidates(subject, names, kv_config, kv_sink_pages)
         results = judged(subject, candidates, bar)
     click.echo(to_json(subject, results) if as_json else as_table(subject, results))

@@ -61,7 +61,7 @@ def command(
     from llmtop.commands.extras import require_engine
 
     require_engine()
-    from llmtop.outfile import new_file, refuse_existing
+    from llmtop.outfile import new_file, refuse_early
     from llmtop.quality.bar import Bar
     from llmtop.quality.front import as_svg, as_text
     from llmtop.quality.subject import subject_of
@@ -70,10 +70,10 @@ def command(
 
     written = Path(output or f"kv-{budget:g}.yaml")
     for file in (written, *([Path(svg)] if svg else ())):
-        refuse_existing(file, force)  # before minutes of work, not after
+        refuse_early(file, force)
     with Bar() as bar:
         # Twice the tokens: chosen on every other window, measured on those between.
-        subject = subject_of(model, text_file, window, 2 * tokens, dtype, bar)
+        subject = subject_of(model, text_file, window, 2 * tokens, dtype, kv_sink_pages, bar)
         try:
             tuned = tune(
                 subject, budget, kv_sink_pages, None if scores is None else Path(scores), bar

@@ -53,8 +53,18 @@ def test_eval_tells_every_number_as_json(capsys: pytest.CaptureFixture[str]) -> 
             "beyond the model's 2048 positions",
         ),
         (["eval", "random:tiny", "--window", "200", "--tokens", "100"], 2, "less than one"),
+        (
+            ["eval", "--window", "128", "--tokens", "256"],
+            2,
+            "first 128 tokens are seen as they were",
+        ),
         (["eval", "no-such-model"], 1, "no-such-model"),
         (["tune", *SMALL], 2, "--budget"),
+        (
+            ["tune", "--budget", "4", "-o", "/no-folder/kv.yaml"],
+            1,
+            "cannot write /no-folder/kv.yaml",
+        ),
         (["bench", "kv", "--markdown", "--json"], 2, "exclude each other"),
     ],
 )
