@@ -93,9 +93,9 @@ class LlmtopApp(ThemedApp[int]):
         if alerts and view.mode == "LIVE":
             self.bell()
             if self.source.session_file is None:
-                self.notify(self.source.keep(), markup=False)
+                self.notify(self.source.keep())
         while self._alarm.complaints:
-            self.notify(self._alarm.complaints.popleft(), severity="warning", markup=False)
+            self.notify(self._alarm.complaints.popleft(), severity="warning")
 
     def on_time_keys_moved(self) -> None:
         self.frame()
@@ -138,9 +138,9 @@ class LlmtopApp(ThemedApp[int]):
         try:
             path = save_new(pictures_dir(), f"{self.model.page}.svg", svg.encode())
         except LlmtopError as error:
-            self.notify(error.message, severity="error", markup=False)
+            self.notify(error.message, severity="error")
         else:
-            self.notify(f"saved {path}", markup=False)
+            self.notify(f"saved {path}")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for key in self.keymap.offered(self._mode):

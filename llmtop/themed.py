@@ -52,6 +52,10 @@ class ThemedApp(App[Result]):
     def _terminate(self) -> None:
         self.action_leave(TERMINATED)
 
+    def notify(self, message: str, **options: Any) -> None:
+        """Textual's, of plain text: a path may hold what it would take for markup."""
+        super().notify(message, **{**options, "markup": False})
+
     def action_leave(self, code: int) -> None:
         self.exit(cast(Result, code))
 

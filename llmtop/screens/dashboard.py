@@ -330,7 +330,7 @@ class Dashboard(TimeKeys, OrderKeys):
             path = page.save(self._view, form, exports_dir())
         except LlmtopError as error:
             return self._model.privacy.text(error.message)
-        self.notify(f"saved {path}", markup=False)
+        self.notify(f"saved {path}")
         return ""
 
     def action_copy(self) -> None:
@@ -341,7 +341,7 @@ class Dashboard(TimeKeys, OrderKeys):
             return
         name = clean_line(request.name)
         self.app.copy_to_clipboard(name)
-        self.notify(f"copied {name}", markup=False)
+        self.notify(f"copied {name}")
 
     def action_help(self) -> None:
         live = "fleet" if self.check_action("fleet_log", ()) else "live"

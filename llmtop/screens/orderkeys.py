@@ -47,7 +47,7 @@ class OrderKeys(AskingScreen):
         since_ns = 1 if self._view is None else self._view.state.t_ns
         refusal = await order_capture(*self._server, num_steps)
         if refusal:
-            self.notify(refusal, severity="warning", markup=False)
+            self.notify(refusal, severity="warning")
         else:
             self._show_kernels(since_ns)
 

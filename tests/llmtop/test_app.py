@@ -59,6 +59,18 @@ async def test_the_overview_shows_all_of_its_panels_uncut(
     assert "…" not in text
 
 
+async def test_what_is_told_is_text_and_no_markup(
+    busy_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(busy_source, "keep", lambda: "keeping: /home/a[/b]/[red]s.db")
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("r")
+        await pilot.pause()
+        (told,) = app._notifications
+    assert told.message.endswith("/home/a[/b]/[red]s.db") and not told.markup
+
+
 @pytest.mark.parametrize("width", [80, 120])
 async def test_a_recording_that_stopped_is_not_told_as_one(
     busy_source: Any, text_of: TextOf, width: int
