@@ -10,6 +10,9 @@ HELLO_PATH: Final = "/v1/llmtop/hello"
 OWNER_HEADER: Final = "x-llmtop-owner"
 """Carries the key of who started the server."""
 
+KEY_HINT: Final = "put it into LLMTOP_API_KEY, or name its variable with --api-key-env"
+"""What to do where a server refuses the key that it was given, or none."""
+
 
 class Address(NamedTuple):
     """Where a server is, and the key that is meant for it alone."""

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
-from llmtop.peer import HELLO_PATH
+from llmtop.peer import HELLO_PATH, KEY_HINT
 from llmtop.sanitize import clean_line
 from llmtop.sources.asker import Asker, hello_in, is_json
 from llmtop.sources.probing import DRAIN, FORGETS, SWITCHES, engine_on, unknown
@@ -154,7 +154,7 @@ def _refusal(root: str, seen: list[tuple[str, Fetched]]) -> LlmtopError:
         if page.status in (401, 403):
             return LlmtopError(
                 f"{where} wants a key (status {page.status})",
-                "put it into LLMTOP_API_KEY, or name its variable with --api-key-env",
+                KEY_HINT,
             )
         if 300 <= page.status < 400:
             return LlmtopError(

@@ -8,6 +8,7 @@ import httpx
 
 from llmtop.errors import LoadError
 from llmtop.load.spec import LoadSpec
+from llmtop.peer import KEY_HINT
 from llmtop.served_models import MODELS_PATH, served_models
 from llmtop.trust import trusted
 
@@ -31,7 +32,7 @@ class Server:
                 "is the server up, and is the address right?",
             ) from None
         if response.status_code in (401, 403):
-            raise LoadError("the server wants a key", "name its variable with --api-key-env")
+            raise LoadError("the server wants a key", KEY_HINT)
         models = served_models(response.content)
         if not models or not models[0].id:
             raise LoadError(

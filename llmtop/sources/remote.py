@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import httpx
 import msgspec
 
-from llmtop.peer import HELLO_PATH, key_headers, root_of
+from llmtop.peer import HELLO_PATH, KEY_HINT, key_headers, root_of
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.kept import KeptSource
@@ -159,7 +159,7 @@ class RemoteSource(KeptSource):
                     await self._follow(client)
                     why = "the server ended the stream"
                 except RefusedError as error:
-                    self._connection = Connection("failed", error.message)
+                    self._connection = Connection("failed", error.message, error.hint)
                     return
                 except (httpx.HTTPError, StreamError) as error:
                     why = _reason(error)
@@ -253,7 +253,8 @@ def _check(response: httpx.Response, base_url: str) -> None:
     if status == 200:
         return
     if status in (401, 403):
-        raise RefusedError(f"{base_url} wants another API key (status {status})")
+        another = "another" if "authorization" in response.request.headers else "an"
+        raise RefusedError(f"{base_url} wants {another} API key (status {status})", KEY_HINT)
     if status == 404:
         raise RefusedError(f"{base_url} is not a server of llmtop: it has no event stream")
     if status == 503:

@@ -185,6 +185,21 @@ def test_a_refusal_is_final_and_says_why(script: Script, url: str, status: int, 
         source.stop()
 
 
+@pytest.mark.parametrize(("key", "word"), [(None, "wants an API key"), ("k", "wants another API")])
+def test_a_server_that_wants_a_key_is_told_with_where_to_put_it(
+    script: Script, url: str, key: str | None, word: str
+) -> None:
+    script.status = 401
+    source = RemoteSource(url, key)
+    source.start()
+    try:
+        until(source, lambda s: source.connection.status == "failed")
+        assert word in source.connection.detail
+        assert "LLMTOP_API_KEY" in source.connection.hint
+    finally:
+        source.stop()
+
+
 def test_another_schema_is_refused_with_both_versions(script: Script, url: str) -> None:
     script.hello = script.hello | {"schema": SCHEMA_VERSION + 1}
     source = RemoteSource(url)
