@@ -98,9 +98,9 @@ def _pages(view: View) -> Rows:
         {
             "page": page,
             "state": pages.state(page),
-            "owner": pages.owner(page),
-            "refs": pages.ref_count(page),
-            "sealed": pages.sealed(page),
+            "owner": pages.owners[page],
+            "refs": pages.refs[page],
+            "sealed": bool(pages.sealed_flags[page]),
         }
         for page in range(pages.num_pages)
     ]

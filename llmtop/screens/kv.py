@@ -97,7 +97,7 @@ class KvPage(Page):
         page = view.model.cursor_page
         if page >= view.state.pages.num_pages:
             return
-        owner = view.state.pages.owner(page)
+        owner = view.state.pages.owners[page]
         if view.state.requests.get(owner) is not None:
             view.model.selected = owner
             view.model.open_request()

@@ -65,7 +65,7 @@ class PageFacts(Panel):
 
 def page_facts(state: SessionState, page: int, width: int) -> list[Row]:
     pages = state.pages
-    refs, sealed = pages.ref_count(page), pages.sealed(page)
+    refs, sealed = pages.refs[page], pages.sealed_flags[page]
     name = pages.state(page)
     word = f"{'full' if sealed else 'filling'}, shared" if refs > 1 else _STATE_WORDS[name]
     rows = [_fact("state", word), _owner(state, page)]
@@ -105,7 +105,7 @@ def _fact(label: str, text: str, role: str = "value") -> Row:
 
 
 def _owner(state: SessionState, page: int) -> Row:
-    owner = state.pages.owner(page)
+    owner = state.pages.owners[page]
     if not owner:
         return _fact("owner", "nobody", "dim")
     request = state.requests.get(owner)
@@ -138,12 +138,12 @@ def _tokens(state: SessionState, page: int) -> str:
     pages = state.pages
     if not block_size:
         return NONE
-    if pages.sealed(page):
+    if pages.sealed_flags[page]:
         return f"{block_size} of {block_size}"
-    if pages.ref_count(page) == 0:
+    if pages.refs[page] == 0:
         return f"0 of {block_size}"
-    owner = state.requests.live.get(pages.owner(page))
-    held = pages.pages_of(pages.owner(page))
+    owner = state.requests.live.get(pages.owners[page])
+    held = pages.pages_of(pages.owners[page])
     if owner is None or page not in held or owner.preemptions:
         return f"up to {block_size}"
     filled = context_tokens(owner) - block_size * held.index(page)

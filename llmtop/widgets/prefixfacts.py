@@ -61,8 +61,8 @@ def hit_facts(state: SessionState, width: int) -> list[Row]:
     )
     saved = sum(pages.num_pages_of(r) for r in state.requests.live) - pages.used
     wide = pages.forms.wide_pages()
-    wide_shared = sum(max(0, pages.ref_count(page) - 1) for page in wide)
-    wide_cached = sum(not pages.ref_count(page) for page in wide)
+    wide_shared = sum(max(0, pages.refs[page] - 1) for page in wide)
+    wide_cached = sum(not pages.refs[page] for page in wide)
     rows.append(_amount("saved by sharing", max(0, saved), wide_shared, state))
     rows.append(_amount("cached for reuse", pages.cached, wide_cached, state))
     rows.append(_tail_waste(state))

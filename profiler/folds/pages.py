@@ -110,15 +110,6 @@ class Pages:
         """Pages that are not free."""
         return self.used + self.cached
 
-    def owner(self, page: int) -> int:
-        return self.owners[page]
-
-    def ref_count(self, page: int) -> int:
-        return self.refs[page]
-
-    def sealed(self, page: int) -> bool:
-        return bool(self.sealed_flags[page])
-
     def state(self, page: int) -> str:
         return STATE_NAMES[self.states[page]]
 

@@ -61,13 +61,13 @@ async def test_zooming_out_says_how_many_pages_a_cell_is(busy_source: Any, text_
 
 async def test_enter_opens_the_owner_of_the_page(busy_source: Any) -> None:
     state: SessionState = busy_source.state
-    page = next(p for p in range(state.pages.num_pages) if state.pages.owner(p))
+    page = next(p for p in range(state.pages.num_pages) if state.pages.owners[p])
     app = LlmtopApp(busy_source)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")
         app.model.cursor_page = page
         await pilot.press("enter")
-        assert app.model.selected == state.pages.owner(page)
+        assert app.model.selected == state.pages.owners[page]
         assert app.model.page == "requests" and app.model.detail
         await pilot.press("escape")
         assert app.model.page == "kv"

@@ -28,16 +28,16 @@ def pages_after(*runs: tuple[str, int, int, int], num_pages: int = 8) -> Pages:
 def test_a_page_goes_round() -> None:
     pages = pages_after(("alloc", 2, 2, 7))
     assert [pages.state(p) for p in (1, 2, 3)] == ["free", "open", "open"]
-    assert (pages.owner(2), pages.ref_count(2), pages.pages_of(7)) == (7, 1, [2, 3])
+    assert (pages.owners[2], pages.refs[2], pages.pages_of(7)) == (7, 1, [2, 3])
     pages.delta(PageDelta(2, (PageRun("seal", 2, 1, 7), PageRun("share", 2, 1, 8))))
-    assert (pages.state(2), pages.ref_count(2), pages.owner(2)) == ("shared", 2, 7)
+    assert (pages.state(2), pages.refs[2], pages.owners[2]) == ("shared", 2, 7)
     pages.delta(PageDelta(3, (PageRun("release", 2, 2, 7),)))
     assert (pages.state(2), pages.state(3)) == ("used", "free")
     assert (pages.pages_of(7), pages.pages_of(8)) == ([], [2])
     pages.delta(PageDelta(4, (PageRun("release", 2, 1, 8),)))
-    assert (pages.state(2), pages.owner(2), pages.cached) == ("cached", 7, 1)
+    assert (pages.state(2), pages.owners[2], pages.cached) == ("cached", 7, 1)
     pages.delta(PageDelta(5, (PageRun("evict", 2, 1, 0),)))
-    assert (pages.state(2), pages.owner(2), pages.evictions, pages.free) == ("free", 0, 1, 8)
+    assert (pages.state(2), pages.owners[2], pages.evictions, pages.free) == ("free", 0, 1, 8)
     assert pages.t_touch_ns[2] == 5
 
 
