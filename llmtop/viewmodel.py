@@ -36,7 +36,6 @@ class ViewModel:
     sort: str = "age"
     descending: bool = True
     filter_text: str = ""
-    filter_error: str = ""
     selected: int | None = None
     detail: bool = False
     opened_from: str = "requests"
@@ -56,15 +55,14 @@ class ViewModel:
     privacy: Privacy = field(default_factory=Privacy)
     predicate: Predicate | None = field(default=None, repr=False)
 
-    def set_filter(self, text: str) -> bool:
-        """Whether `text` could be read; if not, `filter_error` says why and the old one holds."""
+    def set_filter(self, text: str) -> str:
+        """ "" or why `text` is no filter; then the old one holds."""
         try:
             self.predicate = parse_filter(text) if text.strip() else None
         except FilterError as error:
-            self.filter_error = f"{error.message} (column {error.position + 1})"
-            return False
-        self.filter_text, self.filter_error = text.strip(), ""
-        return True
+            return f"{error.message} (column {error.position + 1})"
+        self.filter_text = text.strip()
+        return ""
 
     def toggle_privacy(self) -> None:
         """Mask names and places, or no longer. Filters that may hold such a name are cleared."""
@@ -97,7 +95,7 @@ class ViewModel:
         self.log_until_ns = None
 
     def set_log_filter(self, text: str) -> str:
-        """ "" or why `text` is no regular expression; then the old filter holds."""
+        """ "" or why `text` is no regular expression; then the old one holds."""
         wanted = text.strip()
         try:
             re.compile(wanted)

@@ -260,9 +260,9 @@ class Dashboard(TimeKeys, OrderKeys):
             self._ask("filter /", model.filter_text, _FILTER_HINT, self._try_filter, live=True)
 
     def _try_filter(self, text: str) -> str:
-        self._model.set_filter(text)
+        error = self._model.set_filter(text)
         self.repaint()
-        return self._model.filter_error
+        return error
 
     def _try_log_filter(self, text: str) -> str:
         error = self._model.set_log_filter(text)
