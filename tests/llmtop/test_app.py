@@ -235,3 +235,12 @@ async def test_one_panel_alone_and_back(busy_source: Any, text_of: TextOf) -> No
         await pilot.press("escape")
         await pilot.pause(0.1)
         assert without_clocks(text_of(app)) == without_clocks(before)
+
+
+async def test_a_frame_that_comes_as_the_program_ends_is_passed_over(busy_source: Any) -> None:
+    app = LlmtopApp(busy_source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.model.page = "kv"
+        await app._dashboard.query_children().remove()
+        app.frame()
