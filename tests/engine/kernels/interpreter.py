@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -53,6 +54,29 @@ def look_up_dtypes() -> None:
         return made[scalar.name]
 
     interpreter._get_np_dtype = look_up
+
+
+def share_shapes() -> None:
+    """Triton makes the type of a block and the shape of a tensor anew for each value."""
+    make, shapes, known = tl.core.block_type.__init__, {}, {}
+
+    def block(self: Any, element: Any, shape: Any) -> None:
+        key = id(element), tuple(size if type(size) is int else size.value for size in shape)
+        if key not in known:
+            make(self, element, shape)
+            # The element is kept, or another one could get its id.
+            known[key] = {**self.__dict__, "element_ty": element}
+        self.__dict__.update(known[key])
+
+    def tensor(self: Any, handle: Any, type: Any) -> None:
+        shape = type.shape if type.is_block() else ()
+        if shape not in shapes:
+            sizes = tl.core.tuple([tl.constexpr(size) for size in shape])
+            shapes[shape] = sizes, tl.constexpr(math.prod(shape))
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+        self.shape, self.numel = shapes[shape]
+
+    tl.core.block_type.__init__, tl.tensor.__init__ = block, tensor
 
 
 class OwnMemory:
@@ -121,3 +145,4 @@ def make_faster() -> None:
     patch_once_a_launch()
     TritonSemantic.binary_op_sanitize_overflow_impl = expect_no_overflow
     look_up_dtypes()
+    share_shapes()
