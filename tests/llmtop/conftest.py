@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -168,11 +169,16 @@ class ScriptedServer:
         life.prompt += life.made
 
 
-def scripted_events(seconds: float, concurrency: int = 8, seed: int = 0) -> list[AnyEvent]:
+@cache
+def script(seconds: float, concurrency: int, seed: int) -> tuple[AnyEvent, ...]:
     server = ScriptedServer(concurrency, seed=seed)
     t_ns = 100 * S
     ready_ns = t_ns + 500 * MS
-    return [*server.start(t_ns), *server.steps(ready_ns, ready_ns + int(seconds * S))]
+    return (*server.start(t_ns), *server.steps(ready_ns, ready_ns + int(seconds * S)))
+
+
+def scripted_events(seconds: float, concurrency: int = 8, seed: int = 0) -> list[AnyEvent]:
+    return list(script(seconds, concurrency, seed))
 
 
 def folded(events: list[AnyEvent]) -> SessionState:
