@@ -34,6 +34,7 @@ from engine.server.wire import (
 from profiler.events import AnyEvent
 
 TAIL_LINES: Final = 20
+LAST_WORDS_MS: Final = 500
 MAX_LINE_BYTES: Final = 4096
 MAX_BEATS_BYTES: Final = 4096
 SILENT_DEATH_HINT: Final = "If memory ran out, the system's log names the process it killed."
@@ -184,6 +185,11 @@ class CoreClient:
 
     def _on_exit(self, status: int) -> None:
         self._drain()
+        # The socket's own thread may not have read the last words yet.
+        while status > 0 and self.alive and not self._stopping:
+            if not self._socket.poll(LAST_WORDS_MS):
+                break
+            self._drain()
         self._exited.set()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         hint = f"Its last line: {self._tail[-1]}" if self._tail else SILENT_DEATH_HINT

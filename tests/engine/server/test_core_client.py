@@ -20,7 +20,7 @@ from profiler.events import Phase
 
 # Answers each request with one token, and ends as it is told to.
 CORE = """
-import os, signal, sys
+import os, signal, sys, time
 from engine.request import TokenOutput
 from engine.server.core_process import Link, die_with_parent, read_order
 from engine.server.wire import Abort, Add, Failed, Located, Outputs, Shutdown
@@ -39,6 +39,17 @@ while True:
             link.send(Failed("it broke", "mend it"))
             link.close()
             sys.exit(1)
+        case Abort(_, "end and fail"):
+            link.close()
+            if os.fork():
+                os._exit(1)
+            os.close(1)
+            os.close(2)
+            time.sleep(0.1)
+            link = Link(order.endpoint)
+            link.send(Failed("it broke late", "mend it"))
+            link.close()
+            os._exit(0)
         case Abort(_, "crash"):
             os.kill(os.getpid(), signal.SIGKILL)
         case Abort(_, "hang"):
@@ -124,6 +135,11 @@ async def test_a_reported_failure_is_told_once(client, listener):
     await client.stop(5.0)
     assert listener.heard.empty()
     assert not client.alive
+
+
+async def test_last_words_that_come_after_the_end_are_still_told(client, listener):
+    client.abort(1, "end and fail")
+    assert (await listener.next()).message == "it broke late"
 
 
 async def test_a_killed_core_is_told_with_its_last_line(client, listener):
