@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_finish() -> None:
     """What all test modules imported stays: to look through half a million objects again and again
-    was 15 % of the screens' tests. To look through the newest at every 700th was 5 to 11 %.
+    was 15 % of the screens' tests. To look through the newest at every 700th was 5 to 12 %.
     """
     gc.collect()
     gc.freeze()
