@@ -40,6 +40,12 @@ def device_name(device: torch.device) -> str:
     return f"{_cpu_model()} ({torch.get_num_threads()} threads)"
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device's allocator, torch's for the CPU or numpy had no memory to give."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
 def cpu_memory_available(proc: Path = Path("/proc/meminfo")) -> int:
     """Bytes that this process can still take: the system's, or its control group's if less."""
     return min([_meminfo(proc), *(_cgroup_left(*files) for files in CGROUP_FILES)])

@@ -133,13 +133,14 @@ class Narrator:
             self._tell(RequestScheduled(t_ns, number, admission.cached_tokens, admission.resumed))
         for victim, lost_tokens in plan.preempted:
             self._tell(RequestPreempted(t_ns, victim.number, "pages", lost_tokens))
+        self._tell_pages(t_ns)
 
     def stepped(
         self, scheduler: Scheduler, plan: Plan, outcome: Outcome, times: StepTimes, graph: str
     ) -> None:
-        self._tell_pages(times.begin_ns)
         shares = partial(self._shares, plan.rows, outcome.rows)
         self._tell_step(scheduler, plan, shares, times, graph)
+        self._tell_pages(times.end_ns)
         for sequence in outcome.firsts:
             self._tell(RequestFirstToken(times.end_ns, sequence.number))
         for sequence, reason in outcome.finished:
@@ -156,10 +157,10 @@ class Narrator:
         times: StepTimes,
     ) -> None:
         """Tells of a step that ended the requests of `sequences` and computed nothing."""
-        self._tell_pages(times.begin_ns)
         rows = tuple(StepRow(sequence.number, 0, 0) for sequence in sequences)
         nothing = plan._replace(seals=())
         self._tell_step(scheduler, nothing, lambda: (rows, _NO_WORK), times, "")
+        self._tell_pages(times.end_ns)
         self._tell(Log(times.end_ns, "error", "engine", f"a step failed, {reason}"))
         for sequence in sequences:
             number, num_output = sequence.number, sequence.num_output

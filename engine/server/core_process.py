@@ -187,7 +187,7 @@ def die_with_parent(wait_for_end: Callable[[], None]) -> None:
 def serve_core(order: CoreOrder, link: Link) -> None:
     """Loads the model and steps it until a Shutdown. Raises: EngineError."""
     from engine.core import EngineCore
-    from engine.loading import Loaded
+    from engine.loading import Loaded, make_runner
     from engine.models.registry import ModelRegistry
 
     events: list[AnyEvent] = []
@@ -199,11 +199,9 @@ def serve_core(order: CoreOrder, link: Link) -> None:
     def load(config: EngineConfig, cache_dir: Path, progress: Progress) -> Loaded:
         folder = ModelRegistry(cache_dir).resolve(config.model, progress)
         link.send(Located(str(folder.path), folder.name))
-        from engine.runner import ModelRunner  # torch: seconds, so the server hears of us before
-
         # Before the weights: what it takes of the memory is free again when pages are planned.
         ceilings = _ceilings(config, cache_dir, progress, emit) if order.observe else None
-        return Loaded(folder, ModelRunner(config, folder, progress), ceilings)
+        return Loaded(folder, make_runner(config, folder, progress), ceilings)
 
     core = EngineCore(order.config, Path(order.cache_dir), emit, progress, load=load)
     link.send(Ready(core.session_start()))

@@ -36,18 +36,21 @@ def test_events_of_a_request_come_in_order(core_bench):
     bench = core_bench()
     bench.add(1, range(10), max_tokens=2)
     bench.run()
-    kinds = [kind_of(e) for e in bench.events if not isinstance(e, MemorySample)]
-    assert kinds == [
+    events = [e for e in bench.events if not isinstance(e, MemorySample)]
+    assert [kind_of(e) for e in events] == [
         "request_queued",
         "request_scheduled",
         "page_delta",
         "step",
-        "request_first_token",
         "page_delta",
+        "request_first_token",
         "step",
+        "page_delta",
         "request_finished",
     ]
     first, last = bench.of(Step)
+    # Pages are taken when a step is planned; they can be shared, and are free, when it has ended.
+    assert [e.t_ns for e in bench.of(PageDelta)] == [first.t_ns, first.end_ns, last.end_ns]
     assert bench.of(RequestFirstToken)[0].t_ns == first.end_ns
     assert bench.of(RequestFinished)[0].t_ns == last.end_ns
     assert [tuple(r) for r in _rows(first)] == [(1, 10, 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,9 +15,11 @@ from engine.cpu.backend import CpuBackend
 from engine.errors import DoesNotFitError, EngineError, InvalidRequestError
 from engine.kv.allocate import allocate_pools
 from engine.kv.formats import KV_FORMATS
+from engine.loading import load_model
 from engine.memory_plan import MemoryPlanner
 from engine.models.config import ModelConfig
 from engine.models.memory import MemoryEstimator
+from engine.models.progress import silent
 
 SHAPE = ModelConfig("llama", 4, 64, 128, 4, 2, 16, 1000, 2048)
 PAGE_BYTES = 2 * 4 * 2 * 16 * 4 * 16  # K and V, layers, heads, channels, fp32, tokens
@@ -213,3 +216,25 @@ def test_a_gpu_keeps_one_page_of_a_request_unpacked_at_most():
     MemoryPlanner(config, QWEN, torch.bfloat16, CPU)
     with pytest.raises(EngineError, match="1 page unpacked at most, not 2"):
         MemoryPlanner(config, QWEN, torch.bfloat16, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("settings", [{"max_num_batched_tokens": 10**12}, {"max_num_seqs": 10**14}])
+def test_memory_that_runs_out_at_the_start_names_what_asks_for_it(
+    tmp_path: Path, settings: dict[str, int]
+) -> None:
+    config = EngineConfig("random:tiny", device="cpu", scheduler=SchedulerConfig(**settings))
+    with pytest.raises(DoesNotFitError, match="memory ran out") as raised:
+        load_model(config, tmp_path, silent)
+    assert "--max-num-batched-tokens, --max-num-seqs" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError("Unable to allocate 8 EiB"), True),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_what_running_out_of_memory_looks_like(error: Exception, is_so: bool) -> None:
+    assert devices.is_out_of_memory(error) == is_so
