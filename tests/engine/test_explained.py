@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from engine.batch import Batch
 from engine.config import EngineConfig, SamplingParams, SchedulerConfig
+from engine.core import EngineCore
 from engine.llm import LLMEngine
+from engine.runner import ModelRunner
 from profiler.bus import Bus
 from profiler.events import RequestPreempted, Step
 from profiler.explain.explainer import Explainer
@@ -33,8 +37,37 @@ class Run(NamedTuple):
         return [event for event in self.bus.read(0, 10_000)[1] if isinstance(event, kind)]
 
 
+class Clock:
+    """Goes on a little whenever it is looked at, and by its tokens at each forward pass: on a busy
+    machine a real step of one token may take as long as one of 64."""
+
+    def __init__(self) -> None:
+        self._ns = 1_000_000_000
+
+    def __call__(self) -> int:
+        self._ns += 1_000
+        return self._ns
+
+    def drive(self, patch: pytest.MonkeyPatch) -> None:
+        forward = ModelRunner._forward
+
+        def timed(runner: ModelRunner, batch: Batch) -> Any:
+            self._ns += 400_000 + 50_000 * batch.num_tokens
+            return forward(runner, batch)
+
+        patch.setattr(ModelRunner, "_forward", timed)
+        patch.setattr("engine.llm.EngineCore", partial(EngineCore, clock=self))
+        patch.setattr("time.monotonic_ns", self)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        Clock().drive(patch)
+        return recorded(tmp_path_factory.mktemp("cache"))
+
+
+def recorded(cache_dir: Path) -> Run:
     """Four requests decode; one with a long prompt comes, then one more than there are seats."""
     bus = Bus()
     config = EngineConfig(
@@ -42,7 +75,7 @@ def run(tmp_path_factory) -> Run:
         num_gpu_blocks_override=27, enable_prefix_caching=False,
         scheduler=SchedulerConfig(max_num_seqs=5, max_num_batched_tokens=CHUNK),
     )  # fmt: skip
-    engine = LLMEngine(config, tmp_path_factory.mktemp("cache"), bus.publish)
+    engine = LLMEngine(config, cache_dir, bus.publish)
     params = SamplingParams(temperature=0.0, max_tokens=90, ignore_eos=True)
     for number in range(4):
         engine.add_request(f"steady-{number}", [number + i for i in range(12)], params)
