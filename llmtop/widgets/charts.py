@@ -90,7 +90,7 @@ class Chart(Panel):
         if not any(values):
             return ""
         top = self._series(view).text(_top(values, self._possible(view, width)))
-        return f"0 to {top}, last {_span(len(values))}"
+        return f"by second, 0 to {top}, last {_span(len(values))}"
 
     def body(self, view: View, width: int, height: int) -> list[Row]:
         values = self._values(view, width)
