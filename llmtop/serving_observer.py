@@ -31,10 +31,9 @@ from profiler.session.recorder import Recorder
 
 BEAT_S: Final = 0.25
 SAMPLE_EVERY: Final = 4  # beats
-# An event takes 10 to 40 us to fold. What comes meanwhile waits for a few of them, not for all that
-# are new, and finds the recorder with little to fold, which keeps others from running too. Every
-# 10 ms would be no quicker, and fell on first tokens: a tenth of lone requests lost 0.2 ms by it.
-FOLD_S: Final = 0.05
+# An event takes 10 to 40 us to fold: what comes meanwhile waits for a few of them, not for all that
+# are new. Seldom: beside an engine's threads every wake costs.
+FOLD_S: Final = 0.25
 FOLD_EVENTS: Final = 8
 METRICS_NS: Final = 500_000_000
 MAX_LOG_CHARS: Final = 1000
@@ -45,7 +44,9 @@ class Observer:
 
     `hear` is told each event too, observed or not: it is what a server without dashboard says.
     Once a second `behind` is asked for clients that do not take what is sent to them. `no_device`
-    says why the devices of this machine are none of the server's, where that is so.
+    says why the devices of this machine are none of the server's, where that is so. What is
+    published is folded `fold_s` seconds later at most: the recorder folds what is left, and keeps
+    others from running meanwhile.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Observer:
         observe: bool = True,
         alert_webhook: str | None = None,
         no_device: str = "",
+        fold_s: float = FOLD_S,
     ) -> None:
         self.session = uuid4().hex
         self._observe = observe
@@ -73,6 +75,7 @@ class Observer:
         if recording is not None:
             self._recorder = Recorder(recording, self._bus, self._follower, self._tell_recording)
         self._no_device = no_device
+        self._fold_s = fold_s
         self._gpus = GpuSampler(publish, self._pids)
         self._loop = asyncio.get_running_loop()
         self._page = b""
@@ -174,7 +177,7 @@ class Observer:
         """Who reads the stream, and who folds it."""
         self.feed.wake()
         if self._folding is None:
-            self._folding = self._loop.call_later(FOLD_S, self._fold)
+            self._folding = self._loop.call_later(self._fold_s, self._fold)
 
     def _fold(self) -> None:
         more = self._follower.fold(FOLD_EVENTS)
