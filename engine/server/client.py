@@ -121,7 +121,7 @@ class CoreClient:
         self._socket.close()
 
     def _send(self, command: Command) -> None:
-        if not self.alive:
+        if not self.alive or self._socket.closed:  # word of the core's end may come after `stop`
             return
         with contextlib.suppress(zmq.Again):
             self._socket.send(self._encoder.encode(command), zmq.DONTWAIT)

@@ -166,6 +166,14 @@ async def test_a_core_that_does_not_listen_is_killed_in_time(client, listener, l
     assert listener.heard.empty()
 
 
+async def test_a_core_can_be_stopped_again_before_word_of_its_end_has_come(client, launch):
+    await client.stop(5.0)
+    client._exited.clear()
+    await client.stop(0.01)
+    client.abort(1, "disconnect")
+    assert launch.process.returncode == 0
+
+
 async def test_a_core_without_its_server_ends(client, listener, launch):
     launch.process.stdin.close()
     error = await listener.next()
