@@ -36,6 +36,28 @@ class Seats(NamedTuple):
             torch.zeros(num_seats, dtype=torch.int64, device=device),
         )
 
+    def admit(self, sequence: Sequence) -> None:
+        """Makes its seat its own, with all that it has seen."""
+        seat, params, numbers = sequence.seat, sequence.params, NEUTRAL
+        self.lengths[seat].zero_()
+        if sequence.has_penalties:
+            numbers = (
+                params.repetition_penalty,
+                params.presence_penalty,
+                params.frequency_penalty,
+            )
+            self._learn(seat, sequence.token_ids, sequence.num_prompt)
+        self.numbers[seat].copy_(torch.tensor(numbers), non_blocking=True)
+
+    def _learn(self, seat: int, token_ids: list[int], num_prompt: int) -> None:
+        tokens = torch.tensor(token_ids).to(self.seen.device, non_blocking=True)
+        prompt, output = tokens[:num_prompt], tokens[num_prompt:]
+        seen = self.seen[seat].zero_()
+        seen.index_fill_(0, prompt, IN_PROMPT)
+        seen.index_add_(0, output, torch.ones_like(output, dtype=seen.dtype))
+        self.tokens[seat, : len(tokens)] = tokens
+        self.lengths[seat].fill_(len(tokens))
+
 
 class Penalties:
     """Of each seat: the tokens that its request has seen, and what that takes from their logits.
@@ -48,7 +70,8 @@ class Penalties:
     """
 
     def __init__(self, num_seats: int, vocab_size: int, max_len: int, device: torch.device) -> None:
-        self._seats = Seats.empty(num_seats, vocab_size, max_len, device)
+        self._sizes = (num_seats, vocab_size, max_len, device)
+        self._seats: Seats | None = None  # memory that most never need: from the first who does
         self._admissions = [NEVER] * num_seats
 
     def of(self, sequences: SequenceOf[Sequence], seats: Tensor) -> StepPenalties | None:
@@ -57,34 +80,13 @@ class Penalties:
         penalised = [sequence for sequence in sequences if sequence.has_penalties]
         if not penalised:
             return None
+        if self._seats is None:
+            self._seats = Seats.empty(*self._sizes)
         for sequence in sequences:
             if self._admissions[sequence.seat] != sequence.admission:
                 self._admissions[sequence.seat] = sequence.admission
-                self._admit(sequence)
+                self._seats.admit(sequence)
         return StepPenalties(self._seats, seats, max(one.num_tokens for one in penalised))
-
-    def _admit(self, sequence: Sequence) -> None:
-        seat, params, numbers = sequence.seat, sequence.params, NEUTRAL
-        self._seats.lengths[seat].zero_()
-        if sequence.has_penalties:
-            numbers = (
-                params.repetition_penalty,
-                params.presence_penalty,
-                params.frequency_penalty,
-            )
-            self._learn(seat, sequence.token_ids, sequence.num_prompt)
-        self._seats.numbers[seat].copy_(torch.tensor(numbers), non_blocking=True)
-
-    def _learn(self, seat: int, token_ids: list[int], num_prompt: int) -> None:
-        _, seen, history, lengths = self._seats
-        tokens = torch.tensor(token_ids).to(history.device, non_blocking=True)
-        own = seen[seat].zero_()
-        own.index_fill_(0, tokens[:num_prompt], IN_PROMPT)
-        own.index_add_(
-            0, tokens[num_prompt:], torch.ones_like(tokens[num_prompt:], dtype=own.dtype)
-        )
-        history[seat, : len(tokens)] = tokens
-        lengths[seat].fill_(len(tokens))
 
 
 class StepPenalties(NamedTuple):

@@ -19,7 +19,7 @@ from engine.memory_plan import MemoryPlanner
 from engine.models.folder import ModelFolder
 from engine.models.progress import Progress
 from engine.models.weights import load_decoder
-from engine.penalties import Penalties, StepPenalties
+from engine.penalties import Penalties
 from engine.plan import Plan, PlanRow, RunnerMemory, StepResult
 from engine.request import TokenLogprobs
 from engine.sampling import SamplingStep
@@ -92,9 +92,9 @@ class ModelRunner:
         self._backend = backend
         # Without chunked prefill a whole prompt is one step.
         longest = max(scheduler.max_num_batched_tokens, self.max_model_len)
-        self._num_seats = scheduler.max_num_seqs
-        self._last_tokens = LastTokens(self._num_seats, self.device)
-        self._penalties: Penalties | None = None  # there from the first request that has some
+        num_seats = scheduler.max_num_seqs
+        self._last_tokens = LastTokens(num_seats, self.device)
+        self._penalties = Penalties(num_seats, shape.vocab_size, self.max_model_len, self.device)
         self._stager = Stager(
             self.device,
             config.page_tokens,
@@ -140,7 +140,7 @@ class ModelRunner:
     def _launch(self, plan: Plan) -> Launched:
         batch, seats = self._stager.stage(plan)
         sampling = [row for row in plan.rows if row.samples]
-        penalties = self._penalties_of(sampling, seats)
+        penalties = self._penalties.of([row.sequence for row in sampling], seats)
         step = SamplingStep.of(sampling, self._vocab_size, penalties)
         begin_ns = time.monotonic_ns()
         begin = self._mark()
@@ -158,16 +158,6 @@ class ModelRunner:
         end = self._mark()
         busy_ns = 0 if self._on_cuda else time.monotonic_ns() - begin_ns
         return Launched(plan, tokens, logprobs, prompt_logprobs, begin, end, busy_ns, graph)
-
-    def _penalties_of(self, sampling: list[PlanRow], seats: Tensor) -> StepPenalties | None:
-        """Those of the rows that sample, which are of these seats; None if no row has any."""
-        sequences = [row.sequence for row in sampling]
-        if self._penalties is None:
-            if not any(sequence.has_penalties for sequence in sequences):
-                return None
-            sizes = self._num_seats, self._vocab_size, self.max_model_len
-            self._penalties = Penalties(*sizes, self.device)
-        return self._penalties.of(sequences, seats)
 
     def _forward(self, batch: Batch) -> tuple[Tensor, str]:
         """The logits, and "hit" or "miss": whether a graph gave them; "" without graphs."""
