@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 
-HOST = "127.0.0.1"
+from cheap_server import HOST, serve
 
 
 class Side(asyncio.Protocol):
@@ -58,13 +57,6 @@ class Client(asyncio.Protocol):
             self._server.close()
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Client, HOST, port)
-    gc.freeze()
-    gc.disable()
-    await server.serve_forever()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,7 +65,7 @@ def main() -> None:
     parser.add_argument("--upstream-port", type=int, required=True)
     options = parser.parse_args()
     Client.upstream_port = options.upstream_port
-    asyncio.run(serve(options.port))
+    asyncio.run(serve(Client, options.port))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import gc
 import re
 from typing import Final
 
+HOST: Final = "127.0.0.1"
 HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -73,8 +74,9 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(self.gap_s, self._send, b"", num_left - 1)
 
 
-async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port)
+async def serve(protocol: type[asyncio.Protocol], port: int) -> None:
+    """For ever, and without the collector, whose turns would be taken for the path's."""
+    server = await asyncio.get_running_loop().create_server(protocol, HOST, port)
     gc.freeze()
     gc.disable()
     await server.serve_forever()
@@ -89,7 +91,7 @@ def main() -> None:
     parser.add_argument("--gap-ms", type=float, default=5.0, help="between two tokens")
     options = parser.parse_args()
     Connection.first_s, Connection.gap_s = options.first_ms / 1e3, options.gap_ms / 1e3
-    asyncio.run(serve(options.port))
+    asyncio.run(serve(Connection, options.port))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 HELLO_PATH: Final = "/v1/llmtop/hello"
 """What a server of ours says of itself, and no other server answers."""
+STREAM_PATH: Final = "/v1/llmtop/events"
+"""Its event stream."""
 OWNER_HEADER: Final = "x-llmtop-owner"
 """Carries the key of who started the server."""
 

@@ -14,11 +14,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from engine.server.guard import KeyGuard, LocalGuard
 from engine.server.http_errors import HttpError
 from engine.server.stream import Observed, Stream
+from llmtop.peer import HELLO_PATH, STREAM_PATH
 from llmtop.proxy.forwarder import Forwarder
 
-EVENTS: Final = "/v1/llmtop/events"
-HELLO: Final = "/v1/llmtop/hello"
-OWN_PATHS: Final = frozenset({EVENTS, HELLO})
+OWN_PATHS: Final = frozenset({STREAM_PATH, HELLO_PATH})
 
 
 def create_app(forwarder: Forwarder, observed: Observed, api_keys: tuple[str, ...] = ()) -> ASGIApp:
@@ -44,7 +43,7 @@ class Switch:
 def _own(observed: Observed) -> Starlette:
     stream = Stream(observed)
     return Starlette(
-        routes=[Route(EVENTS, stream.events), Route(HELLO, stream.hello)],
+        routes=[Route(STREAM_PATH, stream.events), Route(HELLO_PATH, stream.hello)],
         exception_handlers={HttpError: _answer_http_error, HTTPException: _answer_routing_error},
     )
 

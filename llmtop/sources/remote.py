@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import httpx
 import msgspec
 
-from llmtop.peer import HELLO_PATH, KEY_HINT, key_headers, root_of
+from llmtop.peer import HELLO_PATH, KEY_HINT, STREAM_PATH, key_headers, root_of
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.kept import KeptSource
@@ -27,7 +27,6 @@ from profiler.errors import ProfilerError, StreamError
 from profiler.events import SCHEMA_VERSION, AnyEvent, decode_event
 from profiler.state import SessionState
 
-STREAM_PATH: Final = "/v1/llmtop/events"
 _FIRST_WAIT_S: Final = 0.25
 _LONGEST_WAIT_S: Final = 8.0
 # The server sends a comment at least every 10 s; a line that is silent for longer is dead.

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -7,11 +8,9 @@ import pytest
 from llmtop.commands.session_files import find_session, new_session
 from llmtop.commands.url import server_url
 from llmtop.errors import LlmtopError
-from profiler.bus import Bus
 from profiler.events import AnyEvent, Log, Phase, SessionStart
-from profiler.follower import Follower
-from profiler.session.tape import Tape
 
+Record = Callable[[Path, list[AnyEvent]], Path]
 NAMES = (
     "20260101-100000-a.llmtop.db",
     "20260101-110000-b.llmtop.db",
@@ -33,21 +32,13 @@ def test_a_session_is_found_by_file_by_beginning_and_as_the_newest(folder: Path)
     assert find_session(str(folder / NAMES[0]), Path("/nowhere")) == folder / NAMES[0]
 
 
-def test_the_newest_is_no_start_that_came_to_nothing(tmp_path: Path) -> None:
+def test_the_newest_is_no_start_that_came_to_nothing(record: Record, tmp_path: Path) -> None:
     served = SessionStart(1, 1, "0", "m", "cpu", 1, 4, 16, 1, 1, 64, 8, 64)
     record(tmp_path / NAMES[0], [Phase(1, "load"), Log(2, "error", "server", "no such model")])
     record(tmp_path / NAMES[1], [Phase(1, "load")])
     assert find_session("latest", tmp_path).name == NAMES[1], "there is nothing else"
     record(tmp_path / NAMES[0].replace("100000", "103000"), [served, Phase(2, "ready")])
     assert find_session("latest", tmp_path).name.startswith("20260101-103000")
-
-
-def record(path: Path, events: list[AnyEvent]) -> None:
-    bus = Bus()
-    tape = Tape(path, bus, Follower(bus))
-    for event in events:
-        bus.publish(event)
-    tape.finish()
 
 
 def test_what_could_be_two_sessions_is_refused(folder: Path) -> None:

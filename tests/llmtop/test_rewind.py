@@ -175,31 +175,20 @@ async def test_tabs_that_are_not_seen_keep_no_state(source: Any) -> None:
         assert [state() is shown(app) for state in seen if state() is not None] == [True]
 
 
-def test_bookmarks_wait_for_a_file(source: Any, tmp_path: Path, told: list[AnyEvent]) -> None:
+def test_bookmarks_wait_for_a_file(
+    source: Any, record: Any, tmp_path: Path, told: list[AnyEvent]
+) -> None:
     path: list[Path | None] = [None]
     rewind = Rewind(source.ring, lambda: path[0])
     rewind.show(source.state)
     rewind.nudge(-5 * S)
     marked_ns = rewind.show(source.state).t_ns
     assert "recording keeps it" in rewind.bookmark()
-    path[0] = recorded(tmp_path / "s.db", told)
+    path[0] = record(tmp_path / "s.db", told)
     rewind.show(source.state)
     reader = SessionReader(path[0])
     assert [m.t_ns for m in reader.markers() if m.glyph == "⚑"] == [marked_ns]
     reader.close()
-
-
-def recorded(path: Path, told: list[AnyEvent]) -> Path:
-    from profiler.bus import Bus
-    from profiler.follower import Follower
-    from profiler.session.tape import Tape
-
-    bus = Bus()
-    tape = Tape(path, bus, Follower(bus))
-    for event in told:
-        bus.publish(event)
-    tape.finish()
-    return path
 
 
 def test_before_anything_arrived_no_key_does_harm() -> None:
