@@ -167,6 +167,12 @@ class SessionState:
             self._close_seconds(t_ns // NS_PER_S)
         clock.t_ns = t_ns
 
+    def advance_within_second(self, t_ns: int) -> None:
+        """The same, but no further than the second that runs: while events of what has passed may
+        still be on their way, only an event ends it. So each counts in the same second for all who
+        fold it, however late it comes."""
+        self.advance(min(t_ns, (self.second + 1) * NS_PER_S - 1))
+
     def _close_seconds(self, until: int) -> None:
         clock = self.clock
         while clock.second < until:

@@ -33,8 +33,8 @@ _LONGEST_WAIT_S: Final = 8.0
 _SILENCE_S: Final = 25.0
 _MAX_HELLO_BYTES: Final = 1 << 20
 _MAX_WAITING: Final = 200_000
-# The server gathers events for 50 ms, and a busy machine takes its time. Time that passes for the
-# state before they are here would count them to a later second than the recording does.
+# The server gathers events for 50 ms, and a busy machine takes its time: over time whose events are
+# not here rates would be too low.
 _SETTLE_NS: Final = 500_000_000
 
 
@@ -118,7 +118,8 @@ class RemoteSource(KeptSource):
             self._fold(inbox.popleft())
         connected = self._connection.status == "connected"
         if connected and not self._state.observing.is_late and self._clock_offset_ns is not None:
-            self._state.advance(now_ns + self._clock_offset_ns - _SETTLE_NS)
+            passed_ns = now_ns + self._clock_offset_ns - _SETTLE_NS
+            self._state.advance_within_second(passed_ns)
         return self._state
 
     def _fold(self, item: _Keyframe | _Arrived) -> None:

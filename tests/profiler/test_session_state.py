@@ -127,6 +127,22 @@ def test_time_never_goes_back() -> None:
     assert time_of(Step(1, 7, 1, 0, None, (), 0, 0, 0, 0, 0)) == 7
 
 
+@few
+@given(seed=st.integers(0, 10**6), waits=st.lists(st.integers(0, 3 * S), min_size=1, max_size=20))
+def test_time_that_passes_before_the_next_event_comes_moves_no_event_to_another_second(
+    workload: Any, seed: int, waits: list[int]
+) -> None:
+    events = list(workload(seed, concurrency=6, num_pages=200, step_ns=70_000_000).events(150))
+    waiting = SessionState()
+    for number, event in enumerate(events):
+        waiting.apply(event, number + 1)
+        waiting.advance_within_second(waiting.t_ns + waits[number % len(waits)])
+    prompt = folded(events)
+    assert waiting.second == prompt.second
+    prompt.advance(waiting.t_ns)
+    assert waiting.keyframe() == prompt.keyframe()
+
+
 def test_small_folds() -> None:
     state = folded(
         [
