@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 import triton
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from engine.devices import thread_count
 from engine.kernels.assembler import use_best_assembler
@@ -43,6 +44,8 @@ def _kind(argument: Any) -> object:
     """All of an argument that a kernel may be compiled for."""
     if isinstance(argument, torch.Tensor):
         return argument.dtype, argument.data_ptr() % POINTER_ALIGNMENT
+    if isinstance(argument, TensorDescriptor):
+        return argument.base.dtype, *argument.block_shape
     return type(argument), argument
 
 

@@ -33,8 +33,13 @@ def wait_for_previous(OVERLAPS: tl.constexpr):
 
 
 @cache
+def is_hopper(device: torch.device) -> bool:
+    """Whether it is a GPU of that generation or a later one."""
+    return device.type == "cuda" and bool(torch.cuda.get_device_capability(device) >= HOPPER)
+
+
 def overlap(device: torch.device) -> dict[str, Any]:
     """The launch arguments of a kernel with a parameter OVERLAPS; it is off before Hopper."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < HOPPER:
+    if not is_hopper(device):
         return {"OVERLAPS": False}
     return {"OVERLAPS": True, "launch_pdl": True}

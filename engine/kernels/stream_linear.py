@@ -263,7 +263,8 @@ def _launch(
     gated: bool,
     adds: bool,
 ) -> None:
-    _check(x, norm, weight, bias, out, gated)
+    most = MAX_ROWS if norm is None else FEW_ROWS
+    check_product(x, norm, weight, bias, out, gated, most)
     num_rows, num_inputs = x.shape
     tiles = choose_tiles(num_rows, weight.shape[0])
     grid = (ceil_div(weight.shape[0], tiles.outputs),)
@@ -288,12 +289,18 @@ def _launch(
         launch(_rows_kernel, grid, x, weight, addends, out, *sizes, ROWS=MAX_ROWS, **cut)
 
 
-def _check(
-    x: Tensor, norm: Norm | None, weight: Tensor, bias: Tensor | None, out: Tensor, gated: bool
+def check_product(
+    x: Tensor,
+    norm: Norm | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    gated: bool,
+    most: int,
 ) -> None:
+    """Of a product of at most `most` rows. Raises: ValueError or TypeError."""
     expect_dims("x", x, "T K")
     expect_dims("weight", weight, "N K")
-    most = MAX_ROWS if norm is None else FEW_ROWS
     if not 0 < x.shape[0] <= most:
         raise ValueError(f"x must have 1 to {most} rows, not {x.shape[0]}")
     num_outputs, num_inputs = weight.shape

@@ -37,6 +37,7 @@ NUMBERS = [
     "test_kernels_stream_linear.py",
     "test_kernels_stream_read.py",
     "test_kernels_tile_map.py",
+    "test_kernels_tiled_linear.py",
 ]
 OTHERS = ["test_gpu_correctness.py", "test_kernels_compile.py", "test_kernels_reference.py"]
 

@@ -128,9 +128,9 @@ def refuse_foreign_memory() -> None:
         own.enter([*on_host[0], *on_host[1].values()])
         return on_host
 
-    def checked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+    def checked_load(self: Any, pointers: Any, mask: Any, *rest: Any, **options: Any) -> Any:
         own.expect_inside(pointers, mask)
-        return load(self, pointers, mask, *rest)
+        return load(self, pointers, mask, *rest, **options)
 
     def checked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         own.expect_inside(pointers, mask)

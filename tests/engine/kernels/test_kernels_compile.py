@@ -31,6 +31,7 @@ from engine.kernels.silu_mul import silu_mul
 from engine.kernels.splits import allocate_workspace
 from engine.kernels.stream_linear import stream_linear
 from engine.kernels.stream_read import BLOCK, NUM_BLOCKS, stream_read
+from engine.kernels.tiled_linear import tiled_linear
 
 SHARED_LIMIT = 227 * 1024  # bytes of shared memory a Hopper block may ask for
 BF16 = torch.bfloat16
@@ -225,6 +226,18 @@ def test_stream_linear(num_rows: int, compiled: list[Any], monkeypatch: pytest.M
     for kernel in kernels:
         assert kernel.asm["ptx"].count("griddepcontrol") == 2
         assert "cp.async.cg.shared.global" in kernel.asm["ptx"]
+
+
+def test_tiled_linear(compiled: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    early = {"OVERLAPS": True, "launch_pdl": True}
+    monkeypatch.setattr("engine.kernels.tiled_linear.overlap", lambda device: early)
+    for num_rows, num_outputs in ((16, 37888), (64, 37888), (32, 3584), (64, 152064)):
+        x, weight = torch.empty(num_rows, 3584), torch.empty(num_outputs, 3584)
+        tiled_linear(x.to(BF16), weight.to(BF16), gated=num_outputs == 37888)
+    expect_good_code(compiled, 4, BF16)
+    for kernel in compiled:
+        assert kernel.asm["ptx"].count("griddepcontrol") == 2
+        assert "cp.async.bulk.tensor" in kernel.asm["ptx"] and "wgmma" in kernel.asm["ptx"]
 
 
 def test_stream_read(compiled: list[Any]) -> None:
