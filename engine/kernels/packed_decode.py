@@ -32,6 +32,7 @@ from engine.kernels.paged import NO_WINDOW, check_tables
 from engine.kernels.splits import (
     MAX_SPLITS,
     MERGED_AT_ONCE,
+    MERGED_BY_ONE,
     check_splits,
     merge_if_last,
     rows_of,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 # Tokens of a wide page that are read at once: few, as their rows pass through registers.
 WIDE_TILE = 32
 AT_ONCE = tl.constexpr(MERGED_AT_ONCE)
+TEAM = tl.constexpr(MERGED_BY_ONE)
 # Programs of one wave on a multiprocessor: as many of one warp as its registers hold.
 PROGRAMS_PER_SM = 8
 
@@ -215,6 +217,7 @@ def _packed_decode_kernel(
                 counters,
                 out_row,
                 head,
+                split,
                 num_splits,
                 num_live,
                 GROUP,
@@ -223,6 +226,7 @@ def _packed_decode_kernel(
                 PART_M,
                 SPLITS,
                 AT_ONCE,
+                TEAM,
             )
 
 

@@ -28,6 +28,7 @@ from engine.kernels.paged import (
 from engine.kernels.splits import (
     MAX_SPLITS,
     MERGED_AT_ONCE,
+    MERGED_BY_ONE,
     check_splits,
     merge_if_last,
     rows_of,
@@ -93,6 +94,7 @@ def _decode_kernel(
     IS_SPLIT: tl.constexpr,
     SPLITS: tl.constexpr,
     AT_ONCE: tl.constexpr,
+    TEAM: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     wait_for_previous(OVERLAPS)
@@ -169,6 +171,7 @@ def _decode_kernel(
                 counters,
                 out_row,
                 head,
+                split,
                 num_splits,
                 num_live,
                 GROUP,
@@ -177,6 +180,7 @@ def _decode_kernel(
                 PART_M,
                 SPLITS,
                 AT_ONCE,
+                TEAM,
             )
 
 
@@ -235,6 +239,7 @@ def paged_decode(
         IS_SPLIT=num_splits > 1,
         SPLITS=MAX_SPLITS,
         AT_ONCE=MERGED_AT_ONCE,
+        TEAM=MERGED_BY_ONE,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
         **overlap(q.device),

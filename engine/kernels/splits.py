@@ -19,8 +19,10 @@ from engine.kernels.paged import NO_SCORE
 if TYPE_CHECKING:
     from torch import Tensor
 
-# One program merges all of a head's splits: beyond this many that takes longer than it saves.
 MAX_SPLITS = 32
+# Splits that one program merges: two such merges, one after the other, take less time than one of
+# more splits. A merge waits a microsecond for every few parts.
+MERGED_BY_ONE = 8
 # How many splits' parts the merge asks for before it waits. 8 and 16 take up to a fifth longer.
 MERGED_AT_ONCE = 4
 # Programs of one wave on a multiprocessor; 3 are as good where heads are few, 6 up to 15 % slower.
@@ -47,7 +49,7 @@ class DecodeWorkspace(NamedTuple):
     """Where splits leave their parts; one launch after another may use it.
 
     parts (P, M, D) fp32 and log2-sum-exp (P, M), a row per program; counters (P,) int32 tell how
-    many splits of a head are done, and are 0 between launches.
+    many splits of a head, or of a team of them, are done, and are 0 between launches.
     """
 
     parts: Tensor
@@ -105,6 +107,7 @@ def merge_if_last(
     counters,
     out_row,
     head,
+    split,
     num_splits,
     num_live,
     GROUP: tl.constexpr,
@@ -113,25 +116,64 @@ def merge_if_last(
     PART_M: tl.constexpr,
     SPLITS: tl.constexpr,
     AT_ONCE: tl.constexpr,
+    TEAM: tl.constexpr,
 ):
-    """To be called by each live split of `head` when its part and its log2-sum-exp are stored."""
+    """To be called by each live split of `head` when its part and its log2-sum-exp are stored.
+
+    Of many splits each team of TEAM is merged by the last of it, at the same time as the others,
+    and the last team merges the teams. The order of the sums does not depend on who was last.
+    """
+    first = head * num_splits
+    offs_m = tl.arange(0, PART_M)
+    offs_d = tl.arange(0, BLOCK_D)
+    inside = offs_m < GROUP
+    lanes = inside[:, None] & (offs_d < HEAD_DIM)[None, :]
     # Every thread's part is there before this program counts as done.
     tl.debug_barrier()
-    if tl.atomic_add(counters + head, 1, sem="acq_rel") == num_live - 1:
-        tl.store(counters + head, 0)
-        first = head * num_splits
-        _merge(
-            parts, lse, out_row, first, num_live, GROUP, HEAD_DIM, BLOCK_D, PART_M, SPLITS, AT_ONCE
-        )
+    num_teams = tl.cdiv(num_live, TEAM)
+    is_last = num_teams == 1
+    if num_teams > 1:
+        team = split // TEAM
+        begin = first + team * TEAM
+        size = tl.minimum(TEAM, num_live - team * TEAM)
+        # There are fewer teams than splits, so each has a counter beside that of the teams.
+        is_last = _counts_last(counters + first + 1 + team, size)
+        if is_last:
+            merged, sums = _merged(
+                parts, lse, begin, size, 1, GROUP, HEAD_DIM, BLOCK_D, PART_M, SPLITS, AT_ONCE
+            )
+            tl.debug_barrier()  # all threads have read the part that is replaced
+            rows = begin * PART_M + offs_m
+            tl.store(parts + rows[:, None] * HEAD_DIM + offs_d[None, :], merged, mask=lanes)
+            tl.store(lse + rows, sums, mask=inside)
+            tl.debug_barrier()
+    if is_last:
+        step = tl.where(num_teams > 1, TEAM, 1)
+        size = tl.where(num_teams > 1, num_teams, num_live)
+        if _counts_last(counters + first, size):
+            merged, sums = _merged(
+                parts, lse, first, size, step, GROUP, HEAD_DIM, BLOCK_D, PART_M, SPLITS, AT_ONCE
+            )
+            out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + offs_d[None, :]
+            tl.store(out_ptrs, merged.to(out_row.dtype.element_ty), mask=lanes)
 
 
 @triton.jit
-def _merge(
+def _counts_last(counter, size):
+    """Whether this program is the last of `size` to count here; the counter is then 0 again."""
+    is_last = tl.atomic_add(counter, 1, sem="acq_rel") == size - 1
+    if is_last:
+        tl.store(counter, 0)
+    return is_last
+
+
+@triton.jit
+def _merged(
     parts,
     lse,
-    out_row,
     first,
-    num_live,
+    size,
+    step,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -139,7 +181,7 @@ def _merge(
     SPLITS: tl.constexpr,
     AT_ONCE: tl.constexpr,
 ):
-    """Weighs the parts `first`, ... of one KV head's splits by their sums, into `out_row`.
+    """The parts `first`, `first + step`, ... weighed by their sums, and the sum of all of them.
 
     Other programs wrote them just now: they are read past the multiprocessor's own cache.
     """
@@ -147,18 +189,17 @@ def _merge(
     offs_d = tl.arange(0, BLOCK_D)
     offs_s = tl.arange(0, SPLITS)
     inside = offs_m < GROUP
-    lanes = inside[:, None] & (offs_d < HEAD_DIM)[None, :]
-    places = (first + offs_s)[:, None] * PART_M + offs_m[None, :]
-    known = (offs_s < num_live)[:, None] & inside[None, :]
+    places = (first + offs_s * step)[:, None] * PART_M + offs_m[None, :]
+    known = (offs_s < size)[:, None] & inside[None, :]
     sums = tl.load(lse + places, mask=known, other=NO_SCORE, cache_modifier=".cg")
     m_i = tl.max(sums, 0)
     l_i = tl.zeros((PART_M,), tl.float32)
     acc = tl.zeros((PART_M, BLOCK_D), tl.float32)
-    for start in range(0, num_live, AT_ONCE):
+    for start in range(0, size, AT_ONCE):
         for ahead in tl.static_range(AT_ONCE):
-            split = start + ahead
-            live = inside & (split + offs_m * 0 < num_live)
-            rows = (first + split) * PART_M + offs_m
+            index = start + ahead
+            live = inside & (index + offs_m * 0 < size)
+            rows = (first + index * step) * PART_M + offs_m
             mine = tl.load(lse + rows, mask=live, other=NO_SCORE, cache_modifier=".cg")
             weights = tl.where(live, tl.exp2(mine - m_i), 0.0)
             ptrs = parts + rows[:, None] * HEAD_DIM + offs_d[None, :]
@@ -166,9 +207,8 @@ def _merge(
             values = tl.load(ptrs, mask=mask, other=0.0, cache_modifier=".cg")
             l_i += weights
             acc += values * weights[:, None]
-    result = acc / tl.where(l_i > 0.0, l_i, 1.0)[:, None]
-    out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + offs_d[None, :]
-    tl.store(out_ptrs, result.to(out_row.dtype.element_ty), mask=lanes)
+    l_safe = tl.where(l_i > 0.0, l_i, 1.0)
+    return acc / l_safe[:, None], m_i + tl.log2(l_safe)
 
 
 def check_splits(

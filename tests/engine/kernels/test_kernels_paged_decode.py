@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from engine.kernels.paged_decode import DecodeTiles, choose_tiles, paged_decode, reference
-from engine.kernels.splits import MAX_SPLITS, PROGRAMS_PER_SM, allocate_workspace, choose_splits
+from engine.kernels.splits import (
+    MAX_SPLITS,
+    MERGED_BY_ONE,
+    PROGRAMS_PER_SM,
+    allocate_workspace,
+    choose_splits,
+)
 
 CONTEXTS = [1, 16, 17, 65, 130]
 SMALL = DecodeTiles(tile=16, min_split=16, num_warps=4, num_stages=3)
@@ -74,6 +80,13 @@ def test_decode_equals_reference(
 def test_splits_and_short_contexts(paged: Any, expect_close: Any, num_splits: int) -> None:
     case = paged([1] * len(CONTEXTS), CONTEXTS, heads=(6, 2, 64), dtype=torch.float32)
     expect_close(decode(case, num_splits, tiles=SMALL), expected(case))
+
+
+def test_teams_of_splits(paged: Any, expect_close: Any) -> None:
+    """One team and no more, one with a lonely second, several, and as many as there may be."""
+    contexts = [length * MERGED_BY_ONE for length in (16, 17, 40, 2 * MAX_SPLITS)]
+    case = paged([1] * 4, contexts, heads=(3, 1, 64), dtype=torch.float32)
+    expect_close(decode(case, MAX_SPLITS, tiles=SMALL), expected(case))
 
 
 @pytest.mark.parametrize("window", [1, 7, 16, 33, 1000])
@@ -161,9 +174,11 @@ def test_wrong_arguments_are_named(paged: Any) -> None:
 def test_decode_on_the_gpu(
     paged: Any, expect_close: Any, heads: Any, block_size: int, dtype: torch.dtype
 ) -> None:
-    contexts = [1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 257, 511, 1000, 1025, 2049]
-    case = paged([1] * 17, contexts, heads=heads, block_size=block_size, dtype=dtype)
+    contexts = [1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 257, 511, 1000, 1025, 2049, 9001]
+    case = paged([1] * 18, contexts, heads=heads, block_size=block_size, dtype=dtype)
     for window in (None, 1, 100, 513):
         want = expected(case, window)
         for num_splits in (1, 2, 7, MAX_SPLITS):
-            expect_close(decode(case, num_splits, window=window), want, dtype)
+            got = decode(case, num_splits, window=window)
+            expect_close(got, want, dtype)
+            assert torch.equal(decode(case, num_splits, window=window), got), "whoever was last"
