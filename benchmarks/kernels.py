@@ -12,12 +12,14 @@ V. Section "layer" shows what the launches of one layer cost the host. Without a
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,13 +80,13 @@ def dense_attention_us(
 
 
 def decode(bench: Bench, shape: Shape) -> Iterator[Row]:
-    for size in (1, 8, 32, 128):
-        for context in (256, 1024, 4096, 8192):
-            batch, num_pages = bench.batch([1] * size, [context] * size)
-            calls = attention_calls(bench, shape, batch, num_pages)
-            dense_us = dense_attention_us(bench, shape, size, 1, context)
-            case = f"{shape.name} batch {size} context {context}"
-            yield bench.moved("decode", case, calls, shape.kv_bytes(batch), dense_us)
+    sizes = itertools.product((1, 8, 32, 128), (256, 1024, 4096, 8192))
+    for size, context in (*sizes, (1, 160), (1, 16000), (8, 16000), (16, 32768)):
+        batch, num_pages = bench.batch([1] * size, [context] * size)
+        calls = attention_calls(bench, shape, batch, num_pages)
+        dense_us = dense_attention_us(bench, shape, size, 1, context)
+        case = f"{shape.name} batch {size} context {context}"
+        yield bench.moved("decode", case, calls, shape.kv_bytes(batch), dense_us)
 
 
 def prefill(bench: Bench, shape: Shape) -> Iterator[Row]:
@@ -202,6 +204,46 @@ def host_us(call: Call) -> float:
     return issued * 1e6 / LAYERS_ISSUED
 
 
+def products(bench: Bench, shape: Shape) -> Iterator[Row]:
+    """A layer's products and the head's, each with the norm before it and the gate or the sum after
+    it, beside the same by torch's functions. What moves is the weight, to a percent."""
+    width, hidden = shape.num_heads * shape.head_dim, shape.hidden
+    scale = torch.ones(hidden, dtype=DTYPE, device=bench.device)
+    heads = sum(shape.heads) * shape.head_dim
+    for rows in (1, 4, 16, 32, 64, 128):
+        for name, outputs, inputs in (
+            ("norm, qkv", heads, hidden),
+            ("output, sum", hidden, width),
+            ("norm, gate and up", 2 * shape.inner, hidden),
+            ("down, sum", hidden, shape.inner),
+            ("norm, head", shape.vocab, hidden),
+        ):
+            size = num_bytes(outputs, inputs)
+            weights = [bench.random(outputs, inputs) * inputs**-0.5 for _ in range(num_sets(size))]
+            x, residual = bench.random(rows, inputs), bench.random(rows, hidden)
+            ours, torchs = [], []
+            for weight in weights:
+                if "sum" in name:
+                    product = bench.backend.residual_linear(weight, None)
+                    ours.append(partial(product, x, Hidden(residual)))
+                    torchs.append(partial(residual.addmm_, x, weight.t()))
+                    continue
+                gated = "gate" in name
+                make = bench.backend.norm_gated_linear if gated else bench.backend.norm_linear
+                ours.append(partial(make(scale, weight, None, EPS), Hidden(x)))
+                torchs.append(partial(_normed_product, x, scale, weight, gated))
+            case, torch_us = f"{shape.name} {rows} rows: {name}", bench.time_us(torchs)
+            yield bench.moved("products", case, ours, size, torch_us)
+
+
+def _normed_product(x: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, gated: bool) -> Any:
+    product = F.linear(F.rms_norm(x, scale.shape, scale, EPS), weight)
+    if not gated:
+        return product
+    gate, up = product.chunk(2, -1)
+    return F.silu(gate) * up
+
+
 def sampling(bench: Bench, shape: Shape) -> Iterator[Row]:
     """Logits like a language model's fall with the rank; even ones have nuclei of most tokens."""
     for rows in (1, 64, 256):
@@ -229,6 +271,7 @@ SECTIONS: dict[str, Callable[[Bench, Shape], Iterator[Row]]] = {
     "decode": decode,
     "prefill": prefill,
     "elementwise": elementwise,
+    "products": products,
     "layer": layer,
     "sampling": sampling,
 }

@@ -30,9 +30,6 @@ from engine.kernels.packed_turned import (
 )
 from engine.kernels.paged import NO_WINDOW, check_tables
 from engine.kernels.splits import (
-    MAX_SPLITS,
-    MERGED_AT_ONCE,
-    MERGED_BY_ONE,
     check_splits,
     merge_if_last,
     rows_of,
@@ -48,8 +45,6 @@ if TYPE_CHECKING:
 
 # Tokens of a wide page that are read at once: few, as their rows pass through registers.
 WIDE_TILE = 32
-AT_ONCE = tl.constexpr(MERGED_AT_ONCE)
-TEAM = tl.constexpr(MERGED_BY_ONE)
 # Programs of one wave on a multiprocessor: as many of one warp as its registers hold.
 PROGRAMS_PER_SM = 8
 
@@ -108,7 +103,6 @@ def _packed_decode_kernel(
     MIN_SPLIT: tl.constexpr,
     IS_SPLIT: tl.constexpr,
     WINDOWED: tl.constexpr,
-    SPLITS: tl.constexpr,
     STAGES: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
@@ -224,9 +218,6 @@ def _packed_decode_kernel(
                 HEAD_DIM,
                 BLOCK_D,
                 PART_M,
-                SPLITS,
-                AT_ONCE,
-                TEAM,
             )
 
 
@@ -299,7 +290,6 @@ def _compiled_for(layout: RecordLayout, group: int, tiles: PackedTiles) -> dict[
         "PART_M": rows_of(group),
         "WIDE": min(WIDE_TILE, layout.block_size),
         "MIN_SPLIT": tiles.min_split,
-        "SPLITS": MAX_SPLITS,
         "STAGES": tiles.num_stages,
         "num_warps": tiles.num_warps,
         "num_stages": tiles.num_stages,

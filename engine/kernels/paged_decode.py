@@ -26,9 +26,6 @@ from engine.kernels.paged import (
     page_rows,
 )
 from engine.kernels.splits import (
-    MAX_SPLITS,
-    MERGED_AT_ONCE,
-    MERGED_BY_ONE,
     check_splits,
     merge_if_last,
     rows_of,
@@ -92,9 +89,6 @@ def _decode_kernel(
     TILE: tl.constexpr,
     MIN_SPLIT: tl.constexpr,
     IS_SPLIT: tl.constexpr,
-    SPLITS: tl.constexpr,
-    AT_ONCE: tl.constexpr,
-    TEAM: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     wait_for_previous(OVERLAPS)
@@ -178,9 +172,6 @@ def _decode_kernel(
                 HEAD_DIM,
                 BLOCK_D,
                 PART_M,
-                SPLITS,
-                AT_ONCE,
-                TEAM,
             )
 
 
@@ -237,9 +228,6 @@ def paged_decode(
         TILE=tiles.tile,
         MIN_SPLIT=tiles.min_split,
         IS_SPLIT=num_splits > 1,
-        SPLITS=MAX_SPLITS,
-        AT_ONCE=MERGED_AT_ONCE,
-        TEAM=MERGED_BY_ONE,
         num_warps=tiles.num_warps,
         num_stages=tiles.num_stages,
         **overlap(q.device),

@@ -28,6 +28,11 @@ MERGED_AT_ONCE = 4
 # Programs of one wave on a multiprocessor; 3 are as good where heads are few, 6 up to 15 % slower.
 PROGRAMS_PER_SM = 4
 
+# The same for kernels.
+SPLITS = tl.constexpr(MAX_SPLITS)
+TEAM = tl.constexpr(MERGED_BY_ONE)
+AT_ONCE = tl.constexpr(MERGED_AT_ONCE)
+
 
 def choose_splits(
     num_rows: int,
@@ -114,13 +119,10 @@ def merge_if_last(
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
     PART_M: tl.constexpr,
-    SPLITS: tl.constexpr,
-    AT_ONCE: tl.constexpr,
-    TEAM: tl.constexpr,
 ):
     """To be called by each live split of `head` when its part and its log2-sum-exp are stored.
 
-    Of many splits each team of TEAM is merged by the last of it, at the same time as the others,
+    Of many splits each team of them is merged by the last of it, at the same time as the others,
     and the last team merges the teams. The order of the sums does not depend on who was last.
     """
     first = head * num_splits
@@ -139,9 +141,7 @@ def merge_if_last(
         # There are fewer teams than splits, so each has a counter beside that of the teams.
         is_last = _counts_last(counters + first + 1 + team, size)
         if is_last:
-            merged, sums = _merged(
-                parts, lse, begin, size, 1, GROUP, HEAD_DIM, BLOCK_D, PART_M, SPLITS, AT_ONCE
-            )
+            merged, sums = _merged(parts, lse, begin, size, 1, GROUP, HEAD_DIM, BLOCK_D, PART_M)
             tl.debug_barrier()  # all threads have read the part that is replaced
             rows = begin * PART_M + offs_m
             tl.store(parts + rows[:, None] * HEAD_DIM + offs_d[None, :], merged, mask=lanes)
@@ -151,9 +151,7 @@ def merge_if_last(
         step = tl.where(num_teams > 1, TEAM, 1)
         size = tl.where(num_teams > 1, num_teams, num_live)
         if _counts_last(counters + first, size):
-            merged, sums = _merged(
-                parts, lse, first, size, step, GROUP, HEAD_DIM, BLOCK_D, PART_M, SPLITS, AT_ONCE
-            )
+            merged, sums = _merged(parts, lse, first, size, step, GROUP, HEAD_DIM, BLOCK_D, PART_M)
             out_ptrs = out_row + offs_m[:, None] * HEAD_DIM + offs_d[None, :]
             tl.store(out_ptrs, merged.to(out_row.dtype.element_ty), mask=lanes)
 
@@ -178,8 +176,6 @@ def _merged(
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
     PART_M: tl.constexpr,
-    SPLITS: tl.constexpr,
-    AT_ONCE: tl.constexpr,
 ):
     """The parts `first`, `first + step`, ... weighed by their sums, and the sum of all of them.
 
