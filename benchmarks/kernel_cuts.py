@@ -16,7 +16,7 @@ from engine.kernels.tile_map import count_tiles, map_tiles
 # Tile, warps, stages.
 DECODE_CUTS = [(32, 4, 5), (64, 4, 3), (64, 4, 5), (64, 8, 5), (128, 4, 3), (128, 8, 5)]
 DECODE_LEASTS = (128, 256, 512)
-DECODE_CASES = [(1, 8192), (8, 1024), (32, 4096), (128, 1024)]
+DECODE_CASES = [(1, 1024), (1, 16000), (8, 1024), (8, 16000), (32, 4096), (128, 1024)]
 PREFILL_CUTS = [
     PrefillTiles(rows, keys, num_warps, num_stages)
     for rows, keys, num_warps, num_stages in (

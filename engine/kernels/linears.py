@@ -11,7 +11,7 @@ from engine.attention import Hidden
 from engine.kernels.norm import add_rms_norm, rms_norm
 from engine.kernels.silu_mul import silu_mul
 from engine.kernels.stream_linear import Norm, add_stream_linear, norms, stream_linear, streams
-from engine.kernels.tiled_linear import add_tiled_linear, fits_tiles, tiled_linear
+from engine.kernels.tiled_linear import add_tiled_linear, adds_tiles, fits_tiles, tiled_linear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ class ResidualProduct:
     bias: Tensor | None
 
     def __call__(self, x: Tensor, hidden: Hidden) -> Hidden:
-        if fits_tiles(x, self.weight):
+        if adds_tiles(x, self.weight):
             add_tiled_linear(x, self.weight, self.bias, hidden.residual)
         elif streams(x, self.weight):
             add_stream_linear(x, self.weight, self.bias, hidden.residual)

@@ -19,7 +19,7 @@ from engine.kernels.paged import NO_SCORE
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_SPLITS = 32
+MAX_SPLITS = 64
 # Splits that one program merges: two such merges, one after the other, take less time than one of
 # more splits. A merge waits a microsecond for every few parts.
 MERGED_BY_ONE = 8
@@ -29,7 +29,6 @@ MERGED_AT_ONCE = 4
 PROGRAMS_PER_SM = 4
 
 # The same for kernels.
-SPLITS = tl.constexpr(MAX_SPLITS)
 TEAM = tl.constexpr(MERGED_BY_ONE)
 AT_ONCE = tl.constexpr(MERGED_AT_ONCE)
 
@@ -183,12 +182,8 @@ def _merged(
     """
     offs_m = tl.arange(0, PART_M)
     offs_d = tl.arange(0, BLOCK_D)
-    offs_s = tl.arange(0, SPLITS)
     inside = offs_m < GROUP
-    places = (first + offs_s * step)[:, None] * PART_M + offs_m[None, :]
-    known = (offs_s < size)[:, None] & inside[None, :]
-    sums = tl.load(lse + places, mask=known, other=NO_SCORE, cache_modifier=".cg")
-    m_i = tl.max(sums, 0)
+    m_i = tl.full((PART_M,), NO_SCORE, tl.float32)
     l_i = tl.zeros((PART_M,), tl.float32)
     acc = tl.zeros((PART_M, BLOCK_D), tl.float32)
     for start in range(0, size, AT_ONCE):
@@ -197,12 +192,15 @@ def _merged(
             live = inside & (index + offs_m * 0 < size)
             rows = (first + index * step) * PART_M + offs_m
             mine = tl.load(lse + rows, mask=live, other=NO_SCORE, cache_modifier=".cg")
-            weights = tl.where(live, tl.exp2(mine - m_i), 0.0)
             ptrs = parts + rows[:, None] * HEAD_DIM + offs_d[None, :]
             mask = live[:, None] & (offs_d < HEAD_DIM)[None, :]
             values = tl.load(ptrs, mask=mask, other=0.0, cache_modifier=".cg")
-            l_i += weights
-            acc += values * weights[:, None]
+            m_new = tl.maximum(m_i, mine)
+            kept = tl.exp2(m_i - m_new)
+            weights = tl.where(live, tl.exp2(mine - m_new), 0.0)
+            l_i = l_i * kept + weights
+            acc = acc * kept[:, None] + values * weights[:, None]
+            m_i = m_new
     l_safe = tl.where(l_i > 0.0, l_i, 1.0)
     return acc / l_safe[:, None], m_i + tl.log2(l_safe)
 

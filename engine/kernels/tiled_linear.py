@@ -30,6 +30,8 @@ OUTPUTS: Final = 64
 FEW_OUTPUTS: Final = 8192
 # Below this, a product of up to 16 rows is quicker as a stream.
 MANY_OUTPUTS: Final = 4096
+# Above this, cuBLAS adds a product to the residual as quickly, or more so.
+MOST_ADDED: Final = 32
 COPY_ALIGNMENT: Final = 16  # bytes, of the rows that the copy engine brings
 
 
@@ -60,6 +62,11 @@ def fits_tiles(x: Tensor, weight: Tensor) -> bool:
         and _can_copy(x)
         and _can_copy(weight)
     )
+
+
+def adds_tiles(x: Tensor, weight: Tensor) -> bool:
+    """The same of `add_tiled_linear`."""
+    return int(x.shape[0]) <= MOST_ADDED and fits_tiles(x, weight)
 
 
 def _can_copy(rows: Tensor) -> bool:

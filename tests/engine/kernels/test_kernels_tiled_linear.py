@@ -14,8 +14,10 @@ from engine.kernels.tiled_linear import (
     FEW_OUTPUTS,
     MANY_OUTPUTS,
     MAX_ROWS,
+    MOST_ADDED,
     OUTPUTS,
     add_tiled_linear,
+    adds_tiles,
     choose_cut,
     fits_tiles,
     tiled_linear,
@@ -81,6 +83,8 @@ def test_who_takes_a_product(device: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert not fits_tiles(made(device, MOST_STREAMED, 64), few)
     assert fits_tiles(made(device, MOST_STREAMED + 1, 64), few)
     assert fits_tiles(made(device, MAX_ROWS, 64), few)
+    assert adds_tiles(made(device, MOST_ADDED, 64), few)
+    assert not adds_tiles(made(device, MOST_ADDED + 1, 64), few)
     assert not fits_tiles(made(device, MAX_ROWS + 1, 64), few)
     assert not fits_tiles(made(device, 17, 64).float(), few.float())
     assert not fits_tiles(made(device, 17, 65)[:, :64], few)  # rows begin where none may
