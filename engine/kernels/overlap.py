@@ -1,8 +1,8 @@
 """Programmatic dependent launch: a kernel starts while the one before it in the stream still ends.
 
-A kernel that takes part waits for the one before, and only then touches memory that another kernel
-reads or writes. Each of its programs has to wait, or the kernel after the next could run ahead of
-the one before.
+A kernel that takes part waits for the one before, and only then touches memory that this one reads
+or writes. What others wrote earlier is there at once: the one before let go after its own wait.
+Each program has to wait, or the kernel after the next could run ahead of the one before.
 """
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 

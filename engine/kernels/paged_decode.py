@@ -91,16 +91,18 @@ def _decode_kernel(
     IS_SPLIT: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
-    wait_for_previous(OVERLAPS)
     kv_head = tl.program_id(0)
     sequence = tl.program_id(1)
     split = tl.program_id(2)
     num_heads = tl.num_programs(0) * GROUP
 
+    # The step brought these; the kernel before writes none of them.
     row = tl.load(query_starts + sequence)
-    if tl.load(query_starts + sequence + 1) - row != 1:
-        return
+    num_new = tl.load(query_starts + sequence + 1) - row
     context = tl.load(context_lens + sequence)
+    wait_for_previous(OVERLAPS)
+    if num_new != 1:
+        return
     first_visible = tl.maximum(context - window, 0)
     # Splits start at multiples of TILE, so each tile of a short window lies in whole pages.
     begin = first_visible // TILE * TILE
