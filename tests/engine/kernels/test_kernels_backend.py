@@ -247,7 +247,7 @@ def test_a_pass_is_planned_from_the_host_alone(
     assert backend.plan(to_device(prefill, device), 8, 2, 64).decode_tables is None
     decode, _ = batch_of([1], [100], 16, 0)
     plan = backend.plan(to_device(decode, device), 8, 2, 64)
-    assert plan.tile_map is None and plan.num_splits == 1
+    assert plan.tile_map is None and plan.num_splits == splits.MERGED_BY_ONE
 
 
 def test_the_workspace_has_room_for_every_plan(

@@ -82,6 +82,15 @@ def test_splits_and_short_contexts(paged: Any, expect_close: Any, num_splits: in
     expect_close(decode(case, num_splits, tiles=SMALL), expected(case))
 
 
+@pytest.mark.parametrize("num_splits", [7, 8, 9])
+def test_short_contexts_of_few_rows(paged: Any, expect_close: Any, num_splits: int) -> None:
+    contexts = [0, 1, 127, 128, 129, 300]
+    case = paged([1] * len(contexts), contexts, heads=(3, 1, 64), dtype=torch.float32)
+    tiles = SMALL._replace(min_split=64)
+    expect_close(decode(case, num_splits, tiles=tiles)[1:], expected(case)[1:])
+    assert decode(case, num_splits, tiles=tiles)[0].eq(0).all()
+
+
 def test_teams_of_splits(paged: Any, expect_close: Any) -> None:
     """One team and no more, one with a lonely second, several, and as many as there may be."""
     contexts = [length * MERGED_BY_ONE for length in (16, 17, 40, 2 * MAX_SPLITS)]
@@ -136,7 +145,7 @@ def test_splits_fill_the_device_and_no_more() -> None:
         num_splits = choose_splits(rows, context, num_sms, min_split)
         assert 1 <= num_splits <= MAX_SPLITS
         assert num_splits == 1 or rows * num_splits <= PROGRAMS_PER_SM * num_sms
-        assert num_splits == 1 or (num_splits - 1) * min_split < context
+        assert num_splits <= MERGED_BY_ONE or (num_splits - 1) * min_split < context
     assert choose_splits(4, 8192, 132, min_split) == 32
     assert choose_splits(1024, 8192, 132, min_split) == 1
 
