@@ -15,7 +15,7 @@ from engine.loading import Loader, load_model
 from engine.models.progress import Progress
 from engine.narrator import Narrator
 from engine.observer_turns import ObserverTurns
-from engine.plan import Flight, Outcome, Plan, PlanRow, StepResult, StepTimes
+from engine.plan import Flight, Outcome, Plan, StepResult, StepTimes
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
@@ -195,33 +195,21 @@ class EngineCore:
 
     def _commit(self, plan: Plan, result: StepResult) -> Outcome:
         outcome = Outcome()
+        rows, committed = outcome.rows, self._scheduler.commit
         tokens = iter(result.tokens)
         logprobs = iter(result.logprobs or ())
         for row in plan.rows:
-            token, chosen = None, None
-            if row.samples:
-                token, chosen = next(tokens), next(logprobs, None)
-            if row.sequence.table is not None:
-                more = result.prompt_logprobs.get(row.sequence.number, ())
-                self._commit_row(outcome, row, token, chosen, more)
+            sequence, samples = row.sequence, row.samples
+            token, chosen = (next(tokens), next(logprobs, None)) if samples else (0, None)
+            if sequence.table is None:  # it has left since it was planned
+                continue
+            committed(row)
+            if sequence.params.prompt_logprobs is not None:
+                more = result.prompt_logprobs.get(sequence.number, ())
+                _keep_prompt_logprobs(sequence, more)
+            num_new = self._append(outcome, sequence, token, chosen) if samples else 0
+            rows.append((row, num_new))
         return outcome
-
-    def _commit_row(
-        self,
-        outcome: Outcome,
-        row: PlanRow,
-        token: int | None,
-        logprobs: TokenLogprobs | None,
-        prompt_logprobs: Iterable[TokenLogprobs],
-    ) -> None:
-        sequence = row.sequence
-        self._scheduler.commit(row)
-        if sequence.params.prompt_logprobs is not None:
-            _keep_prompt_logprobs(sequence, prompt_logprobs)
-        num_new = 0
-        if token is not None:
-            num_new = self._append(outcome, sequence, token, logprobs)
-        outcome.rows.append((row, num_new))
 
     def _append(
         self, outcome: Outcome, sequence: Sequence, token: int, logprobs: TokenLogprobs | None
@@ -230,8 +218,20 @@ class EngineCore:
         num_before = len(sequence.token_ids)
         reason = sequence.append(token)
         num_new = len(sequence.token_ids) - num_before
-        outcome.outputs.append(_output(sequence, token, num_new, logprobs, reason))
-        if num_new and num_before == sequence.num_prompt:
+        is_first = num_before == sequence.num_prompt
+        outcome.outputs.append(
+            TokenOutput(
+                sequence.number,
+                [token] if num_new else [],
+                [logprobs] if logprobs is not None and num_new else None,
+                # Those of the prompt go out with the first output.
+                sequence.prompt_logprobs if is_first else None,
+                reason,
+                token if reason == "stop" else None,
+                sequence.first_cached_tokens or 0,
+            )
+        )
+        if num_new and is_first:
             outcome.firsts.append(sequence)
         if reason is not None:
             self._scheduler.remove(sequence)
@@ -254,19 +254,3 @@ def _keep_prompt_logprobs(sequence: Sequence, more: Iterable[TokenLogprobs]) -> 
     if sequence.prompt_logprobs is None:
         sequence.prompt_logprobs = [None]
     sequence.prompt_logprobs.extend(more)
-
-
-def _output(
-    sequence: Sequence, token: int, num_new: int, logprobs: TokenLogprobs | None, reason: str | None
-) -> TokenOutput:
-    """What the client gets; prompt log-probabilities go out with the first output."""
-    is_first = len(sequence.token_ids) - num_new == sequence.num_prompt
-    return TokenOutput(
-        sequence.number,
-        [token] if num_new else [],
-        [logprobs] if logprobs is not None and num_new else None,
-        sequence.prompt_logprobs if is_first else None,
-        reason,
-        token if reason == "stop" else None,
-        sequence.first_cached_tokens or 0,
-    )

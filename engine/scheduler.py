@@ -35,6 +35,7 @@ class Scheduler:
 
     def __init__(self, config: SchedulerConfig, kv: PagedKVCache, max_model_len: int) -> None:
         self._kv = kv
+        self._block_size = kv.block_size
         self._by_priority = config.scheduling_policy == "priority"
         self._chunked = config.enable_chunked_prefill
         # Without chunking the longest prompt must fit one step.
@@ -80,7 +81,7 @@ class Scheduler:
         self._require_room(len(request.prompt_token_ids))
         self._num_added += 1
         key = (request.priority if self._by_priority else 0, self._num_added)
-        sequence = Sequence(request, max_tokens, seed, key, self._kv.block_size, self._kv.root)
+        sequence = Sequence(request, max_tokens, seed, key, self._block_size, self._kv.root)
         self._sequences[sequence.number] = sequence
         self._waiting.push(sequence)
         return sequence
@@ -107,14 +108,15 @@ class Scheduler:
         num_decode = len(rows)
         self._logprob_budget = MAX_PROMPT_LOGPROB_TOKENS
         budget = self._token_budget - num_decode
-        budget = self._plan_prefill(rows, budget)
+        if num_decode < len(self._running):
+            budget = self._plan_prefill(rows, budget)
         admitted: list[Admission] = []
         waits_for = "pages"
         if not preempted:
             budget, waits_for = self._admit(rows, budget, admitted)
         if not rows:
             return None
-        for row in rows:
+        for row in rows[num_decode:]:
             row.sequence.num_computed += row.num_tokens
             row.sequence.num_pending += row.samples
         num_tokens = self._token_budget - budget
@@ -126,11 +128,13 @@ class Scheduler:
 
         A sequence that has left since the row was planned is left alone.
         """
-        table, num_computed = row.sequence.table, row.start + row.num_tokens
+        sequence, num_computed = row.sequence, row.start + row.num_tokens
+        table = sequence.table
         if table is None:
             return
-        row.sequence.num_pending -= row.samples
-        if num_computed // self._kv.block_size > table.num_settled:
+        if row.samples:
+            sequence.num_pending -= 1
+        if num_computed // self._block_size > table.num_settled:
             self._kv.settle(table, num_computed)
 
     def check(self) -> None:
@@ -144,20 +148,21 @@ class Scheduler:
             "a sequence neither runs nor waits, or both",
         )
         for sequence in self._running:
-            room = len(sequence.pages) * self._kv.block_size
+            room = len(sequence.pages) * self._block_size
             require(sequence.num_computed <= room, "more tokens computed than pages hold")
             require(sequence.num_computed < sequence.num_tokens, "nothing left to compute")
 
     def _plan_decode(self, preempted: list[Preemption]) -> list[PlanRow]:
         rows: list[PlanRow] = []
-        block_size = self._kv.block_size
+        block_size = self._block_size
         for sequence in list(self._running):
-            start = sequence.num_computed
-            table = sequence.table
-            if table is None or sequence.num_tokens - start != 1 or sequence.ends_pending:
+            start, table, pending = sequence.num_computed, sequence.table, sequence.num_pending
+            known = len(sequence.token_ids) + pending
+            if table is None or known != start + 1 or (pending and known >= sequence.limit):
                 continue
             if start == len(table.pages) * block_size and not self._extend(sequence, preempted):
                 continue
+            sequence.num_computed, sequence.num_pending = start + 1, pending + 1
             rows.append(PlanRow(sequence, start, 1, True))
         return rows
 
@@ -259,7 +264,7 @@ class Scheduler:
         prompt = sequence.request.prompt_token_ids
         return any(
             twin.table is not None
-            and twin.table.num_settled * self._kv.block_size < shared
+            and twin.table.num_settled * self._block_size < shared
             and twin.request.prompt_token_ids == prompt
             for twin in self._running
         )

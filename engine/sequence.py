@@ -15,9 +15,9 @@ class Sequence:
 
     `token_ids` is the prompt and, after it, the output. `num_pending` tokens more are being sampled
     by a step under way. `num_computed` counts what planned steps compute, whether they are done or
-    not. `max_tokens` bounds the output. `draws` is false for greedy sampling. `key` orders
-    requests, smaller first. While running it has a `table`, a `seat` (its row in the runner's
-    tables) and an `admission` number that no other stay on any seat has.
+    not. `max_tokens` bounds the output and `limit` all tokens. `draws` is false for greedy
+    sampling. `key` orders requests, smaller first. While running it has a `table`, a `seat` (its
+    row in the runner's tables) and an `admission` number that no other stay on any seat has.
     """
 
     __slots__ = (
@@ -30,6 +30,7 @@ class Sequence:
         "first_cached_tokens",
         "has_penalties",
         "key",
+        "limit",
         "max_tokens",
         "num_computed",
         "num_pending",
@@ -61,6 +62,7 @@ class Sequence:
         self.token_ids = list(request.prompt_token_ids)
         self.num_prompt = len(self.token_ids)
         self.max_tokens = max_tokens
+        self.limit = self.num_prompt + max_tokens
         self.seed = seed
         self.key = key
         self.end_ids = frozenset(params.stop_token_ids)
@@ -101,7 +103,7 @@ class Sequence:
     @property
     def ends_pending(self) -> bool:
         """Whether the token that is being sampled is its last, whatever it is."""
-        return self.num_pending > 0 and self.num_output + self.num_pending >= self.max_tokens
+        return self.num_pending > 0 and self.num_tokens >= self.limit
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -131,7 +133,6 @@ class Sequence:
         if self.max_tokens == 0:
             return "length"
         self.token_ids.append(token)
-        num_output = self.num_output
-        if token in self.end_ids and num_output > self.params.min_tokens:
+        if token in self.end_ids and self.num_output > self.params.min_tokens:
             return "stop"
-        return "length" if num_output >= self.max_tokens else None
+        return "length" if len(self.token_ids) >= self.limit else None

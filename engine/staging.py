@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, cycle, islice
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from itertools import cycle
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,13 +21,26 @@ TORCH_DTYPES: Final[dict[type[np.generic], torch.dtype]] = {
     np.int64: torch.int64,
 }
 NEVER: Final = -1
+UNKNOWN: Final = -1
+MAX_LAYOUTS: Final = 64
+
+Size = tuple[int, type[np.generic]]
+Array = TypeVar("Array")
+
+
+class Layout(NamedTuple):
+    """The arrays of one step: to be filled on the host, and what they will be on the device."""
+
+    hosts: list[NDArray[Any]]
+    devices: list[torch.Tensor]
+    used: slice
 
 
 class UploadBuffer:
     """One run of host bytes that the arrays of a step lie in, and goes to the device in one copy.
 
     Pinned, with a twin on the device, for CUDA; on the CPU the arrays are the tensors. Valid until
-    the next `begin`, so the step that was staged in it must be done by then.
+    the next `arrays`, so the step that was staged in it must be done by then.
     """
 
     def __init__(self, num_bytes: int, device: torch.device) -> None:
@@ -34,24 +48,39 @@ class UploadBuffer:
         self._host = torch.empty(num_bytes, dtype=torch.uint8, pin_memory=not on_cpu)
         self._bytes = self._host.numpy()
         self._device = self._host if on_cpu else torch.empty_like(self._host, device=device)
-        self._end = 0
+        self._used = slice(0)
         self._is_device = on_cpu
+        self._layouts: dict[tuple[Size, ...], Layout] = {}
 
-    def begin(self) -> None:
-        self._end = 0
+    def arrays(self, sizes: tuple[Size, ...]) -> Layout:
+        """An array of each size.
 
-    def array(self, count: int, dtype: type[np.generic]) -> tuple[NDArray[Any], torch.Tensor]:
-        """`count` numbers to be filled on the host, and what they will be on the device."""
-        size = count * np.dtype(dtype).itemsize
-        place = slice(self._end, self._end + size)
-        self._end += -(-size // ALIGNMENT) * ALIGNMENT
-        return self._bytes[place].view(dtype), self._device[place].view(TORCH_DTYPES[dtype])
+        Steps like the one before find theirs made: two views take 4 us, and there are eleven.
+        """
+        layout = self._layouts.get(sizes)
+        if layout is None:
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[sizes] = self._layout(sizes)
+        self._used = layout.used
+        return layout
+
+    def _layout(self, sizes: tuple[Size, ...]) -> Layout:
+        hosts: list[NDArray[Any]] = []
+        devices: list[torch.Tensor] = []
+        end = 0
+        for count, dtype in sizes:
+            num_bytes = count * np.dtype(dtype).itemsize
+            place = slice(end, end + num_bytes)
+            end += -(-num_bytes // ALIGNMENT) * ALIGNMENT
+            hosts.append(self._bytes[place].view(dtype))
+            devices.append(self._device[place].view(TORCH_DTYPES[dtype]))
+        return Layout(hosts, devices, slice(end))
 
     def upload(self) -> None:
-        """Starts the copy of everything filled since `begin`."""
+        """Starts the copy of everything in the arrays asked for last."""
         if not self._is_device:
-            used = slice(0, self._end)
-            self._device[used].copy_(self._host[used], non_blocking=True)
+            self._device[self._used].copy_(self._host[self._used], non_blocking=True)
 
 
 class BlockTables:
@@ -62,16 +91,59 @@ class BlockTables:
         self._admissions = [NEVER] * num_seats
         self._num_known = [0] * num_seats
 
-    def update(self, sequence: Sequence) -> None:
-        """Makes the row of the sequence's seat equal to its table's entries."""
-        seat, entries = sequence.seat, sequence.entries
-        if self._admissions[seat] != sequence.admission:
-            self._admissions[seat] = sequence.admission
-            self._num_known[seat] = 0
-        known = self._num_known[seat]
-        if known != len(entries):
-            self.array[seat, known : len(entries)] = entries[known:]
-            self._num_known[seat] = len(entries)
+    def update(self, sequences: Iterable[Sequence]) -> None:
+        """Makes the row of each sequence's seat equal to its table's entries."""
+        admissions, num_known = self._admissions, self._num_known
+        for sequence in sequences:
+            seat, entries = sequence.seat, sequence.entries
+            if admissions[seat] != sequence.admission:
+                admissions[seat] = sequence.admission
+                num_known[seat] = 0
+            known = num_known[seat]
+            if known != len(entries):
+                self.array[seat, known : len(entries)] = entries[known:]
+                num_known[seat] = len(entries)
+
+
+class Arrays(NamedTuple, Generic[Array]):
+    """What a step brings, on the host or on the device.
+
+    Of each token its id, place in its context and slot; of each row where its tokens begin, how
+    long its context is and its pages; then the rows that logits are wanted of, tokens that only the
+    device knows and whose they are, the seats that sample, and pairs of pages to seal.
+    """
+
+    token_ids: Array
+    positions: Array
+    slots: Array
+    query_starts: Array
+    context_lens: Array
+    block_tables: Array
+    logit_rows: Array
+    pending_places: Array
+    pending_seats: Array
+    sampling_seats: Array
+    seals: Array
+
+
+def _sizes(
+    plan: Plan, width: int, num_wanted: int, num_pending: int, num_sampling: int
+) -> tuple[Size, ...]:
+    """Of `Arrays`."""
+    num_rows, of_tokens = len(plan.rows), (plan.num_tokens, np.int64)
+    return (
+        of_tokens,
+        of_tokens,
+        of_tokens,
+        (num_rows + 1, np.int32),
+        (num_rows, np.int32),
+        (num_rows * width, np.int32),
+        (num_wanted, np.int64),
+        (num_pending, np.int64),
+        (num_pending, np.int64),
+        (num_sampling, np.int64),
+        (2 * len(plan.seals), np.int64),
+    )
 
 
 class Staged(NamedTuple):
@@ -115,54 +187,49 @@ class Stager:
     def stage(self, plan: Plan) -> Staged:
         """The plan's tokens, and logits wanted of: each sampling row's last token, in plan order,
         then every token whose successor's prompt log-probability is asked for."""
-        rows, buffer = plan.rows, next(self._buffers)
-        array = buffer.array
-        query_lens = tuple([row.num_tokens for row in rows])
-        context_lens = tuple([row.start + row.num_tokens for row in rows])
-        width = -(-max(context_lens) // self._block_size)
-        offsets = [0, *accumulate(query_lens)]
-        wanted = _logit_rows(rows, offsets)
-        pending = _pending(plan)
-        sampling = [row.sequence.seat for row in rows if row.samples]
-        buffer.begin()
-        ids, token_ids = array(plan.num_tokens, np.int64)
-        places, positions = array(plan.num_tokens, np.int64)
-        targets, slots = array(plan.num_tokens, np.int64)
-        starts, query_starts = array(len(offsets), np.int32)
-        lens, context_lens_device = array(len(rows), np.int32)
-        tables, block_tables = array(len(rows) * width, np.int32)
-        logits, logit_rows = array(len(wanted), np.int64)
-        hidden, hidden_places = array(len(pending), np.int64)
-        hidden_from, hidden_seats = array(len(pending), np.int64)
-        seats, sampling_seats = array(len(sampling), np.int64)
-        filled, seals = array(2 * len(plan.seals), np.int64)
+        rows, count = plan.rows, plan.num_decode
+        begins = np.array([row.start for row in rows])
+        lens = np.array([row.num_tokens for row in rows])
+        seats = np.array([row.sequence.seat for row in rows])
+        ends, offsets = begins + lens, [0, *lens.cumsum().tolist()]
+        width = -(-int(ends.max()) // self._block_size)
+        tokens = _tokens(rows[:count])
+        pending = [place for place, token in enumerate(tokens) if token == UNKNOWN]
+        wanted = [*range(count), *_logit_rows(rows[count:], offsets[count:])]
+        sampling = [n for n, row in enumerate(rows) if row.samples]
+        buffer = next(self._buffers)
+        layout = buffer.arrays(_sizes(plan, width, len(wanted), len(pending), len(sampling)))
+        host, device = Arrays(*layout.hosts), Arrays(*layout.devices)
         if plan.seals:
-            filled.reshape(-1, 2)[:] = plan.seals
-        starts[:], lens[:], logits[:] = offsets, context_lens, wanted
-        hidden[:], seats[:] = pending, sampling
-        hidden_from[:] = [rows[place].sequence.seat for place in pending]
-        self._fill_tables(rows, tables.reshape(len(rows), width))
-        self._fill_decode(rows[: plan.num_decode], ids, places, targets)
-        for row, start in islice(zip(rows, offsets, strict=False), plan.num_decode, None):
-            chunk = slice(start, start + row.num_tokens)
-            self._fill_chunk(row, ids[chunk], places[chunk], targets[chunk])
-        self._note(targets, filled)
+            host.seals.reshape(-1, 2)[:] = plan.seals
+        host.query_starts[:], host.context_lens[:], host.logit_rows[:] = offsets, ends, wanted
+        host.sampling_seats[:] = seats[sampling]
+        host.pending_places[:] = pending
+        host.pending_seats[:] = seats[pending]
+        tables = host.block_tables.reshape(len(rows), width)
+        self.tables.update([row.sequence for row in rows])
+        np.take(self.tables.array[:, :width], seats, axis=0, out=tables)
+        host.token_ids[:count], host.positions[:count] = tokens, begins[:count]
+        host.slots[:count] = self._decode_slots(rows[:count], begins[:count], tables)
+        for row, start in zip(rows[count:], offsets[count:], strict=False):
+            self._fill_chunk(row, host, slice(start, start + row.num_tokens))
+        self._note(host.slots, host.seals)
         buffer.upload()
         if pending:
-            self._last_tokens.fill(token_ids, hidden_places, hidden_seats)
+            self._last_tokens.fill(device.token_ids, device.pending_places, device.pending_seats)
         batch = Batch(
-            token_ids=token_ids,
-            positions=positions,
-            slots=slots,
-            block_tables=block_tables.view(len(rows), width),
-            query_starts=query_starts,
-            context_lens_device=context_lens_device,
-            logit_rows=logit_rows,
-            query_lens=query_lens,
-            context_lens=context_lens,
-            packing=self._packing(seals) if self._num_packed else None,
+            token_ids=device.token_ids,
+            positions=device.positions,
+            slots=device.slots,
+            block_tables=device.block_tables.view(len(rows), width),
+            query_starts=device.query_starts,
+            context_lens_device=device.context_lens,
+            logit_rows=device.logit_rows,
+            query_lens=tuple(lens.tolist()),
+            context_lens=tuple(ends.tolist()),
+            packing=self._packing(device.seals) if self._num_packed else None,
         )
-        return Staged(batch, sampling_seats)
+        return Staged(batch, device.sampling_seats)
 
     def _packing(self, seals: torch.Tensor) -> Packing:
         pairs = seals.view(-1, 2) if len(seals) else None
@@ -173,51 +240,38 @@ class Stager:
         if len(filled):
             self.num_sealed = max(self.num_sealed, int(filled[1::2].max()) + 1)
 
-    def _fill_tables(self, rows: list[PlanRow], tables: NDArray[Any]) -> None:
-        for row in rows:
-            self.tables.update(row.sequence)
-        seats = [row.sequence.seat for row in rows]
-        np.take(self.tables.array[:, : tables.shape[1]], seats, axis=0, out=tables)
+    def _decode_slots(
+        self, rows: list[PlanRow], places: NDArray[Any], tables: NDArray[Any]
+    ) -> NDArray[Any] | list[int]:
+        size = self._block_size
+        if self._num_packed:  # a token is written to the wide page beside its entry
+            return [
+                row.sequence.targets[row.start // size] * size + row.start % size for row in rows
+            ]
+        pages = tables[np.arange(len(rows)), places // size]
+        return cast("NDArray[Any]", pages.astype(np.int64) * size + places % size)
 
-    def _fill_decode(
-        self,
-        rows: list[PlanRow],
-        ids: NDArray[Any],
-        places: NDArray[Any],
-        targets: NDArray[Any],
-    ) -> None:
-        size, count = self._block_size, len(rows)
-        ids[:count] = [_token(row) for row in rows]
-        places[:count] = [row.start for row in rows]
-        targets[:count] = [
-            row.sequence.targets[row.start // size] * size + row.start % size for row in rows
-        ]
-
-    def _fill_chunk(
-        self, row: PlanRow, ids: NDArray[Any], places: NDArray[Any], targets: NDArray[Any]
-    ) -> None:
+    def _fill_chunk(self, row: PlanRow, host: Arrays[NDArray[Any]], chunk: slice) -> None:
         size, end = self._block_size, row.start + row.num_tokens
-        ids[:] = row.sequence.token_ids[row.start : end]
+        host.token_ids[chunk] = row.sequence.token_ids[row.start : end]
+        places = host.positions[chunk]
         places[:] = range(row.start, end)
         pages = range(row.start // size, -(-end // size))
-        wide = np.array([row.sequence.targets[page] for page in pages], np.int64)
-        targets[:] = wide[places // size - pages.start] * size + places % size
+        targets = np.array([row.sequence.targets[page] for page in pages], np.int64)
+        host.slots[chunk] = targets[places // size - pages.start] * size + places % size
 
 
-def _token(row: PlanRow) -> int:
-    """The token of a decoding row; any where it is not known."""
-    tokens = row.sequence.token_ids
-    return tokens[row.start] if row.start < len(tokens) else 0
-
-
-def _pending(plan: Plan) -> list[int]:
-    """Places on the token axis of the tokens that are not known; only decoding rows have them."""
-    decoding = islice(plan.rows, plan.num_decode)
-    return [place for place, row in enumerate(decoding) if row.start >= len(row.sequence.token_ids)]
+def _tokens(rows: list[PlanRow]) -> list[int]:
+    """The token of each decoding row; UNKNOWN while the step before samples it."""
+    return [
+        known[row.start] if row.start < len(known := row.sequence.token_ids) else UNKNOWN
+        for row in rows
+    ]
 
 
 def _logit_rows(rows: list[PlanRow], starts: list[int]) -> list[int]:
-    """Offsets on the token axis: of the sampling rows first, then of prompt log-probabilities."""
+    """Offsets on the token axis of prompts' chunks, whose tokens lie from `starts` on: of the
+    sampling rows first, then of prompt log-probabilities."""
     wanted = [end - 1 for row, end in zip(rows, starts[1:], strict=True) if row.samples]
     for row, start in zip(rows, starts[:-1], strict=True):
         if row.sequence.wants_prompt_logprobs:
