@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from triton.runtime import _async_compile
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from engine.kernels import launching
 from engine.kernels.assembler import Assembler, newest_usable
@@ -57,6 +58,20 @@ def test_a_kernel_is_compiled_once_for_all_that_it_cannot_tell_apart() -> None:
         launch(kernel, (5,), rows, 1)
         launch(kernel, (5,), rows, True)  # which equals 1
     assert len(kernel.calls) == 7
+
+
+def test_descriptors_differ_by_their_tiles_and_their_kind() -> None:
+    rows, kernel = torch.zeros(4, 64), Told()
+
+    def described(tensor: torch.Tensor, *tile: int) -> TensorDescriptor:
+        return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), list(tile))
+
+    with compiling_ahead(torch.device("cpu"), silent):
+        launch(kernel, (3,), described(rows, 4, 16))
+        launch(kernel, (3,), described(torch.ones(9, 32), 4, 16))
+        launch(kernel, (3,), described(rows, 4, 32))
+        launch(kernel, (3,), described(rows.half(), 4, 16))
+    assert len(kernel.calls) == 3
 
 
 def test_the_newest_assembler_of_the_same_major_release_is_taken() -> None:
