@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
 from llmtop.peer import HELLO_PATH, KEY_HINT
 from llmtop.sanitize import clean_line
 from llmtop.sources.asker import Asker, hello_in, is_json
+from llmtop.sources.fetch_error import FetchError
+from llmtop.sources.page_client import PATIENT, Fetched, PageClient
 from llmtop.sources.probing import DRAIN, FORGETS, SWITCHES, engine_on, unknown
-from llmtop.sources.scrape import PATIENT, Fetched, client_of, reason
 from profiler.errors import StreamError
 from profiler.foreign.diagnosis import Signal, diagnose, unread
 from profiler.foreign.names import VLLM, Engine
@@ -58,13 +58,13 @@ def examine(url: str, api_key: str | None) -> Examination:
 
     Raises: LlmtopError where nothing answers, or what answers is no server to be read.
     """
-    with client_of(api_key, LIMITS) as client:
-        asker = Asker(client, url, LIMITS)
+    with PageClient(api_key, LIMITS) as client:
+        asker = Asker(client, url)
         try:
             hello = hello_in(asker.get(HELLO_PATH))
             return _examined(asker) if hello is None else _of_ours(asker.root, hello)
-        except httpx.HTTPError as error:
-            raise LlmtopError(f"{asker.root}: {reason(error)}", _hint(error)) from None
+        except FetchError as error:
+            raise LlmtopError(f"{asker.root}: {error.message}", error.hint) from None
         except StreamError as error:
             raise LlmtopError(error.message) from None
 
@@ -77,21 +77,6 @@ def _examined(asker: Asker) -> Examination:
             return _of_page(asker, path, page.text, engine)
         seen.append((path, page))
     return _without_page(asker, seen)
-
-
-def _hint(error: httpx.HTTPError) -> str:
-    text = str(error)
-    if isinstance(error, httpx.TimeoutException):
-        return "something is there, and its answer does not come"
-    if "CERTIFICATE_VERIFY" in text:
-        return "its certificate is not trusted here; SSL_CERT_FILE names one that is"
-    if "SSL" in text:
-        return "it does not speak TLS there; try http://"
-    if isinstance(error, httpx.ConnectError) and "refused" not in text.lower():
-        return "the name is not known, or the way there is closed"
-    if isinstance(error, httpx.ConnectError):
-        return "nothing listens there"
-    return "it does not speak HTTP there; try https://"
 
 
 def _word(value: Any) -> str:

@@ -6,8 +6,8 @@ from typing import Final
 
 from llmtop.proxy.completion import Usage, read_completion
 from llmtop.proxy.headers import Headers, value_of
-from llmtop.proxy.unpacking import UnreadableError, unpacker
 from llmtop.sources.sse import FrameReader
+from llmtop.unpacking import UnreadableError, unpacker
 from profiler.errors import StreamError
 
 # Of an event of a stream, or of an answer in one piece: what is larger is not measured.

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from llmtop.peer import root_of
 from llmtop.served_models import MODELS_PATH, ServedModel, served_models
-from llmtop.sources.scrape import PATIENT, Fetched, Limits, fetch
+from llmtop.sources.page_client import Fetched, PageClient
 from profiler.errors import StreamError
 
 FORGETFUL: Final = "/metrics"
@@ -37,27 +36,26 @@ _ANY_VERSION: Final = ("/version", "version")
 
 
 class Asker:
-    """Within `limits`. What is told is as the server writes it: not yet fit for a terminal."""
+    """What is told is as the server writes it: not yet fit for a terminal."""
 
-    def __init__(self, client: httpx.Client, base_url: str, limits: Limits = PATIENT) -> None:
+    def __init__(self, client: PageClient, base_url: str) -> None:
         self.root = root_of(base_url)
         self._client = client
-        self._limits = limits
 
     def get(self, path: str) -> Fetched:
-        """Raises: httpx.HTTPError, StreamError."""
-        return fetch(self._client, self.root + path, self._limits)
+        """Raises: StreamError."""
+        return self._client.get(self.root + path)
 
     def told(self, path: str) -> dict[str, Any] | None:
         """The JSON object there, None where there is none."""
         try:
             return object_in(self.get(path))
-        except (httpx.HTTPError, StreamError):
+        except StreamError:
             return None
 
     @cached_property
     def models(self) -> list[ServedModel]:
-        """Raises: httpx.HTTPError, StreamError."""
+        """Raises: StreamError."""
         page = self.get(MODELS_PATH)
         return served_models(page.text) if page.status == 200 else []
 
@@ -91,7 +89,7 @@ class Asker:
         """Where metrics may be, and what is there. Who forgets what was read is known by its
         models, which are asked for first; its page is left alone but for `drain`.
 
-        Raises: httpx.HTTPError, StreamError.
+        Raises: StreamError.
         """
         for path in PAGES:
             if path != FORGETFUL or drain or not self.forgets:

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
 from llmtop.sanitize import clean_line
 from llmtop.sources.asker import Asker
+from llmtop.sources.page_client import Limits, PageClient
 from llmtop.sources.probing import UnshownError, find
-from llmtop.sources.scrape import Limits, client_of
 from profiler.errors import StreamError
 
 BRIEF: Final = Limits(step_s=1.0, whole_s=2.0, max_bytes=4 << 20)
@@ -41,11 +40,11 @@ def discover(urls: Sequence[str]) -> list[Found]:
 
 def _look(url: str) -> Found | None:
     try:
-        with client_of(None, BRIEF) as client:
-            target = find(Asker(client, url, BRIEF))
+        with PageClient(limits=BRIEF) as client:
+            target = find(Asker(client, url))
     except UnshownError as error:
         return Found(url, error.engine, "", "", f"{error.what}; {error.hint}")
-    except (httpx.HTTPError, httpx.InvalidURL, StreamError, LlmtopError):
+    except (StreamError, LlmtopError):
         return None
     version, model = clean_line(target.version), clean_line(target.model)
     return Found(url, target.engine.name, version, model)

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
-
 from llmtop.priority import give_way
 from llmtop.sources.asker import FORGETFUL, Asker
+from llmtop.sources.page_client import PageClient
 from llmtop.sources.probing import FORGETS
-from llmtop.sources.scrape import client_of, fetch, reason
 from profiler.errors import StreamError
 from profiler.events import AnyEvent, GpuAbsent, Log
 from profiler.foreign.dcgm import devices_of
@@ -42,27 +40,25 @@ class GpuFeed:
 
     def _run(self) -> None:
         give_way()
-        with client_of(None) as client:
+        with PageClient() as client:
             due_s = time.monotonic()
             while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
                 self.read(client)
                 due_s = max(due_s + PERIOD_S, time.monotonic())
 
-    def read(self, client: httpx.Client) -> None:
+    def read(self, client: PageClient) -> None:
         try:
             self._meet(client)
-            page = fetch(client, self.url)
+            page = client.get(self.url)
             if page.status != 200:
                 raise StreamError(f"the exporter answered with status {page.status}")
             for sample in devices_of(page.text, time.monotonic_ns()):
                 self._emit(sample)
             self._why, self._is_known = None, True
-        except httpx.HTTPError as error:
-            self._lost(reason(error))
         except StreamError as error:
             self._lost(error.message)
 
-    def _meet(self, client: httpx.Client) -> None:
+    def _meet(self, client: PageClient) -> None:
         """Raises: StreamError where an engine is that reading would take something from."""
         if self._is_known:
             return

@@ -8,15 +8,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import httpx
-
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.feed import FeedOf
 from llmtop.sources.kept import KeptSource
+from llmtop.sources.page_client import PageClient
 from llmtop.sources.probing import Target
-from llmtop.sources.scrape import client_of
-from llmtop.sources.scraper import Scraper, why_none
+from llmtop.sources.scraper import Scraper
 from llmtop.viewmodel import Connection
 from profiler.errors import StreamError
 from profiler.events import AnyEvent, Log
@@ -86,17 +84,17 @@ class MetricsSource(KeptSource):
 
     def _run(self) -> None:
         give_way()
-        with client_of(self._api_key) as client:
+        with PageClient(self._api_key) as client:
             due_s = time.monotonic()
             while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
                 self._read(client)
                 due_s = max(due_s + PERIOD_S, time.monotonic())
 
-    def _read(self, client: httpx.Client) -> None:
+    def _read(self, client: PageClient) -> None:
         try:
             sample = self._scraper.sample(client)
-        except (httpx.HTTPError, StreamError) as error:
-            self._lost(why_none(error))
+        except StreamError as error:
+            self._lost(error.message)
             return
         self._inbox.append(sample)
         self._connection, self._met = Connection("connected"), True

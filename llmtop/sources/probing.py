@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import httpx
-
 from llmtop.errors import LlmtopError
 from llmtop.peer import HELLO_PATH
 from llmtop.sources.asker import FORGETFUL, OPENAI, Asker, hello_in, is_json
-from llmtop.sources.scrape import Fetched, client_of
+from llmtop.sources.page_client import Fetched, PageClient
 from profiler.errors import StreamError
 from profiler.foreign.names import LLMTOP, OLLAMA, TRTLLM_JSON, Engine
 from profiler.foreign.reading import engine_of
@@ -58,7 +56,7 @@ def probe(base_url: str, api_key: str | None, drain: bool = False) -> Target | N
 
     Raises: LlmtopError for a server that answers, but with nothing that can be shown.
     """
-    with client_of(api_key) as client:
+    with PageClient(api_key) as client:
         asker = Asker(client, base_url)
         try:
             hello = asker.get(HELLO_PATH)
@@ -70,7 +68,7 @@ def probe(base_url: str, api_key: str | None, drain: bool = False) -> Target | N
             if hello.status in (401, 403):
                 return None
             raise error
-        except (httpx.HTTPError, StreamError):
+        except StreamError:
             return None
 
 
@@ -78,7 +76,7 @@ def find(asker: Asker) -> Target:
     """The metrics page of what answers there, a server of ours too.
 
     Raises: LlmtopError for a server that answers, but with nothing that can be shown;
-    httpx.HTTPError, StreamError.
+    StreamError.
     """
     hello = hello_in(asker.get(HELLO_PATH))
     if hello is None:

@@ -19,7 +19,6 @@ from llmtop.peer import HELLO_PATH, KEY_HINT, STREAM_PATH, key_headers, root_of
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.kept import KeptSource
-from llmtop.sources.scrape import reason
 from llmtop.sources.sse import Frame, FrameReader
 from llmtop.trust import trusted
 from llmtop.viewmodel import Connection, Status
@@ -162,7 +161,7 @@ class RemoteSource(KeptSource):
                     self._connection = Connection("failed", error.message, error.hint)
                     return
                 except (httpx.HTTPError, StreamError) as error:
-                    why = _reason(error)
+                    why = reason(error)
                 if time.monotonic() - started > _LONGEST_WAIT_S:
                     wait_s = _FIRST_WAIT_S
                 await self._wait(why, wait_s)
@@ -262,7 +261,13 @@ def _check(response: httpx.Response, base_url: str) -> None:
     raise StreamError(f"the server answered with status {status}")
 
 
-def _reason(error: httpx.HTTPError | ProfilerError) -> str:
+def reason(error: httpx.HTTPError | ProfilerError) -> str:
+    """Why nothing comes, in a few words."""
     if isinstance(error, ProfilerError):
         return error.message
-    return reason(error)
+    if isinstance(error, httpx.ConnectError):
+        about_tls = "certificate" in str(error).lower() or "SSL" in str(error)
+        return "TLS failed" if about_tls else "no connection"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return f"connection lost ({type(error).__name__})"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 
-import httpx
 import msgspec
 
 from llmtop.sanitize import clean_line
 from llmtop.sources.asker import FORGETFUL, Asker
+from llmtop.sources.page_client import PageClient
 from llmtop.sources.probing import FORGETS, Target
-from llmtop.sources.scrape import fetch, reason
 from profiler.errors import StreamError
 from profiler.events import MetricsSample
 from profiler.foreign.names import TRTLLM_JSON
@@ -30,8 +29,8 @@ class Scraper:
         self._reader = Reader(target.engine)
         self._is_lost = False
 
-    def sample(self, client: httpx.Client) -> MetricsSample:
-        """What the page says now. Raises: httpx.HTTPError; StreamError for what is no reading."""
+    def sample(self, client: PageClient) -> MetricsSample:
+        """What the page says now. Raises: StreamError with why there is none."""
         if self._is_lost and self._forgets(client):
             raise TurnedError(f"TensorRT-LLM is there now, and {FORGETS}")
         self._is_lost = True
@@ -39,15 +38,15 @@ class Scraper:
         self._is_lost = False
         return sample
 
-    def _forgets(self, client: httpx.Client) -> bool:
+    def _forgets(self, client: PageClient) -> bool:
         """Whether reading takes from others what nobody said may be taken."""
         target = self._target
         if target.path != FORGETFUL or target.engine is TRTLLM_JSON:
             return False
         return Asker(client, target.root).forgets
 
-    def _read(self, client: httpx.Client) -> MetricsSample:
-        page = fetch(client, self._target.url)
+    def _read(self, client: PageClient) -> MetricsSample:
+        page = client.get(self._target.url)
         if page.status != 200:
             raise StreamError(f"the server answered with status {page.status}")
         engine = self._target.engine
@@ -56,8 +55,3 @@ class Scraper:
         sample = self._reader.read(page.text, time.monotonic_ns())
         model = clean_line(sample.model or self._target.model)
         return msgspec.structs.replace(sample, model=model, wall_ns=time.time_ns())
-
-
-def why_none(error: httpx.HTTPError | StreamError) -> str:
-    """Why there is no reading, in a few words."""
-    return error.message if isinstance(error, StreamError) else reason(error)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import httpx
 import msgspec
 
 from llmtop.errors import LlmtopError
@@ -15,9 +14,9 @@ from llmtop.peer import Address
 from llmtop.priority import give_way
 from llmtop.sanitize import clean_line
 from llmtop.sources.asker import Asker
+from llmtop.sources.page_client import PageClient
 from llmtop.sources.probing import Target, find
-from llmtop.sources.scrape import client_of
-from llmtop.sources.scraper import Scraper, TurnedError, why_none
+from llmtop.sources.scraper import Scraper, TurnedError
 from profiler.errors import StreamError
 from profiler.events import AnyEvent, Log, TargetState
 
@@ -51,13 +50,13 @@ class Watched:
 
     def _run(self) -> None:
         give_way()
-        with client_of(self._address.api_key) as client:
+        with PageClient(self._address.api_key) as client:
             due_s = time.monotonic()
             while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
                 self.look(client)
                 due_s = max(due_s + PERIOD_S, time.monotonic())
 
-    def look(self, client: httpx.Client) -> None:
+    def look(self, client: PageClient) -> None:
         """Ask once, and tell what came of it."""
         try:
             if self._scraper is None:
@@ -67,10 +66,10 @@ class Watched:
         except LlmtopError as error:
             what = error.message.removeprefix(f"{self._address.url}: ")
             self._tell("down", f"{what}; {error.hint}" if error.hint else what)
-        except (httpx.HTTPError, StreamError) as error:
+        except StreamError as error:
             if isinstance(error, TurnedError):
                 self._scraper = None
-            self._tell("down", why_none(error))
+            self._tell("down", error.message)
         else:
             if self._told.status != "up":
                 self._tell("up")

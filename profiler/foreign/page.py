@@ -28,14 +28,13 @@ class Page(NamedTuple):
     num_bad: int
 
 
-# What a line says before its value: a name and labels. The first stands for all that nobody wants.
-_Series = tuple[str, dict[str, str]]
-_UNWANTED: Final[_Series] = ("", {})
+# Stands for every series that nobody wants.
+_UNWANTED: Final = Sample("", {}, math.nan)
 
 
 def names_of(text: str) -> set[str]:
     """Of all samples of a page, whether the rest of their lines can be read or not."""
-    return {_name(line) for line in text.splitlines() if line and line[0] != "#"}
+    return {_name(line) for line in text.split("\n") if line and line[0] != "#"}
 
 
 class PageReader:
@@ -43,30 +42,38 @@ class PageReader:
     are left out.
 
     A server's next page has the same series with other values. The parser takes 40 us for a line,
-    so it is shown each series once, and what it made of that is kept by the text before the value.
-    What has another form goes to the parser each time: a timestamp, a tab, damage.
+    so it is shown each series once, and what it made of that is kept, with the newest value, by the
+    text before the value. What has another form goes to the parser each time: a timestamp, a tab,
+    damage.
     """
 
     def __init__(self, prefix: str, wanted: Container[str]) -> None:
         self._prefix = prefix
         self._wanted = wanted
-        self._known: dict[str, _Series] = {}
+        self._known: dict[str, Sample] = {}  # by what stands between prefix and value
 
     def read(self, text: str) -> Page:
         if len(self._known) > MAX_SAMPLES:
             self._known.clear()
         samples: dict[str, list[Sample]] = {}
         num_read = num_bad = 0
-        for line in [line for line in text.splitlines() if line.startswith(self._prefix)]:
-            told, _, value = line.rpartition(" ")
-            series = self._known.get(told)
-            if series is _UNWANTED:
+        # Each piece is what follows the prefix, and then the lines of others until the next one: to
+        # look at those one by one took half of the time for a page that has many.
+        for piece in f"\n{text}".split(f"\n{self._prefix}")[1:]:
+            rest = piece.partition("\n")[0]
+            told, _, value = rest.rpartition(" ")
+            known = self._known.get(told)
+            if known is _UNWANTED:
                 continue
-            sample = None if series is None else _valued(series, value)
-            if sample is None:
-                if not self._is_wanted(line, told):
+            number = None if known is None else _number(value)
+            if known is None or number is None:
+                if not self._is_wanted(rest, told):
                     continue
-                sample = self._parsed(line, told, value)
+                sample = self._parsed(rest, told, value)
+            elif number == known.value:
+                sample = known
+            else:
+                sample = self._known[told] = Sample(known.name, known.labels, number)
             num_read += 1
             if num_read > MAX_SAMPLES:
                 break
@@ -76,29 +83,30 @@ class PageReader:
                 samples.setdefault(sample.name, []).append(sample)
         return Page(samples, num_bad)
 
-    def _is_wanted(self, line: str, told: str) -> bool:
-        wanted = line[:1] != "#" and _name(line) in self._wanted
+    def _is_wanted(self, rest: str, told: str) -> bool:
+        name = _name(self._prefix + rest)
+        wanted = name[:1] not in ("", "#") and name in self._wanted
         if told and not wanted:
             self._known[told] = _UNWANTED
         return wanted
 
-    def _parsed(self, line: str, told: str, value: str) -> Sample | None:
+    def _parsed(self, rest: str, told: str, value: str) -> Sample | None:
         """None for a line that is damaged."""
         try:
-            (family,) = text_string_to_metric_families(line + "\n")
-            (sample,) = family.samples
+            (family,) = text_string_to_metric_families(f"{self._prefix}{rest}\n")
+            (found,) = family.samples
         except (ValueError, IndexError, KeyError):
             return None
-        series = (sample.name, sample.labels)
-        if told and sample.timestamp is None and _valued(series, value) is not None:
-            self._known[told] = series
-        return Sample(*series, float(sample.value))
+        sample = Sample(found.name, found.labels, float(found.value))
+        if told and found.timestamp is None and _number(value) is not None:
+            self._known[told] = sample
+        return sample
 
 
-def _valued(series: _Series, value: str) -> Sample | None:
-    """None where `value` is not a number alone, as the parser takes one."""
+def _number(text: str) -> float | None:
+    """None of what is not a number alone, as the parser takes one."""
     try:
-        return None if "_" in value else Sample(*series, float(value))
+        return None if "_" in text else float(text)
     except ValueError:
         return None
 

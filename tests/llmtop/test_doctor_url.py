@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from llmtop.cli import main
-from llmtop.sources.scrape import Limits
+from llmtop.sources.page_client import Limits
 from llmtop.trust import trusted
 from profiler.foreign.names import BY_NAME
 from profiler.foreign.reading import read

@@ -20,8 +20,8 @@ from llmtop.sources.discovery import discover
 from llmtop.sources.fleet import FleetSource
 from llmtop.sources.gpufeed import GpuFeed
 from llmtop.sources.metrics import MetricsSource
+from llmtop.sources.page_client import PageClient
 from llmtop.sources.probing import probe
-from llmtop.sources.scrape import client_of
 from profiler.events import AnyEvent, GpuAbsent
 
 Start = Callable[[dict[str, Any]], Any]
@@ -93,7 +93,7 @@ def test_a_fleet_has_it_as_down_and_leaves_it(peer: Start) -> None:
     server = peer(trtllm())
     source = FleetSource([Address(server.url)])
     (watched,) = source._watched
-    with client_of(None) as client:
+    with PageClient() as client:
         for _ in range(3):
             watched.look(client)
     (replica,) = source.poll(time.monotonic_ns()).fleet.replicas.values()
@@ -108,7 +108,7 @@ def test_one_that_takes_the_place_of_a_vllm_is_left_alone(peer: Start) -> None:
     target = probe(server.url, None)
     assert target is not None
     source = MetricsSource(target)
-    with client_of(None) as client:
+    with PageClient() as client:
         source._read(client)
         assert source.connection.status == "connected"
         answers["/metrics"] = (503, TEXT, b"")
@@ -124,7 +124,7 @@ def test_one_that_takes_the_place_of_a_vllm_is_left_alone(peer: Start) -> None:
 def test_one_that_is_named_as_an_exporter_is_left_alone(peer: Start) -> None:
     server, heard = peer(trtllm()), list[AnyEvent]()
     feed = GpuFeed(server.url, heard.append)
-    with client_of(None) as client:
+    with PageClient() as client:
         for _ in range(3):
             feed.read(client)
     assert [e.reason for e in heard if isinstance(e, GpuAbsent)] == [

@@ -11,7 +11,7 @@ import pytest
 
 from llmtop.cli import main
 from llmtop.sources.gpufeed import GpuFeed
-from llmtop.sources.scrape import client_of
+from llmtop.sources.page_client import PageClient
 from profiler.events import AnyEvent, GpuAbsent, GpuSample, Log
 
 PAGE = b"""DCGM_FI_DEV_FB_USED{gpu="0",modelName="H100"} 1024
@@ -51,7 +51,7 @@ def exporter() -> Iterator[Exporter]:
 def test_devices_come_and_what_is_wrong_is_told_once(exporter: Exporter) -> None:
     heard: list[AnyEvent] = []
     feed = GpuFeed(exporter.url, heard.append)
-    with client_of(None) as client:
+    with PageClient() as client:
         feed.read(client)
         assert [type(event) for event in heard] == [GpuSample]
         heard.clear()

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from llmtop.errors import LlmtopError
+from llmtop.sources.fetch_error import FetchError
 from llmtop.sources.metrics import MetricsSource
+from llmtop.sources.page_client import Limits, PageClient
 from llmtop.sources.probing import probe
-from llmtop.sources.scrape import Limits, client_of, fetch
 from profiler.errors import StreamError
 
 PAGES = Path(__file__).parents[1] / "data" / "metrics"
@@ -65,7 +65,7 @@ def test_json_that_forgets_is_read_when_that_was_asked_for(peer: Start) -> None:
     target = probe(trt.url, None, drain=True)
     assert target is not None and target.engine.name == "TensorRT-LLM JSON"
     source = MetricsSource(target)
-    with client_of(None) as client:
+    with PageClient() as client:
         source._read(client)
         answers["/metrics"] = (200, JSON, b"[]")
         source._read(client)
@@ -90,7 +90,7 @@ def test_ollama_tells_what_it_has_loaded_and_no_more(peer: Start) -> None:
     target = probe(ollama.url, None)
     assert target is not None and (target.engine.name, target.version) == ("Ollama", "0.9.1")
     source = MetricsSource(target)
-    with client_of(None) as client:
+    with PageClient() as client:
         source._read(client)
     last = source.poll(time.monotonic_ns()).foreign.last
     assert last is not None and last.model == "mistral:latest"
@@ -152,8 +152,9 @@ def test_a_key_goes_to_its_server_and_no_redirect_takes_it_elsewhere(peer: Start
 
 def test_a_page_without_end_is_left(peer: Start) -> None:
     large = peer({"/metrics": (200, TEXT, b"x" * 5000)})
-    with client_of(None) as client, pytest.raises(StreamError, match="longer"):
-        fetch(client, f"{large.url}/metrics", Limits(max_bytes=1000))
+    with PageClient(limits=Limits(max_bytes=1000)) as client:
+        with pytest.raises(StreamError, match="longer"):
+            client.get(f"{large.url}/metrics")
 
 
 def test_a_page_that_turns_into_another_is_no_reading(peer: Start) -> None:
@@ -162,7 +163,7 @@ def test_a_page_that_turns_into_another_is_no_reading(peer: Start) -> None:
     target = probe(vllm.url, None)
     assert target is not None
     source = MetricsSource(target)
-    with client_of(None) as client:
+    with PageClient() as client:
         source._read(client)
         assert source.connection.status == "connected"
         for status, kind, body in ((200, HTML, b"<html>"), (500, TEXT, VLLM), (401, TEXT, b"")):
@@ -176,8 +177,9 @@ def test_a_page_that_turns_into_another_is_no_reading(peer: Start) -> None:
 
 def test_a_page_that_never_comes_to_its_end_is_left(peer: Start) -> None:
     large = peer({"/metrics": (200, TEXT, b"x" * 5000)})
-    with client_of(None) as client, pytest.raises(httpx.ReadTimeout):
-        fetch(client, f"{large.url}/metrics", Limits(whole_s=-1.0))
+    with PageClient(limits=Limits(whole_s=-1.0)) as client:
+        with pytest.raises(FetchError, match="no answer in time"):
+            client.get(f"{large.url}/metrics")
 
 
 def test_a_server_that_hides_all_but_its_metrics_is_found(peer: Start) -> None:
@@ -204,13 +206,3 @@ def test_a_recording_begins_when_the_watching_does(
     assert source.ring.start_ns >= before_ns
     assert source.keep().startswith("keeping the last 0.")
     source.stop()
-
-
-def test_reasons_are_few_words() -> None:
-    from llmtop.sources.scrape import reason
-
-    assert reason(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate")) == (
-        "TLS failed"
-    )
-    assert reason(httpx.ConnectError("refused")) == "no connection"
-    assert reason(httpx.ReadTimeout("slow")) == "no answer in time"

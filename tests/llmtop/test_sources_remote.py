@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import msgspec
 import pytest
 
-from llmtop.sources.remote import RemoteSource
+from llmtop.sources.remote import RemoteSource, reason
 from profiler.events import SCHEMA_VERSION, AnyEvent, ObserverCost, encode_event, kind_of
 from profiler.state import SessionState, time_of
 
@@ -269,3 +270,10 @@ def test_no_time_passes_while_what_happens_is_told_late(
     finally:
         script.hold.set()
         source.stop()
+
+
+def test_reasons_are_few_words() -> None:
+    refused = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate")
+    assert reason(refused) == "TLS failed"
+    assert reason(httpx.ConnectError("refused")) == "no connection"
+    assert reason(httpx.ReadTimeout("slow")) == "no answer in time"

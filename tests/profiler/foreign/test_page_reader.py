@@ -31,7 +31,7 @@ def fresh(text: str) -> Page:
 def parsed(text: str) -> list[Sample]:
     """By prometheus-client alone, in the page's order; what a line's TYPE makes of its name is left
     out, and so are values that say nothing."""
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    lines = "\n".join(line for line in text.split("\n") if not line.startswith("#"))
     found = [s for family in text_string_to_metric_families(lines + "\n") for s in family.samples]
     return [
         Sample(s.name, s.labels, float(s.value))
@@ -122,3 +122,30 @@ def test_names_that_nobody_asks_for_are_not_parsed() -> None:
     for _ in range(2):
         page = reader.read(text)
         assert set(page.samples) == {"a_y"} and page.num_bad == 0
+
+
+@pytest.mark.parametrize("label", ["a b", "a\u2028b", "a\x0bb\x85", "a\\nb", 'a\\"b', "{}, #"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_line_ends_where_the_parser_ends_it(label: str, ending: str) -> None:
+    reader = PageReader("a", Everything())
+    for value in (1, 2):
+        text = ending.join(("# TYPE a gauge", f'a{{n="{label}"}} {value}', "", "b 3", "a 4", ""))
+        page = reader.read(text)
+        assert page.num_bad == 0
+        assert page.samples["a"] == [sample for sample in parsed(text) if sample.name == "a"]
+
+
+def test_a_prefix_counts_at_the_beginning_of_a_line_alone() -> None:
+    text = '# HELP a a\nb{c="a"} 1\n a 2\nba 3\na 4\n'
+    page = PageReader("a", Everything()).read(text)
+    assert page == Page({"a": [Sample("a", {}, 4.0)]}, 0)
+
+
+def test_a_page_cut_anywhere_is_read_as_far_as_it_goes() -> None:
+    lines = PAGES[-1].read_text().splitlines()[-6:]
+    text = "\n".join((*lines, 'vllm:x{a="b",le="+Inf"} 17 1700000000000', ""))
+    whole = [s for samples in fresh(text).samples.values() for s in samples]
+    for end in range(len(text)):
+        cut = fresh(text[:end])
+        found = [sample for samples in cut.samples.values() for sample in samples]
+        assert sum(sample not in whole for sample in found) + cut.num_bad <= 1
