@@ -92,14 +92,17 @@ async def turn(url: str, rate: float, seconds: float, body: bytes, times: Times)
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of a process so far."""
+    """User and system time of a process and of its children so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    own_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return own_s + sum(cpu_s(int(child)) for child in children)
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """An address that leads to the server, and the process that stands between, if one does."""
+    """An address that leads to the server, and the process that stands between with its children,
+    if one does."""
 
     url: str
     pid: int | None = None

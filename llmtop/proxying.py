@@ -10,7 +10,7 @@ from llmtop.commands.listen import inherited_or_new
 from llmtop.errors import LlmtopError
 from llmtop.lifeline import read_config
 from llmtop.proxy.config import ProxyConfig
-from llmtop.serving_progress import say_nothing, say_on_stderr, say_on_stdout
+from llmtop.serving_progress import say_on_stderr
 from profiler.errors import ProfilerError
 
 
@@ -32,9 +32,8 @@ def run_proxy(config: ProxyConfig, *, lifeline: bool = False) -> int:
 async def _pass_on(config: ProxyConfig, listener: socket.socket, lifeline: bool) -> int:
     from llmtop.proxy.process import ProxyProcess
 
-    say = say_nothing if lifeline else say_on_stderr
-    announce = say_nothing if lifeline else say_on_stdout
-    return await ProxyProcess(config, listener, say, announce, lifeline).run()
+    proxy = await ProxyProcess.start(config, listener, say_on_stderr, lifeline)
+    return await proxy.run()
 
 
 def main() -> int:

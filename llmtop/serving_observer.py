@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-import traceback
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +16,12 @@ from engine.server.process_meter import ProcessMeter
 from llmtop.alarm import Alarm
 from llmtop.backlog import Backlog
 from llmtop.commands.session_files import new_session
+from llmtop.log_relay import log_line
 from llmtop.paths import sessions_dir
-from llmtop.sanitize import clean_line
 from llmtop.serving_config import ServeConfig
 from llmtop.webhook import Webhook
 from profiler.bus import Bus
-from profiler.events import AnyEvent, GpuAbsent, Log, ObserverCost
+from profiler.events import AnyEvent, GpuAbsent, ObserverCost
 from profiler.findings.watch import Watch
 from profiler.follower import Follower
 from profiler.gpu import GpuSampler
@@ -36,7 +34,6 @@ SAMPLE_EVERY: Final = 4  # beats
 FOLD_S: Final = 0.25
 FOLD_EVENTS: Final = 8
 METRICS_NS: Final = 500_000_000
-MAX_LOG_CHARS: Final = 1000
 
 
 class Observer:
@@ -44,9 +41,7 @@ class Observer:
 
     `hear` is told each event too, observed or not: it is what a server without dashboard says.
     Once a second `behind` is asked for clients that do not take what is sent to them. `no_device`
-    says why the devices of this machine are none of the server's, where that is so. What is
-    published is folded `fold_s` seconds later at most: the recorder folds what is left, and keeps
-    others from running meanwhile.
+    says why the devices of this machine are none of the server's, where that is so.
     """
 
     def __init__(
@@ -58,7 +53,6 @@ class Observer:
         observe: bool = True,
         alert_webhook: str | None = None,
         no_device: str = "",
-        fold_s: float = FOLD_S,
     ) -> None:
         self.session = uuid4().hex
         self._observe = observe
@@ -75,7 +69,6 @@ class Observer:
         if recording is not None:
             self._recorder = Recorder(recording, self._bus, self._follower, self._tell_recording)
         self._no_device = no_device
-        self._fold_s = fold_s
         self._gpus = GpuSampler(publish, self._pids)
         self._loop = asyncio.get_running_loop()
         self._page = b""
@@ -135,8 +128,7 @@ class Observer:
             self._loop.call_soon_threadsafe(self.publish, event)
 
     def log(self, level: str, source: str, text: str) -> None:
-        line = clean_line(text)[:MAX_LOG_CHARS]
-        self.publish(Log(time.monotonic_ns(), level, source, line))
+        self.publish(log_line(level, source, text))
 
     def metrics(self) -> bytes:
         """A Prometheus page that is at most half a second old."""
@@ -177,7 +169,7 @@ class Observer:
         """Who reads the stream, and who folds it."""
         self.feed.wake()
         if self._folding is None:
-            self._folding = self._loop.call_later(self._fold_s, self._fold)
+            self._folding = self._loop.call_later(FOLD_S, self._fold)
 
     def _fold(self) -> None:
         more = self._follower.fold(FOLD_EVENTS)
@@ -221,28 +213,3 @@ def recording_path(config: ServeConfig) -> Path | None:
     if config.session_path is not None:
         return Path(config.session_path)
     return new_session(sessions_dir(), config.engine.model, datetime.now())
-
-
-class LogRelay(logging.Handler):
-    """Turns warnings and errors of the libraries into log events.
-
-    Of an exception it tells the type and the place: its message may quote a prompt.
-    """
-
-    def __init__(self, observer: Observer) -> None:
-        super().__init__(logging.WARNING)
-        self._observer = observer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage().strip()
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
-            text = f"{text.splitlines()[0]}: {type(error).__name__}{_place(error)}"
-        line = clean_line(text)[:MAX_LOG_CHARS]
-        event = Log(time.monotonic_ns(), record.levelname.lower(), "server", line)
-        self._observer.publish_soon(event)
-
-
-def _place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

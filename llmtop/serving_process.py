@@ -27,8 +27,9 @@ from llmtop import __version__
 from llmtop.commands.listen import url_of
 from llmtop.http_server import HttpServer, http_config
 from llmtop.lifeline import Stopping
+from llmtop.log_relay import LogRelay
 from llmtop.serving_config import ServeConfig
-from llmtop.serving_observer import LogRelay, Observer, recording_path
+from llmtop.serving_observer import Observer, recording_path
 from llmtop.serving_progress import Progress
 from profiler.events import SCHEMA_VERSION, AnyEvent, Phase
 from profiler.objectives import parse_objectives, with_objectives
@@ -74,7 +75,7 @@ class ServerProcess:
     async def run(self) -> int:
         """The exit code. Raises: EngineError if the core failed."""
         self._stopping.listen()
-        relay = LogRelay(self._observer)
+        relay = LogRelay(self._observer.publish_soon)
         logging.getLogger().addHandler(relay)
         server = self._http_server()
         serving = asyncio.create_task(server.serve([self._listener]))

@@ -8,6 +8,7 @@ server's requests is in `foreign_events`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -340,3 +341,13 @@ def encode_event(event: Event) -> bytes:
 def decode_event(data: bytes | str) -> AnyEvent:
     """The event in one JSON object. Raises: msgspec.ValidationError, msgspec.DecodeError."""
     return _decoder.decode(data)
+
+
+def encode_events(events: Iterable[Event]) -> bytes:
+    """A line of JSON each, as `encode_event` writes it."""
+    return _encoder.encode_lines(events)
+
+
+def decode_events(lines: bytes) -> list[AnyEvent]:
+    """The events in whole lines. Raises: msgspec.ValidationError, msgspec.DecodeError."""
+    return _decoder.decode_lines(lines)

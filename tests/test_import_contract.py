@@ -39,7 +39,8 @@ LOADED = [
     (("llmtop.sources.remote", "llmtop.sources.replay"), ("torch", "starlette", "tokenizers")),
     (("llmtop.sources.engine",), ("torch", "triton")),
     (("llmtop.serving", "llmtop.serving_config"), ("torch", "triton", "textual")),
-    (("llmtop.proxying", "llmtop.proxy.process"), ("torch", "textual", "zmq", "tokenizers")),
+    (("llmtop.proxying", "llmtop.proxy.process"), ("torch", "textual", "zmq", "sqlite3", "httpx")),
+    (("llmtop.proxy.observing",), ("torch", "textual", "zmq", "tokenizers")),
     (("llmtop.load",), ("torch", "textual", "engine")),
 ]
 

@@ -1,4 +1,4 @@
-"""The proxy's HTTP application: the profiler's stream, and all else passed on."""
+"""The proxy's HTTP applications: the profiler's stream, and what leads to it and elsewhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from engine.server.guard import KeyGuard, LocalGuard
 from engine.server.http_errors import HttpError
 from engine.server.stream import Observed, Stream
 from llmtop.peer import HELLO_PATH, STREAM_PATH
-from llmtop.proxy.forwarder import Forwarder
 
 OWN_PATHS: Final = frozenset({STREAM_PATH, HELLO_PATH})
 
 
-def create_app(forwarder: Forwarder, observed: Observed, api_keys: tuple[str, ...] = ()) -> ASGIApp:
-    """The application. With `api_keys`, all but /health is for those who show one of them; without,
-    it serves only who calls it by a name of this machine."""
-    app = Switch(_own(observed), forwarder)
+def create_app(forwarder: ASGIApp, own: ASGIApp, api_keys: tuple[str, ...] = ()) -> ASGIApp:
+    """`own` for `OWN_PATHS`, `forwarder` for all others. With `api_keys`, all but /health is for
+    those who show one of them; without, it serves only who calls it by a name of this machine."""
+    app = Switch(own, forwarder)
     return KeyGuard(app, api_keys) if api_keys else LocalGuard(app)
 
 
@@ -40,7 +39,8 @@ class Switch:
         await (self._own if is_own else self._forwarder)(scope, receive, send)
 
 
-def _own(observed: Observed) -> Starlette:
+def own_app(observed: Observed) -> Starlette:
+    """What the proxy answers itself."""
     stream = Stream(observed)
     return Starlette(
         routes=[Route(STREAM_PATH, stream.events), Route(HELLO_PATH, stream.hello)],

@@ -1,4 +1,4 @@
-"""What a proxy process is told at its start."""
+"""What the processes of a proxy are told at their start."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ class ProxyConfig(msgspec.Struct, frozen=True):
     @property
     def record(self) -> bool:
         return self.session_path is not None
+
+
+class ObserverConfig(msgspec.Struct, frozen=True):
+    """Of the process that observes what the one of `relay_pid` passes on at `url`. Its own paths
+    are asked for on the listening socket `socket_fd`, whose `folder` goes when it ends. `is_quiet`
+    where nobody reads what it says.
+    """
+
+    proxy: ProxyConfig
+    url: str
+    socket_fd: int
+    folder: str
+    relay_pid: int
+    is_quiet: bool

@@ -35,12 +35,16 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELET
 
 
 class Upstream:
-    """Takes requests as they come from a client. Nothing is added, followed or unpacked."""
+    """Takes requests as they come from a client. Nothing is added, followed or unpacked.
 
-    def __init__(self, base_url: str, silence_s: float) -> None:
+    The server is at `base_url`, or at the Unix socket `socket_path` under that name.
+    """
+
+    def __init__(self, base_url: str, silence_s: float, socket_path: str | None = None) -> None:
         parts = urlsplit(base_url)
         self.base_url = base_url
         self._silence_s = silence_s
+        self._socket_path = socket_path
         self._tls = trusted() if parts.scheme == "https" else None
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._tls else 80)
@@ -106,12 +110,9 @@ class Upstream:
         return None
 
     async def _connect(self) -> Wire:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, wire = await loop.create_connection(
-                    lambda: Wire(self._silence_s), self._host, self._port, ssl=self._tls
-                )
+                return await self._connection()
         except TimeoutError:
             raise SilentError("did not take the connection in time") from None
         except ssl.SSLCertVerificationError as error:
@@ -120,6 +121,17 @@ class Upstream:
             raise WireError("does not speak TLS") from None
         except OSError:
             raise WireError("cannot be reached: no connection") from None
+
+    async def _connection(self) -> Wire:
+        loop = asyncio.get_running_loop()
+        if self._socket_path is None:
+            _, wire = await loop.create_connection(
+                lambda: Wire(self._silence_s), self._host, self._port, ssl=self._tls
+            )
+        else:
+            _, wire = await loop.create_unix_connection(
+                lambda: Wire(self._silence_s), self._socket_path
+            )
         return wire
 
 

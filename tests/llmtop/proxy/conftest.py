@@ -14,7 +14,7 @@ import pytest
 from engine.server.event_feed import EventFeed
 from engine.server.stream import Observed
 from llmtop.commands.listen import open_socket, url_of
-from llmtop.proxy.app import create_app
+from llmtop.proxy.app import create_app, own_app
 from llmtop.proxy.forwarder import Forwarder
 from llmtop.proxy.ledger import Ledger
 from llmtop.proxy.server import proxy_server
@@ -120,7 +120,8 @@ async def rig_before(
     upstream = Upstream(base_url, silence_s)
     forwarder = Forwarder(upstream, Ledger(publish), complaints.append)
     feed = EventFeed(bus, follower.keyframe)
-    app = create_app(forwarder, Observed(lambda: b"", feed, lambda: {"schema": 1}))
+    own = own_app(Observed(lambda: b"", feed, lambda: {"schema": 1}))
+    app = create_app(forwarder, own)
     with open_socket("127.0.0.1", 0) as listener:
         server = proxy_server(app)
         serving = asyncio.create_task(server.serve([listener]))

@@ -7,7 +7,7 @@ import pytest
 
 from engine.server.event_feed import EventFeed
 from engine.server.stream import Observed
-from llmtop.proxy.app import create_app
+from llmtop.proxy.app import create_app, own_app
 from llmtop.proxy.forwarder import Forwarder
 from llmtop.proxy.ledger import Ledger
 from llmtop.proxy.upstream import Upstream
@@ -35,7 +35,7 @@ async def test_with_a_key_every_path_asks_for_it(path: str) -> None:
     bus = Bus()
     feed = EventFeed(bus, Follower(bus).keyframe)
     forwarder = Forwarder(Upstream("http://127.0.0.1:9", 5.0), Ledger(bus.publish), print)
-    app = create_app(forwarder, Observed(lambda: b"", feed, dict), ("sesame",))
+    app = create_app(forwarder, own_app(Observed(lambda: b"", feed, dict)), ("sesame",))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         refused = await client.get(path, headers={"authorization": "Bearer guess"})

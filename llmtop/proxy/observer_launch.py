@@ -1,0 +1,93 @@
+"""Starting the process that observes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from llmtop.errors import LlmtopError
+from llmtop.proxy.config import ObserverConfig, ProxyConfig
+from llmtop.proxy.event_pipe import EventPipe
+
+MODULE: Final = "llmtop.proxy.observing"
+_BACKLOG: Final = 64
+
+
+class ObserverLaunch:
+    """A process that was just started, the pipe of events to it, and a private folder with the
+    socket at which it answers.
+
+    The pipe is its standard input, whose end is the end of the session: when we end in any way, the
+    kernel closes the pipe, and the observer writes what it has and ends. A Ctrl-C or a signal to
+    all processes of a group is for us: it runs in a session of its own.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        assert process.stdin is not None
+        self._process = process
+        self._folder = folder
+        self.pipe = EventPipe(process.stdin.transport)
+
+    @classmethod
+    async def start(cls, config: ProxyConfig, url: str, is_quiet: bool) -> Self:
+        """Raises: LlmtopError where the private folder can hold no socket."""
+        folder = Path(tempfile.mkdtemp(prefix="llmtop-"))  # mkdtemp makes it 0700
+        with socket.socket(socket.AF_UNIX) as listener:
+            try:
+                listener.bind(str(_socket_in(folder)))
+            except OSError as error:
+                folder.rmdir()
+                hint = "set TMPDIR to another folder: its path may be too long"
+                raise LlmtopError(f"no socket in {folder}: {error}", hint) from None
+            listener.listen(_BACKLOG)
+            told = ObserverConfig(
+                config, url, listener.fileno(), str(folder), os.getpid(), is_quiet
+            )
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", MODULE),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(listener.fileno(),),
+                env=_environment(),
+                start_new_session=True,
+            )
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(told) + b"\n")
+        return cls(process, folder)
+
+    @property
+    def socket_path(self) -> str:
+        return str(_socket_in(self._folder))
+
+    async def ended(self) -> int:
+        """Its exit status, once it is gone."""
+        return await self._process.wait()
+
+    async def end(self, timeout_s: float) -> bool:
+        """Whether it ended with the session; it is killed after `timeout_s`."""
+        self.pipe.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                status = await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            status = await self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)  # a killed one leaves it
+        return status == 0
+
+
+def _socket_in(folder: Path) -> Path:
+    return folder / "observer"
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with our packages first on the path, so that the observer runs this very code."""
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
