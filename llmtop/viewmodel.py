@@ -20,7 +20,8 @@ from profiler.session.markers import Marker
 from profiler.state import SessionState
 from profiler.walltime import wall_ns_of
 
-Status = Literal["starting", "connecting", "connected", "reconnecting", "ended", "failed"]
+# "stale": connected, but what is shown is of a while ago.
+Status = Literal["starting", "connecting", "connected", "stale", "reconnecting", "ended", "failed"]
 CHARTS = ("generated", "itl_p95", "ttft_p95", "prompt", "running")
 COLOURINGS = ("owner", "state", "age", "references", "form")
 LOG_LEVELS = ("debug", "info", "warning", "error")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import httpx
@@ -35,6 +36,8 @@ _MAX_WAITING: Final = 200_000
 # The server gathers events for 50 ms, and a busy machine takes its time: over time whose events are
 # not here rates would be too low.
 _SETTLE_NS: Final = 500_000_000
+# The server tells of its processes every second, whatever else happens.
+_STALE_NS: Final = 5_000_000_000
 
 
 class _Lag(msgspec.Struct):
@@ -84,6 +87,8 @@ class RemoteSource(KeptSource):
         self._lost = 0
         self._met = False
         self._clock_offset_ns: int | None = None
+        self._t_heard_ns = 0
+        self._silent_since = ""  # the time of day
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -95,7 +100,11 @@ class RemoteSource(KeptSource):
 
     @property
     def connection(self) -> Connection:
-        return self._connection
+        """ "stale" where the last `poll` had heard nothing for 5 s, unless the server said that it
+        would tell late."""
+        if self._connection.status != "connected" or not self._silent_since:
+            return self._connection
+        return Connection("stale", f"nothing heard since {self._silent_since}")
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="llmtop-stream", daemon=True)
@@ -115,11 +124,19 @@ class RemoteSource(KeptSource):
         inbox = self._inbox
         for _ in range(len(inbox)):
             self._fold(inbox.popleft())
+        self._mark_silence(now_ns - self._t_heard_ns)
         connected = self._connection.status == "connected"
         if connected and not self._state.observing.is_late and self._clock_offset_ns is not None:
             passed_ns = now_ns + self._clock_offset_ns - _SETTLE_NS
             self._state.advance_within_second(passed_ns)
         return self._state
+
+    def _mark_silence(self, silent_ns: int) -> None:
+        if silent_ns < _STALE_NS or self._state.observing.is_late:
+            self._silent_since = ""
+        elif not self._silent_since:
+            since = datetime.now() - timedelta(microseconds=silent_ns // 1000)
+            self._silent_since = f"{since:%H:%M:%S}"
 
     def _fold(self, item: _Keyframe | _Arrived) -> None:
         if isinstance(item, _Arrived):
@@ -181,6 +198,7 @@ class RemoteSource(KeptSource):
             headers["Last-Event-ID"] = str(self._seq)
         async with client.stream("GET", self._base_url + STREAM_PATH, headers=headers) as response:
             _check(response, self._base_url)
+            self._t_heard_ns = time.monotonic_ns()
             self._connection, self._met = Connection("connected"), True
             async for frame in _frames(response):
                 self._take(frame)
@@ -203,7 +221,7 @@ class RemoteSource(KeptSource):
 
     def _take(self, frame: Frame) -> None:
         seq = int(frame.id) if frame.id.isdecimal() else self._seq or 0
-        now_ns = time.monotonic_ns()
+        now_ns = self._t_heard_ns = time.monotonic_ns()
         if frame.event == "lag":
             # The keyframe that follows makes up for it, but the loss itself is to be seen.
             self._lost += _lost_of(frame.data)

@@ -18,6 +18,7 @@ _BADGES: Final[dict[str, Row]] = {
     "drain": ((" DRAINING ", "paused"),),
     "stopped": ((" STOPPED ", "paused"),),
 }
+_WAITING: Final = ("starting", "connecting", "stale", "reconnecting")
 _MEASURING: Final[Row] = ((" MEASURING ", "paused"),)  # it stands still now and then
 
 
@@ -73,7 +74,7 @@ def mode_badge(view: View) -> Row:
         if view.state.observing.is_under_way:
             return _MEASURING
         return (("◌ STARTING", "key"),) if view.starting else (("● LIVE", "live"),)
-    role = "paused" if status in ("starting", "connecting", "reconnecting") else "bad"
+    role = "paused" if status in _WAITING else "bad"
     return ((f" {status.upper()} ", role),)
 
 

@@ -277,3 +277,26 @@ def test_reasons_are_few_words() -> None:
     assert reason(refused) == "TLS failed"
     assert reason(httpx.ConnectError("refused")) == "no connection"
     assert reason(httpx.ReadTimeout("slow")) == "no answer in time"
+
+
+def test_a_server_that_falls_silent_is_stale_and_no_time_passes(
+    script: Script, url: str, events: Events
+) -> None:
+    told = events(1.0)
+    script.connections = [[keyframe(folded([])), *(frame(i, e) for i, e in enumerate(told, 1))]]
+    source = RemoteSource(url)
+    source.start()
+    try:
+        until(source, lambda s: s.seq == len(told))
+        heard_ns = time.monotonic_ns()
+        source.poll(heard_ns + 4 * 10**9)
+        assert source.connection.status == "connected"
+        seconds = len(source.poll(heard_ns + 60 * 10**9).seconds.rows)
+        assert source.connection.status == "stale"
+        assert source.connection.detail.startswith("nothing heard since ")
+        assert len(source.poll(heard_ns + 90 * 10**9).seconds.rows) == seconds
+        source.poll(time.monotonic_ns())
+        assert source.connection.status == "connected"
+    finally:
+        script.hold.set()
+        source.stop()
