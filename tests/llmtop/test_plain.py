@@ -10,10 +10,7 @@ from llmtop.alarm import Alarm
 from llmtop.plain import Narrator, follow, play_through, run_plain
 from llmtop.sources.replay import ReplaySource
 from llmtop.viewmodel import Connection
-from profiler.bus import Bus
 from profiler.events import AnyEvent, Log
-from profiler.follower import Follower
-from profiler.session.recorder import Recorder
 from profiler.state import SessionState
 
 Events = Callable[..., list[AnyEvent]]
@@ -62,14 +59,12 @@ def test_following_ends_with_its_source(busy_source: Any) -> None:
 
 
 def test_a_recording_is_told_to_its_end(
-    tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    events: Events,
+    record: Callable[[Path, list[AnyEvent]], Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bus = Bus()
-    recorder = Recorder(tmp_path / "s.db", bus, Follower(bus), bus.publish)
-    recorder.start()
-    for event in events(22.0, concurrency=2):
-        bus.publish(event)
-    recorder.stop()
+    record(tmp_path / "s.db", events(22.0, concurrency=2))
     lines: list[str] = []
     source = ReplaySource(tmp_path / "s.db")
     play_through(source, source.replay, Narrator(lines.append, "s.db", Alarm()))

@@ -9,15 +9,13 @@ import pytest
 from llmtop.app import LlmtopApp
 from llmtop.errors import LlmtopError
 from llmtop.sources.replay import ReplaySource
-from profiler.bus import Bus
 from profiler.errors import SessionFileError
 from profiler.events import AnyEvent
-from profiler.follower import Follower
-from profiler.session.recorder import Recorder
 from profiler.state import SessionState, time_of
 
 S = 1_000_000_000
 Events = Callable[..., list[AnyEvent]]
+Record = Callable[[Path, list[AnyEvent]], Path]
 
 
 @pytest.fixture
@@ -26,16 +24,8 @@ def told(events: Events) -> list[AnyEvent]:
 
 
 @pytest.fixture
-def recording(tmp_path: Path, told: list[AnyEvent]) -> Path:
-    bus = Bus()
-    path = tmp_path / "session.db"
-    recorder = Recorder(path, bus, Follower(bus), bus.publish)
-    recorder.start()
-    for event in told:
-        bus.publish(event)
-    recorder.stop()
-    assert recorder.error is None
-    return path
+def recording(tmp_path: Path, told: list[AnyEvent], record: Record) -> Path:
+    return record(tmp_path / "session.db", told)
 
 
 def same(state: SessionState, other: SessionState) -> None:

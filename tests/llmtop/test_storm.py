@@ -12,9 +12,6 @@ import pytest
 
 from llmtop.app import LlmtopApp
 from llmtop.sources.replay import ReplaySource
-from profiler.bus import Bus
-from profiler.follower import Follower
-from profiler.session.recorder import Recorder
 from profiler.state import SessionState
 
 SIZES: Final = [(30, 8), (60, 16), (80, 24), (100, 30), (120, 40), (200, 60)]
@@ -96,16 +93,12 @@ async def test_a_recorded_session(
     monkeypatch: pytest.MonkeyPatch,
     pressable: list[str],
     events: Callable[..., list[Any]],
+    record: Callable[[Path, list[Any]], Path],
     seed: int,
     num_turns: int,
 ) -> None:
     monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
     path = tmp_path / "data" / "sessions" / "session.db"
     path.parent.mkdir(parents=True)
-    bus = Bus()
-    recorder = Recorder(path, bus, Follower(bus), bus.publish)
-    recorder.start()
-    for event in events(10.0):
-        bus.publish(event)
-    recorder.stop()
+    record(path, events(10.0))
     await storm(Staying(ReplaySource(path)), pressable, seed, num_turns, lambda: None)

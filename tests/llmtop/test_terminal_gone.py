@@ -21,10 +21,7 @@ import pytest
 
 from llmtop.driver import LastingFile
 from llmtop.ending import TERMINATED, Ending
-from profiler.bus import Bus
 from profiler.events import AnyEvent
-from profiler.follower import Follower
-from profiler.session.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = ("serve", "random:tiny", "--port", "0", "--num-threads", "1", "--session")
@@ -91,16 +88,12 @@ def view(tmp_path: Path) -> Iterator[Callable[..., Viewer]]:
 
 
 @pytest.fixture
-def recording(tmp_path: Path, events: Callable[..., list[AnyEvent]]) -> Path:
-    bus = Bus()
-    path = tmp_path / "session.db"
-    recorder = Recorder(path, bus, Follower(bus), bus.publish)
-    recorder.start()
-    for event in events(20.0):
-        bus.publish(event)
-    recorder.stop()
-    assert recorder.error is None
-    return path
+def recording(
+    tmp_path: Path,
+    events: Callable[..., list[AnyEvent]],
+    record: Callable[[Path, list[AnyEvent]], Path],
+) -> Path:
+    return record(tmp_path / "session.db", events(20.0))
 
 
 def test_a_replay_ends_with_its_terminal(view: Any, recording: Path) -> None:
