@@ -78,5 +78,11 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise LlmtopError(f"{path} exists", "--force replaces it, -o names another")
 
 
+def refuse_source(path: Path, source: Path) -> None:
+    """Raises: LlmtopError when `path` is the file that is read: no `force` allows that."""
+    if path.exists() and path.samefile(source):
+        raise LlmtopError(f"{path} is the recording itself", "-o names another file")
+
+
 def _cannot_write(path: Path, error: OSError) -> LlmtopError:
     return LlmtopError(f"cannot write {path}: {error.strerror or error}")

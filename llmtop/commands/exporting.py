@@ -16,7 +16,7 @@ from typing import IO, Final
 import click
 
 from llmtop.errors import LlmtopError
-from llmtop.outfile import new_file, new_folder
+from llmtop.outfile import new_file, new_folder, refuse_source
 from profiler.events import AnyEvent
 from profiler.html import html_page
 from profiler.report import report_of
@@ -33,6 +33,7 @@ Out = IO[bytes]
 
 def export(session: Path, form: str, table: str | None, output: Path, force: bool) -> None:
     """Raises: LlmtopError, SessionFileError."""
+    refuse_source(output, session)
     reader = SessionReader(session)
     try:
         with _stopped_cleanly():

@@ -32,13 +32,16 @@ def command(session: str, output: Path | None, force: bool) -> None:
     the slowest requests. What is not known is written as --.
     """
     from llmtop.commands.session_files import find_session
-    from llmtop.outfile import new_file
+    from llmtop.outfile import new_file, refuse_source
     from llmtop.paths import sessions_dir
     from profiler.markdown import markdown
     from profiler.report import report_of
     from profiler.session.reader import SessionReader
 
-    reader = SessionReader(find_session(session, sessions_dir()))
+    path = find_session(session, sessions_dir())
+    if output is not None:
+        refuse_source(output, path)
+    reader = SessionReader(path)
     try:
         text = markdown(report_of(reader))
     finally:

@@ -118,6 +118,19 @@ def test_a_damaged_session_leaves_nothing_behind(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["export --html", "export --csv --table request", "report"])
+def test_nothing_is_written_over_the_recording_that_is_read(
+    command: str, session: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = command.split()
+    (here / "link").symlink_to(session)
+    before = session.read_bytes()
+    for output in (str(session), "link"):
+        assert main([name, str(session), *options, "-o", output, "--force"]) == 1
+        assert "is the recording itself" in capsys.readouterr().err
+    assert session.read_bytes() == before
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_what_was_cut_short_is_gone(error: type[BaseException], tmp_path: Path) -> None:
     expected = LlmtopError if isinstance(error, OSError) else KeyboardInterrupt
