@@ -151,7 +151,8 @@ class RequestFirstToken(Event, frozen=True, gc=False):
 
 
 class RequestPreempted(Event, frozen=True, gc=False):
-    """The request lost its pages; `lost_tokens` computed tokens are to be computed again."""
+    """The request lost its pages, and with them `lost_tokens` that were computed: to be computed
+    again, but for those that the prefix cache still has when it is scheduled again."""
 
     request: int
     reason: str

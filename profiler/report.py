@@ -54,7 +54,9 @@ class EndedRequest(msgspec.Struct, frozen=True):
 
 class Work(msgspec.Struct, frozen=True):
     """What was asked for and what came of it. `unfinished` had not ended with the session; `told`
-    of those that ended have a row in the session's table of requests, which quantiles are from."""
+    of those that ended have a row in the session's table of requests, which quantiles are from.
+    Preemptions cost `lost_tokens`; `found_again_tokens` of them were still in the prefix cache when
+    their request came back."""
 
     queued: int
     finished: int
@@ -64,6 +66,7 @@ class Work(msgspec.Struct, frozen=True):
     told: int
     preemptions: int
     lost_tokens: int
+    found_again_tokens: int
     prompt_tokens: Quantiles | None
     output_tokens: Quantiles | None
     cached_share: float | None
@@ -221,7 +224,7 @@ def _ms_between(begin_ns: int | None, end_ns: int | None) -> float | None:
 
 
 def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
-    finished, failed, rejected, preemptions, lost_tokens = _one(reader, _COUNTS)
+    finished, failed, rejected, preemptions, lost, found_again = _one(reader, _COUNTS)
     max_running, max_waiting = _one(reader, "SELECT max(num_running), max(num_waiting) FROM step")
     scheduled = [request for request in ended if request.queue_ms is not None]
     prompt = sum(request.num_prompt_tokens or 0 for request in scheduled)
@@ -233,7 +236,8 @@ def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
         unfinished=max(0, reader.num_requests - finished - failed),
         told=len(ended),
         preemptions=preemptions,
-        lost_tokens=lost_tokens,
+        lost_tokens=lost,
+        found_again_tokens=found_again,
         prompt_tokens=Quantiles.of([r.num_prompt_tokens for r in ended if r.num_prompt_tokens]),
         output_tokens=Quantiles.of([r.num_output_tokens for r in ended if r.finished]),
         cached_share=sum(r.cached_tokens or 0 for r in scheduled) / prompt if prompt else None,
@@ -245,7 +249,12 @@ def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
 _COUNTS: Final = """
 SELECT (SELECT count(*) FROM request_finished), (SELECT count(*) FROM request_aborted),
     (SELECT count(*) FROM request_rejected), (SELECT count(*) FROM request_preempted),
-    (SELECT coalesce(sum(lost_tokens), 0) FROM request_preempted)
+    (SELECT coalesce(sum(lost_tokens), 0) FROM request_preempted),
+    (SELECT coalesce(sum(min(lost_tokens, found)), 0) FROM (
+        SELECT lost_tokens, (
+            SELECT cached_tokens FROM request_scheduled AS back
+            WHERE back.request = lost.request AND back.seq > lost.seq ORDER BY back.seq LIMIT 1
+        ) AS found FROM request_preempted AS lost))
 """
 
 

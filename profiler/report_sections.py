@@ -205,7 +205,8 @@ def _kv(report: SessionReport) -> Iterator[Section]:
         ("most cached and unused", of_all(kv.max_cached)),
         *_packed(kv),
         ("preemptions", number(work.preemptions)),
-        ("tokens computed again", number(work.lost_tokens)),
+        ("tokens lost by them", number(work.lost_tokens)),
+        ("of those, found in the prefix cache", number(work.found_again_tokens)),
     ]
     yield Section("KV cache", (), rows)
 

@@ -13,6 +13,7 @@ from profiler.events import (
     AnyEvent,
     Phase,
     RequestFinished,
+    RequestPreempted,
     RequestQueued,
     RequestScheduled,
     SessionStart,
@@ -99,6 +100,23 @@ def test_counts_add_up(report: SessionReport, events: list[AnyEvent]) -> None:
     assert flow.busy_share == pytest.approx(sum(s.end_ns - s.t_ns for s in steps) / span_ns)
     assert kv.max_used == max(step.pages_used for step in steps)
     assert report.duration_s == pytest.approx((time_of(events[-1]) - events[0].t_ns) / 1e9)
+
+
+def test_what_a_preempted_request_finds_again_is_not_computed_again(
+    tmp_path: Path, record: Record
+) -> None:
+    """Of three preempted, one finds most of it again, one another's longer prefix, one never comes
+    back."""
+    events: list[AnyEvent] = [RequestQueued(i * MS, i, f"r{i}", 400, 9) for i in (1, 2, 3)]
+    events += [RequestScheduled((10 + i) * MS, i, 0, False) for i in (1, 2, 3)]
+    events += [
+        RequestPreempted((20 + i) * MS, i, "pages", lost) for i, lost in ((1, 432), (2, 64), (3, 9))
+    ]
+    events += [RequestScheduled(30 * MS, 1, 368, True), RequestScheduled(31 * MS, 2, 96, True)]
+    work = reported(record(tmp_path / "s.db", events)).work
+    assert work.preemptions == 3
+    assert work.lost_tokens == 432 + 64 + 9
+    assert work.found_again_tokens == 368 + 64
 
 
 def test_the_slowest_stand_first(report: SessionReport, views: list[RequestView]) -> None:
