@@ -82,9 +82,7 @@ def _signed(percent: float) -> str:
 
 def judged(row: MetricRow) -> str:
     """The verdict, and how few there were if they were too few."""
-    if row.verdict != "too few":
-        return row.verdict
-    return f"too few: {min(row.n_a, row.n_b)}"
+    return f"too few: {row.too_few}" if row.verdict == "too few" else row.verdict
 
 
 def file_name(side: Side) -> str:

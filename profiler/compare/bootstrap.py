@@ -36,7 +36,19 @@ def _draws(rng: np.random.Generator, units: int) -> Floats:
 
 def interval(a: Floats, b: Floats) -> Interval | None:
     """In which B - A lies with 95 %, of redrawn values, NaN left out; None if all are."""
+    return _middle(b - a)
+
+
+def interval_pct(a: Floats, b: Floats) -> Interval | None:
+    """In which B - A lies in percent of A with 95 %: each B by the A of its own draw, so that what
+    is never below zero falls by at most 100 %. None where an A is 0 and its B is not."""
     change = b - a
+    if np.any((a == 0) & (change != 0)):
+        return None
+    return _middle(np.divide(100 * change, a, out=change.copy(), where=a != 0))
+
+
+def _middle(change: Floats) -> Interval | None:
     known = change[~np.isnan(change)]
     if not len(known):
         return None

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from profiler.compare.bootstrap import Floats, Interval, draw, interval
+from profiler.compare.bootstrap import Floats, draw, interval, interval_pct
 from profiler.compare.measured import LATENCIES, Measured
 from profiler.compare.sample import LEAST_VALUES, MIN_UNITS, Ratio, Values
 from profiler.compare.verdict import Verdict, verdict
@@ -22,10 +22,11 @@ Draws = tuple[Floats, Floats]
 class MetricRow(msgspec.Struct, frozen=True):
     """`change` is B's value less A's in `unit`, `change_pct` the same in percent of A's, None where
     A's is 0 and B's is not. `low` and `high` bound the change with 95 %, `low_pct` and `high_pct`
-    in percent of A's value; None without enough to draw from.
+    that in percent of A's; None without enough to draw from.
 
     `n_a` and `n_b` count the values (of a rate the slices of time), `drawn` says what was drawn
-    again: requests, pairs of requests, or slices of time ("time").
+    again: requests, pairs of requests, or slices of time ("time"); `units` how many of them hold a
+    value, on the side that has fewer.
     """
 
     name: str
@@ -43,6 +44,12 @@ class MetricRow(msgspec.Struct, frozen=True):
     n_a: int
     n_b: int
     drawn: Literal["requests", "pairs", "time"]
+    units: int
+
+    @property
+    def too_few(self) -> int:
+        """Of units, or else of values, the number for which no interval is given."""
+        return self.units if self.units < MIN_UNITS else min(self.n_a, self.n_b)
 
 
 def metric_rows(a: Measured, b: Measured, paired: bool) -> list[MetricRow]:
@@ -77,29 +84,32 @@ def _latency_rows(
     n_a, n_b = a.exact.n, b.exact.n
     for statistic in _JUDGED:
         enough = units >= MIN_UNITS and min(n_a, n_b) >= LEAST_VALUES[statistic]
-        difference = interval(drawn_a[statistic], drawn_b[statistic]) if enough else None
+        redrawn = (drawn_a[statistic], drawn_b[statistic]) if enough else None
         values = getattr(a.exact, statistic), getattr(b.exact, statistic)
-        yield _row(f"{latency}_{statistic}", values, difference, (n_a, n_b), drawn)
+        yield _row(f"{latency}_{statistic}", values, redrawn, (n_a, n_b), drawn, units)
 
 
 def _ratio_row(
     name: str, a: Ratio, b: Ratio, draws: Draws, drawn: Literal["requests", "pairs", "time"]
 ) -> MetricRow:
-    enough = min(a.num_units, b.num_units) >= MIN_UNITS
-    difference = interval(a.redrawn(draws[0]), b.redrawn(draws[1])) if enough else None
-    return _row(name, (a.value, b.value), difference, (a.num_units, b.num_units), drawn)
+    units = min(a.num_units, b.num_units)
+    redrawn = (a.redrawn(draws[0]), b.redrawn(draws[1])) if units >= MIN_UNITS else None
+    return _row(name, (a.value, b.value), redrawn, (a.num_units, b.num_units), drawn, units)
 
 
 def _row(
     name: str,
     values: tuple[float | None, float | None],
-    difference: Interval | None,
+    redrawn: Draws | None,
     n: tuple[int, int],
     drawn: Literal["requests", "pairs", "time"],
+    units: int,
 ) -> MetricRow:
     metric, (a, b) = METRICS[name], values
     change = None if a is None or b is None else b - a
+    difference = None if redrawn is None else interval(*redrawn)
     low, high = difference or (None, None)
+    low_pct, high_pct = (redrawn and interval_pct(*redrawn)) or (None, None)
     return MetricRow(
         name,
         metric.unit,
@@ -110,11 +120,12 @@ def _row(
         _percent(change, a),
         low,
         high,
-        _percent(low, a),
-        _percent(high, a),
+        low_pct,
+        high_pct,
         verdict(metric.better, None if change is None else difference),
         *n,
         drawn,
+        units,
     )
 
 

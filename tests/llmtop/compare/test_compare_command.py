@@ -221,7 +221,7 @@ def test_the_document_keeps_its_shape(capsys: Capture, base: Path, few_pages: Pa
     ]  # fmt: skip
     assert list(found["metrics"][0]) == [
         "name", "unit", "better", "a", "b", "change", "change_pct", "low", "high", "low_pct",
-        "high_pct", "verdict", "n_a", "n_b", "drawn",
+        "high_pct", "verdict", "n_a", "n_b", "drawn", "units",
     ]  # fmt: skip
     assert list(found["regressions"][0]) == [
         "latency", "request_a", "request_b", "name_a", "name_b", "prompt_tokens",

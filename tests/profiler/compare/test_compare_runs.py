@@ -166,6 +166,7 @@ def test_few_requests_get_no_verdict(run: Run) -> None:
     for row in comparison.metrics:
         if row.drawn == "pairs":
             assert row.verdict == "too few" and row.low is None
+            assert row.too_few == 5, "not the number of tokens"
 
 
 def test_p99_needs_a_hundred_values(run: Run) -> None:

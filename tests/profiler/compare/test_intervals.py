@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiler.compare.bootstrap import Interval, draw, interval
+from profiler.compare.bootstrap import Interval, draw, interval, interval_pct
 from profiler.compare.sample import GRID, MAX_UNITS, Ratio, Values, units_of
 from profiler.compare.verdict import verdict
 from profiler.folds.quantiles import Quantiles
@@ -100,6 +100,19 @@ def test_rates_hold_their_difference_too() -> None:
         assert found is not None
         worlds.append(found)
     assert 0.86 <= share_held(worlds, 10.0)
+
+
+def test_what_is_never_below_zero_falls_by_at_most_all_of_it() -> None:
+    """One request in twenty is ten times as slow in A: some draws hold many of it, some none."""
+    rng = np.random.default_rng(8)
+    slow = np.where(np.arange(N) % 20 == 0, 500.0, 50.0)
+    a, b = values_of(slow + rng.normal(0, 1, N)), values_of(rng.normal(48, 1, N))
+    draws = cached_draw(N, N, False, 0)
+    redrawn = a.redrawn(draws[0])["p95"], b.redrawn(draws[1])["p95"]
+    found = interval_pct(*redrawn)
+    assert found is not None and -100 <= found.low < -85 < found.high < 0
+    assert interval_pct(np.zeros(3), np.zeros(3)) == Interval(0, 0)
+    assert interval_pct(np.array([0.0, 2.0]), np.array([1.0, 1.0])) is None
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
