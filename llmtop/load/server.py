@@ -13,6 +13,7 @@ from llmtop.served_models import MODELS_PATH, served_models
 from llmtop.trust import trusted
 
 CONNECT_TIMEOUT_S: Final = 5.0
+BUSY_HINT: Final = "while it starts or stops, it does: try again once its /health answers 200"
 
 
 class Server:
@@ -33,6 +34,8 @@ class Server:
             ) from None
         if response.status_code in (401, 403):
             raise LoadError("the server wants a key", KEY_HINT)
+        if response.status_code == 503:
+            raise LoadError("the server answers 503: it serves no model now", BUSY_HINT)
         models = served_models(response.content)
         if not models or not models[0].id:
             raise LoadError(

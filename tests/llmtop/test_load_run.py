@@ -44,6 +44,8 @@ class ScriptedServer:
     async def models(self, request: Request) -> Response:
         if self.fault == "key":
             return JSONResponse({"error": "Unauthorized"}, 401)
+        if self.fault == "starting":
+            return JSONResponse({"error": "The engine is starting"}, 503)
         return JSONResponse({"data": [{"id": "scripted"}]})
 
     async def tokenize(self, request: Request) -> Response:
@@ -167,6 +169,15 @@ async def test_the_key_is_sent_and_a_missing_one_is_one_clear_line(server: Scrip
     server.fault = "key"
     with pytest.raises(LoadError, match="wants a key"):
         await run_load(LoadSpec(server.url, num_requests=1))
+
+
+async def test_a_server_that_starts_is_told_apart_from_one_without_a_model(
+    server: ScriptedServer,
+) -> None:
+    server.fault = "starting"
+    with pytest.raises(LoadError, match="answers 503") as found:
+        await run_load(LoadSpec(server.url, num_requests=1))
+    assert "/health" in found.value.hint and "--model" not in found.value.hint
 
 
 async def test_a_server_that_is_not_there_is_one_clear_line() -> None:
