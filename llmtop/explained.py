@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -32,12 +33,13 @@ class Episode(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """`wall_s` is the Unix time of the first event, None where the file does not tell."""
+    """`wall_s` is the Unix time of the first event. `model` and `device` are "" where the recording
+    ended before one was loaded."""
 
     file: str
     model: str
     device: str
-    wall_s: float | None
+    wall_s: float
     duration_s: float
     num_requests: int
     objectives: list[str]
@@ -52,12 +54,11 @@ def explain(path: Path, objectives: tuple[Condition, ...] | None = None) -> Expl
         told = derive(reader.events(state.seq), objectives, state)
         held_to = reader.state_at(reader.end_ns).objectives if objectives is None else objectives
         session, start_ns = reader.session, reader.start_ns
-        wall_ns = None if session is None else session.wall_ns + start_ns - session.t_ns
         return Explained(
             str(path),
             "" if session is None else session.model,
             "" if session is None else session.device or session.upstream,
-            None if wall_ns is None else wall_ns / 1e9,
+            reader.wall_ns / 1e9,
             (reader.end_ns - start_ns) / 1e9,
             reader.num_requests,
             [str(objective) for objective in held_to],
@@ -95,9 +96,8 @@ def text_of(explained: Explained) -> str:
 
 
 def _lines(explained: Explained) -> Iterator[str]:
-    began = "" if explained.wall_s is None else f" on {_wall(explained.wall_s)}"
-    what = f"{clean_line(explained.model)} on {clean_line(explained.device)}"
-    yield f"{explained.file}: {what}{began}"
+    what = " on ".join(clean_line(part) for part in (explained.model, explained.device) if part)
+    yield f"{explained.file}: {what or 'no model was ready'}, {_wall(explained.wall_s)}"
     length = clock(round(explained.duration_s * 1e9))
     yield f"{length} long, {explained.num_requests} requests"
     if explained.objectives:
@@ -109,7 +109,7 @@ def _lines(explained: Explained) -> Iterator[str]:
     for episode in explained.findings:
         yield from _told(episode)
     yield f"{len(explained.findings)} found; each query runs as it stands:"
-    yield f'sqlite3 -header {explained.file} "..."'
+    yield f'sqlite3 -header {shlex.quote(explained.file)} "..."'
 
 
 def _told(episode: Episode) -> Iterator[str]:

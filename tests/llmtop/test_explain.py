@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from llmtop.cli import main
-from llmtop.explained import explain, text_of
+from llmtop.explained import Episode, explain, text_of
 from profiler.bus import Bus
 from profiler.events import (
     AnyEvent,
+    Phase,
     RequestFirstToken,
     RequestQueued,
     RequestScheduled,
@@ -133,3 +136,18 @@ def test_a_session_in_which_nothing_happens(
     tape.finish()
     assert main(["explain", str(path)]) == 0
     assert "nothing found" in capsys.readouterr().out
+
+
+def test_a_recording_that_ended_before_a_model_was_ready_says_so(tmp_path: Path) -> None:
+    """And its path can be pasted into a shell, whatever it is called."""
+    path = tmp_path / "no model's.db"
+    bus = Bus()
+    tape = Tape(path, bus, Follower(bus))
+    bus.publish(Phase(50 * S, "load"))
+    tape.finish()
+    explained = explain(path)
+    said = text_of(explained).splitlines()[0]
+    assert f"{path}: no model was ready, 20" in said
+    one = Episode("slow_client", "warning", 0.0, None, "", 0, 0, {}, "SELECT 1")
+    told = text_of(msgspec.structs.replace(explained, findings=[one])).splitlines()
+    assert shlex.split(told[-1])[2] == str(path)
