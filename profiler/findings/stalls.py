@@ -66,6 +66,8 @@ def _signal(
     mean_ms = fmean(s.ns for s in theirs) / 1e6
     plain_ms = fmean(s.ns for s in steps if not s.prefill and s.decoding) / 1e6
     waiting = len({request for s in theirs for request in s.decoding})
+    others = len({request for s in theirs for request, _ in s.prefill} - {culprit})
+    whose = f" of it and {plural(others, 'other')}" if others else ""
     evidence = {
         "steps": len(theirs),
         "prefill_tokens": tokens,
@@ -74,8 +76,8 @@ def _signal(
     }
     return Signal(
         lost_ns,
-        f"prefill of {name_of(state, culprit)} made {waiting} wait: {tokens:,} prompt tokens in "
-        f"{plural(len(theirs), 'step')} of {mean_ms:.0f} ms, {plain_ms:.0f} ms without",
+        f"prefill of {name_of(state, culprit)} made {waiting} wait: {tokens:,} prompt tokens"
+        f"{whose} in {plural(len(theirs), 'step')} of {mean_ms:.0f} ms, {plain_ms:.0f} ms without",
         evidence,
         _sql(steps, theirs),
         culprit,

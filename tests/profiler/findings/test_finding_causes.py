@@ -43,6 +43,19 @@ def test_a_long_prompt_that_stalls_others_is_named(scene: Any, proved: Prove) ->
     assert closed.t_ns - closed.since_ns > 10e9, "it rests before it closes"
 
 
+def test_the_prompts_of_others_in_the_same_steps_are_not_called_its_own(scene: Any) -> None:
+    session = scene()
+    session.arrive()
+    session.decode(5)
+    long, short, third = (session.arrive(prompt=400) for _ in range(3))
+    session.step(400, prefill={long: 400, short: 90})
+    session.step(300, prefill={short: 310})
+    session.step(300, prefill={third: 400})
+    opened = derive(enumerate([*session.events], 1))[-1]
+    assert opened.request == long and opened.evidence["prefill_tokens"] == 490
+    assert "490 prompt tokens of it and 1 other in 1 step of 400 ms" in opened.text
+
+
 def test_prompts_of_an_idle_server_stall_nobody(scene: Any, proved: Prove) -> None:
     session = scene()
     for _ in range(40):
