@@ -53,7 +53,9 @@ def finding_entries(finding: Finding) -> list[Log]:
 
 
 def phase_entry(span: PhaseSpan) -> Log:
-    """One line a phase, at its end so far."""
+    """One line a phase, at its end so far; what it took is said of work, not of being ready."""
+    if span.name == "ready":
+        return Log(span.t_ns, "info", "engine", span.name)
     took = span.t_last_ns - span.t_ns
     amount = ""
     if span.done:

@@ -11,7 +11,7 @@ from llmtop.journal import journal
 from llmtop.viewmodel import ViewModel
 from llmtop.widgets.loglines import last_shown, log_rows, matching, scrolled
 from llmtop.widgets.rows import plain, width_of
-from profiler.events import Log, RequestAborted
+from profiler.events import Log, Phase, RequestAborted
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -125,6 +125,14 @@ def test_the_journal_puts_everything_on_one_clock(busy_state: SessionState) -> N
     assert " length: " in words and "ttft" in words
     assert entries[-1].text == "the newest"
     assert journal(busy_state, 5) == entries[-5:]
+
+
+def test_being_ready_is_told_when_it_began_and_is_not_said_to_have_taken_so_long() -> None:
+    state = SessionState()
+    for event in (Phase(S, "load"), Phase(3 * S, "ready"), Phase(60 * S, "drain")):
+        state.apply(event)
+    told = [(entry.t_ns, entry.text) for entry in journal(state)]
+    assert told == [(3 * S, "load in 2.0s"), (3 * S, "ready"), (60 * S, "drain")]
 
 
 def test_a_request_that_was_aborted_is_a_warning(busy_state: SessionState) -> None:
