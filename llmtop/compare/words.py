@@ -59,10 +59,11 @@ def amount(value: float | None, unit: str) -> str:
 
 
 def change(row: MetricRow) -> str:
-    """In percent of A's value, or as an amount where A's is nothing."""
-    if row.change_pct is not None:
+    """In percent of A's value, or as an amount where A's, or one drawn from it, is nothing."""
+    bounded = row.low is not None and row.low_pct is None
+    if row.change_pct is not None and not bounded:
         return f"{_signed(row.change_pct)} %"
-    return NONE if row.change is None else f"{row.change:+.3g} {row.unit}".rstrip()
+    return NONE if row.change is None else _amounts(row, row.change)
 
 
 def bounds(row: MetricRow) -> str:
@@ -71,7 +72,17 @@ def bounds(row: MetricRow) -> str:
         return f"[{_signed(row.low_pct)}, {_signed(row.high_pct)}] %"
     if row.low is None or row.high is None:
         return NONE
-    return f"[{row.low:+.3g}, {row.high:+.3g}] {row.unit}".rstrip()
+    return _amounts(row, row.low, row.high)
+
+
+def _amounts(row: MetricRow, *values: float) -> str:
+    """Not as parts of A's value: of what is a percentage itself, percentage points."""
+    if row.unit == "%":
+        texts, unit = [_signed(value) for value in values], "pp"
+    else:
+        texts, unit = [f"{value:+.3g}" for value in values], row.unit
+    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return f"{text} {unit}".rstrip()
 
 
 def _signed(percent: float) -> str:

@@ -42,7 +42,7 @@ def _settings(run: Run, machine: bool) -> dict[str, Setting]:
         header = {
             name: value
             for name, value in msgspec.structs.asdict(run.start).items()
-            if name not in _LEFT_OUT
+            if name not in _LEFT_OUT and (run.tells_steps or value)
         }
         header |= run.start.config
     return header | {name: run.facts[name] for name in _FACTS if machine and name in run.facts}

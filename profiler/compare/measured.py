@@ -56,7 +56,7 @@ def measure(run: Run, chosen: NDArray[np.int64] | None, slo: Slo | None) -> Meas
     rates = slices.rates() | ({} if kv_used is None else {"kv_used_pct": kv_used})
     return Measured(
         _latencies(run.requests, index),
-        _shares(run.requests, index, slo),
+        _shares(run.requests, index, slo, run.tells_steps),
         slices.step_ms(),
         rates,
         min(MAX_UNITS, len(index)),
@@ -80,7 +80,9 @@ def _latencies(requests: Requests, index: NDArray[np.int64]) -> dict[str, Values
     return {name: values for name, values in found.items() if values is not None}
 
 
-def _shares(requests: Requests, index: NDArray[np.int64], slo: Slo | None) -> dict[str, Ratio]:
+def _shares(
+    requests: Requests, index: NDArray[np.int64], slo: Slo | None, tells_steps: bool
+) -> dict[str, Ratio]:
     count = len(index)
     units = units_of(count)
 
@@ -89,11 +91,14 @@ def _shares(requests: Requests, index: NDArray[np.int64], slo: Slo | None) -> di
         return np.bincount(units, chosen, min(MAX_UNITS, count)).astype(np.float64)
 
     ended = summed(np.ones(len(requests)))
+    told = requests.cached_tokens >= 0
+    cached = summed(requests.cached_tokens * told)
     shares = {
         "failed_pct": Ratio(summed(~requests.answered), ended, 100.0),
-        "cached_pct": Ratio(summed(requests.cached_tokens), summed(requests.prompt_tokens), 100.0),
-        "preemptions": Ratio(summed(requests.preemptions)),
+        "cached_pct": Ratio(cached, summed(requests.prompt_tokens * told), 100.0),
     }
+    if tells_steps:
+        shares["preemptions"] = Ratio(summed(requests.preemptions))
     if slo is not None:
         answered = summed(requests.answered)
         shares["good_pct"] = Ratio(summed(_good(requests, slo)), answered, 100.0)

@@ -21,10 +21,9 @@ Floats = NDArray[np.float64]
 _ANSWERED: Final = ("stop", "length")
 # A request that ended had been queued, so the join leaves none out.
 _REQUESTS: Final = """
-    SELECT r.request, r.name, r.finish_reason, coalesce(r.num_prompt_tokens, 0),
-           coalesce(q.max_tokens, 0), coalesce(r.cached_tokens, 0), r.num_output_tokens,
-           r.preemptions, r.t_queued_ns, r.t_scheduled_ns, r.t_first_ns, r.t_last_ns, r.t_done_ns,
-           i.gaps_us
+    SELECT r.request, r.name, r.finish_reason, r.num_prompt_tokens, q.max_tokens, r.cached_tokens,
+           r.num_output_tokens, r.preemptions, r.t_queued_ns, r.t_scheduled_ns, r.t_first_ns,
+           r.t_last_ns, r.t_done_ns, i.gaps_us
     FROM request r JOIN request_queued q ON q.request = r.request
     LEFT JOIN itl i ON i.request = r.request ORDER BY r.request
 """
@@ -35,7 +34,8 @@ _STAMPS: Final = 5
 @dataclass(frozen=True, slots=True)
 class Requests:
     """Those that ended, in order of arrival; each array is (n,). Stamps are ns, NaN where the
-    request never got so far.
+    request never got so far. Through a proxy not all is told of each request: `prompt_tokens` and
+    `max_tokens` are then 0, `cached_tokens` -1.
 
     `gaps_us` holds the inter-token latencies of all of them, one after the other, and `num_gaps`
     how many each has.
@@ -103,6 +103,11 @@ class Run:
     under_way: int
 
     @property
+    def tells_steps(self) -> bool:
+        """Not through a proxy, from where neither steps nor pages are seen."""
+        return self.start is None or not self.start.upstream
+
+    @property
     def num_pages(self) -> int:
         return 0 if self.start is None else self.start.num_pages
 
@@ -155,10 +160,11 @@ def requests_of(rows: Iterable[tuple[Any, ...]]) -> Requests:
     counts: list[tuple[int, ...]] = []
     stamps: list[tuple[float, ...]] = []
     gaps: list[bytes] = []
-    for number, name, reason, *rest, packed in rows:
+    for number, name, reason, prompt_tokens, max_tokens, cached_tokens, *rest, packed in rows:
         names.append(str(name))
         answered.append(reason in _ANSWERED)
-        counts.append((number, *rest[:-_STAMPS]))
+        told = -1 if cached_tokens is None else cached_tokens
+        counts.append((number, prompt_tokens or 0, max_tokens or 0, told, *rest[:-_STAMPS]))
         stamps.append(tuple(np.nan if t is None else float(t) for t in rest[-_STAMPS:]))
         gaps.append(packed or b"")
     numbers, prompt, most, cached, output, preemptions = _columns(counts, 6)

@@ -41,18 +41,40 @@ class Slices:
         return np.bincount(where, amounts, self.count).astype(np.float64)
 
     def rates(self) -> dict[str, Ratio]:
-        """Sums per second, by metric; tokens count at the end of their step."""
-        steps, requests = self._run.steps, self._run.requests
+        """Sums per second, by metric; tokens count at the end of their step, through a proxy when
+        they came, and then nothing tells when a prompt was computed."""
+        requests, steps = self._run.requests, self._run.steps
+        ends = self._slice_of(requests.t_done_ns)
+        answered = self._summed(ends, requests.answered.astype(np.float64))
+        rates = {"req_s": Ratio(answered, self._durations_s)}
+        if not self._run.tells_steps:
+            return rates | {"tok_s": Ratio(self._received(), self._durations_s)}
         generated = steps.new_tokens[self._inside].astype(np.float64)
         prompt = steps.prefill_tokens[self._inside].astype(np.float64)
-        ends = self._slice_of(requests.t_done_ns)
-        return {
+        return rates | {
             "tok_s": Ratio(self._summed(self._step_slice, generated), self._durations_s),
             "prompt_tok_s": Ratio(self._summed(self._step_slice, prompt), self._durations_s),
-            "req_s": Ratio(
-                self._summed(ends, requests.answered.astype(np.float64)), self._durations_s
-            ),
         }
+
+    def _received(self) -> Floats:
+        """(slices,) of output tokens; those that came without a time of their own at the end."""
+        requests = self._run.requests
+        begun = ~np.isnan(requests.t_first_ns)
+        since_us = np.cumsum(requests.gaps_us, dtype=np.float64)
+        before_us = np.r_[0.0, since_us][np.cumsum(requests.num_gaps) - requests.num_gaps]
+        begins_ns = np.repeat(requests.t_first_ns - before_us * 1e3, requests.num_gaps)
+        untimed = requests.output_tokens - requests.num_gaps - begun
+        return sum(
+            (
+                self._summed(self._slice_of(t_ns), amounts)
+                for t_ns, amounts in (
+                    (requests.t_first_ns[begun], np.ones(int(begun.sum()))),
+                    (begins_ns + since_us * 1e3, np.ones(len(since_us))),
+                    (requests.t_done_ns, np.maximum(untimed, 0).astype(np.float64)),
+                )
+            ),
+            np.zeros(self.count),
+        )
 
     def kv_used(self) -> Ratio | None:
         """Percent of the pages, each step counting by its length; None without pages or steps."""
