@@ -33,6 +33,14 @@ LATENCIES: Final = {
 }
 """Name to title and definition. Requests that had not ended with the session are in none."""
 
+RECEIVED_LATENCIES: Final = {
+    "ttft": ("TTFT", "arrival to the first piece of the answer with tokens, per request"),
+    "itl": ("ITL", "gap between such pieces; one of k tokens gives k values of gap / k"),
+    "tpot": LATENCIES["tpot"],
+    "e2el": ("E2EL", "arrival to the last piece with tokens, per finished request"),
+}
+"""The same of what a proxy sees."""
+
 
 class EndedRequest(msgspec.Struct, frozen=True):
     """Times in ms. `finished` is False where it ended without an answer."""
@@ -56,7 +64,8 @@ class Work(msgspec.Struct, frozen=True):
     """What was asked for and what came of it. `unfinished` had not ended with the session; `told`
     of those that ended have a row in the session's table of requests, which quantiles are from.
     Preemptions cost `lost_tokens`; `found_again_tokens` of them were still in the prefix cache when
-    their request came back."""
+    their request came back. Preemptions are None through a proxy. `cached_share` is of the prompts
+    of requests that ended and of which it was told."""
 
     queued: int
     finished: int
@@ -64,7 +73,7 @@ class Work(msgspec.Struct, frozen=True):
     rejected: int
     unfinished: int
     told: int
-    preemptions: int
+    preemptions: int | None
     lost_tokens: int
     found_again_tokens: int
     prompt_tokens: Quantiles | None
@@ -75,24 +84,25 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """Between the start of the first step and the end of the last, idle time included. The device's
-    share is None where steps do not tell their device time."""
+    """Between the start of the first step and the end of the last; through a proxy, which sees no
+    steps, between the arrival of the first request and the end of the last. Idle time is included.
+    The device's share is None where steps do not tell their device time."""
 
     span_s: float
-    steps: int
-    busy_share: float
-    device_share: float | None
-    mean_step_ms: float
     new_tokens: int
-    prefill_tokens: int
     output_tokens_per_s: float
-    prefill_tokens_per_s: float
     requests_per_s: float
+    steps: int | None = None
+    busy_share: float | None = None
+    device_share: float | None = None
+    mean_step_ms: float | None = None
+    prefill_tokens: int | None = None
+    prefill_tokens_per_s: float | None = None
 
 
 class KvUse(msgspec.Struct, frozen=True):
-    """Pages at the ends of steps; `mean_used` weighs each step alike. `format` and what follows are
-    None where full pages are not packed."""
+    """Pages at the ends of steps; `mean_used` weighs steps by their length. `format` and what
+    follows are None where full pages are not packed."""
 
     num_pages: int
     block_size: int
@@ -141,6 +151,11 @@ class SessionReport(msgspec.Struct, frozen=True):
     warnings: list[str]
 
     @property
+    def tells_steps(self) -> bool:
+        """Not through a proxy, from where neither steps nor pages are seen."""
+        return self.start is None or not self.start.upstream
+
+    @property
     def joules_per_token(self) -> float | None:
         """Energy of all devices per output token; None if one of them does not tell."""
         energies = [device.energy_j for device in self.devices]
@@ -159,7 +174,9 @@ def report_of(reader: SessionReader) -> SessionReport:
     warnings = reader.query(
         f"SELECT level || ': ' || text {told} ORDER BY seq LIMIT {NUM_WARNINGS}"
     )
-    start, work = reader.session, _work(reader, ended)
+    start = reader.session
+    tells_steps = start is None or not start.upstream
+    work = _work(reader, ended, tells_steps)
     return SessionReport(
         file=reader.path.name,
         wall_ns=reader.wall_ns,
@@ -170,7 +187,7 @@ def report_of(reader: SessionReader) -> SessionReport:
         start=start,
         work=work,
         latencies=_latencies(reader, ended),
-        flow=_flow(reader, work.finished),
+        flow=(_flow if tells_steps else _received)(reader, work.finished),
         kv=None if start is None else _kv(reader, start),
         devices=_devices(reader),
         slowest_first=_slowest(ended, "ttft_ms"),
@@ -223,11 +240,13 @@ def _ms_between(begin_ns: int | None, end_ns: int | None) -> float | None:
     return None if begin_ns is None or end_ns is None else (end_ns - begin_ns) / _NS_PER_MS
 
 
-def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
+def _work(reader: SessionReader, ended: list[EndedRequest], tells_steps: bool) -> Work:
     finished, failed, rejected, preemptions, lost, found_again = _one(reader, _COUNTS)
     max_running, max_waiting = _one(reader, "SELECT max(num_running), max(num_waiting) FROM step")
-    scheduled = [request for request in ended if request.queue_ms is not None]
-    prompt = sum(request.num_prompt_tokens or 0 for request in scheduled)
+    told = [r for r in ended if r.cached_tokens is not None]
+    if tells_steps:
+        told = [request for request in told if request.queue_ms is not None]
+    prompt = sum(request.num_prompt_tokens or 0 for request in told)
     return Work(
         queued=reader.num_requests,
         finished=finished,
@@ -235,12 +254,12 @@ def _work(reader: SessionReader, ended: list[EndedRequest]) -> Work:
         rejected=rejected,
         unfinished=max(0, reader.num_requests - finished - failed),
         told=len(ended),
-        preemptions=preemptions,
+        preemptions=preemptions if tells_steps else None,
         lost_tokens=lost,
         found_again_tokens=found_again,
         prompt_tokens=Quantiles.of([r.num_prompt_tokens for r in ended if r.num_prompt_tokens]),
         output_tokens=Quantiles.of([r.num_output_tokens for r in ended if r.finished]),
-        cached_share=sum(r.cached_tokens or 0 for r in scheduled) / prompt if prompt else None,
+        cached_share=sum(r.cached_tokens or 0 for r in told) / prompt if prompt else None,
         max_running=max_running,
         max_waiting=max_waiting,
     )
@@ -293,16 +312,26 @@ def _flow(reader: SessionReader, num_finished: int) -> Flow | None:
     span_s = (end_ns - begin_ns) / 1e9
     return Flow(
         span_s=span_s,
+        new_tokens=new,
+        output_tokens_per_s=new / span_s,
+        requests_per_s=num_finished / span_s,
         steps=steps,
         busy_share=busy_ns / (end_ns - begin_ns),
         device_share=device_ns / (end_ns - begin_ns) if timed == steps else None,
         mean_step_ms=step_ns / steps / _NS_PER_MS,
-        new_tokens=new,
         prefill_tokens=prefill,
-        output_tokens_per_s=new / span_s,
         prefill_tokens_per_s=prefill / span_s,
-        requests_per_s=num_finished / span_s,
     )
+
+
+def _received(reader: SessionReader, num_finished: int) -> Flow | None:
+    begin_ns, end_ns, tokens = _one(
+        reader, "SELECT min(t_queued_ns), max(t_done_ns), sum(num_output_tokens) FROM request"
+    )
+    if begin_ns is None or end_ns <= begin_ns:
+        return None
+    span_s = (end_ns - begin_ns) / 1e9
+    return Flow(span_s, tokens, tokens / span_s, num_finished / span_s)
 
 
 # A step that was launched before the one before it ended is busy only from there on.
@@ -317,7 +346,9 @@ FROM (SELECT *, coalesce(max(end_ns) OVER (ORDER BY seq ROWS BETWEEN UNBOUNDED P
 
 def _kv(reader: SessionReader, start: SessionStart) -> KvUse | None:
     max_used, mean_used, max_cached = _one(
-        reader, "SELECT max(pages_used), avg(pages_used), max(pages_cached) FROM step"
+        reader,
+        "SELECT max(pages_used), total(1.0 * pages_used * (end_ns - t_ns)) / total(end_ns - t_ns),"
+        " max(pages_cached) FROM step",
     )
     if max_used is None:
         return None

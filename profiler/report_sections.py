@@ -9,7 +9,15 @@ from typing import Final, NamedTuple
 
 from profiler.events import SessionStart
 from profiler.folds.quantiles import Quantiles
-from profiler.report import LATENCIES, NUM_SLOWEST, Device, EndedRequest, KvUse, SessionReport
+from profiler.report import (
+    LATENCIES,
+    NUM_SLOWEST,
+    RECEIVED_LATENCIES,
+    Device,
+    EndedRequest,
+    KvUse,
+    SessionReport,
+)
 
 NONE: Final = "--"
 MIB: Final = 1 << 20
@@ -150,14 +158,16 @@ def _spread(found: Quantiles | None) -> str:
 
 
 def _latencies(report: SessionReport) -> Section:
-    rows = [(LATENCIES[name][0], *_quantile_cells(report.latencies[name])) for name in LATENCIES]
-    definitions = "; ".join(f"{title}: {meaning}" for title, meaning in LATENCIES.values())
+    defined = LATENCIES if report.tells_steps else RECEIVED_LATENCIES
+    rows = [(defined[name][0], *_quantile_cells(report.latencies[name])) for name in defined]
+    definitions = "; ".join(f"{title}: {meaning}" for title, meaning in defined.values())
     note = (
         f"ms, over the whole session. {definitions}. Exact values, interpolated linearly (ITL in "
         f"whole microseconds); p99 needs 100 values. Of {number(report.work.told)} requests that "
         "ended."
     )
-    return Section("Latency, as the engine sees it", ("ms", *_OF_QUANTILES), rows, note)
+    who = "engine sees" if report.tells_steps else "proxy saw"
+    return Section(f"Latency, as the {who} it", ("ms", *_OF_QUANTILES), rows, note)
 
 
 def _quantile_cells(found: Quantiles | None) -> tuple[str, ...]:
@@ -171,11 +181,23 @@ def _throughput(report: SessionReport) -> Iterator[Section]:
     flow = report.flow
     if flow is None:
         return
-    rows = [
+    output, finished, tokens = (
         ("output", number(flow.output_tokens_per_s, 1, "tok/s")),
-        ("prompt, computed", number(flow.prefill_tokens_per_s, 1, "tok/s")),
         ("requests finished", f"{flow.requests_per_s:.2f} /s"),
         ("output tokens", number(flow.new_tokens)),
+    )
+    if not report.tells_steps:
+        note = (
+            f"Of requests that ended, over {flow.span_s:.1f} s from the arrival of the first to "
+            "the end of the last, idle time included."
+        )
+        yield Section("Throughput", (), [output, finished, tokens], note)
+        return
+    rows = [
+        output,
+        ("prompt, computed", number(flow.prefill_tokens_per_s, 1, "tok/s")),
+        finished,
+        tokens,
         ("prompt tokens computed", number(flow.prefill_tokens)),
         ("steps", number(flow.steps)),
         ("mean step", number(flow.mean_step_ms, 2, "ms")),
@@ -201,7 +223,7 @@ def _kv(report: SessionReport) -> Iterator[Section]:
     rows = [
         ("pages", f"{number(kv.num_pages)} of {kv.block_size} tokens"),
         ("most used", of_all(kv.max_used)),
-        ("used, mean over steps", of_all(kv.mean_used)),
+        ("used, mean while steps run", of_all(kv.mean_used)),
         ("most cached and unused", of_all(kv.max_cached)),
         *_packed(kv),
         ("preemptions", number(work.preemptions)),
@@ -252,10 +274,12 @@ def _slowest(report: SessionReport) -> Iterator[Section]:
         if requests:
             title = f"Slowest requests by {name}"
             note = f"The {NUM_SLOWEST} longest of those that ended."
-            yield Section(title, _REQUEST_COLUMNS, [_request(r) for r in requests], note)
+            yield Section(
+                title, _REQUEST_COLUMNS, [_request(r, report.tells_steps) for r in requests], note
+            )
 
 
-def _request(request: EndedRequest) -> tuple[str, ...]:
+def _request(request: EndedRequest, tells_steps: bool) -> tuple[str, ...]:
     return (
         f"{request.request} {request.name}",
         number(request.num_prompt_tokens),
@@ -265,7 +289,7 @@ def _request(request: EndedRequest) -> tuple[str, ...]:
         number(request.ttft_ms, 2),
         number(request.tpot_ms, 2),
         number(request.e2el_ms, 2),
-        number(request.preemptions),
+        number(request.preemptions if tells_steps else None),
         request.end,
     )
 

@@ -2,68 +2,49 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
-from typing import Final
 
-from profiler.folds.packing import unpack
-from profiler.folds.quantiles import Quantiles
 from profiler.metrics import Values, of_quantiles
-from profiler.session.latency_sql import LATENCIES_NS
-from profiler.session.opening import SessionFile, damaged
-
-_EVERYTHING: Final = "> 0"
-_COUNTS: Final = {
-    "finished": "SELECT count(*) FROM request_finished",
-    "failed": "SELECT (SELECT count(*) FROM request_aborted) + count(*) FROM request_rejected",
-    "preemptions": "SELECT count(*) FROM request_preempted",
-    "good": "SELECT sum(good) FROM step_1s",
-    "judged": "SELECT sum(finished) FROM step_1s",
-    "new_tokens": "SELECT sum(new_tokens) FROM step",
-    "prefill_tokens": "SELECT sum(prefill_tokens) FROM step",
-    "span_ns": "SELECT max(end_ns) - min(t_ns) FROM step",
-    "cached": "SELECT sum(cached_tokens) FROM request_scheduled WHERE resumed = 0",
-    "prompt": (
-        "SELECT sum(num_prompt_tokens) FROM request_queued q "
-        "JOIN request_scheduled s USING (request) WHERE s.resumed = 0"
-    ),
-}
+from profiler.report import SessionReport, report_of
+from profiler.session.reader import SessionReader
 
 
 def session_values(path: Path) -> Values:
-    """By metric name. Rates are taken from the first step to the end of the last; gaps between
-    tokens are those of requests that ended. Raises: SessionFileError."""
-    with SessionFile(path) as file:
-        try:
-            return _latencies(file.connection) | _rates(file.connection)
-        except (sqlite3.Error, ValueError) as error:
-            raise damaged(path, error) from None
+    """By metric name, as the session's report has them: latencies of requests that ended, rates
+    from the first step to the end of the last. Raises: SessionFileError."""
+    reader = SessionReader(path)
+    try:
+        ((good, judged),) = reader.query("SELECT sum(good), sum(finished) FROM step_1s")
+        report = report_of(reader)
+    finally:
+        reader.close()
+    values = {"good_pct": _percent(good, judged)} | _rates(report) | _counts(report)
+    for name, found in report.latencies.items():
+        values |= of_quantiles(name, found)
+    return values
 
 
-def _latencies(connection: sqlite3.Connection) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for name, sql in LATENCIES_NS.items():
-        found = [ns for (ns,) in connection.execute(sql.format(seqs=_EVERYTHING))]
-        values |= of_quantiles(name, Quantiles.of([ns for ns in found if ns is not None]), 1e6)
-    gaps: list[float] = []
-    for (packed,) in connection.execute("SELECT gaps_us FROM itl"):
-        gaps.extend(unpack(packed, "I"))
-    return values | of_quantiles("itl", Quantiles.of(gaps), 1e3)
-
-
-def _rates(connection: sqlite3.Connection) -> dict[str, float | None]:
-    count = {name: connection.execute(sql).fetchone()[0] or 0 for name, sql in _COUNTS.items()}
-    span_s = count["span_ns"] / 1e9
+def _rates(report: SessionReport) -> dict[str, float | None]:
+    flow = report.flow
+    if flow is None:
+        return {}
     return {
-        "tok_s": _ratio(count["new_tokens"], span_s),
-        "prompt_tok_s": _ratio(count["prefill_tokens"], span_s),
-        "req_s": _ratio(count["finished"], span_s),
-        "good_pct": _ratio(100 * count["good"], count["judged"]),
-        "failed_pct": _ratio(100 * count["failed"], count["failed"] + count["finished"]),
-        "cached_pct": _ratio(100 * count["cached"], count["prompt"]),
-        "preemptions": count["preemptions"],
+        "tok_s": flow.output_tokens_per_s,
+        "prompt_tok_s": flow.prefill_tokens_per_s,
+        "req_s": flow.requests_per_s,
     }
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+def _counts(report: SessionReport) -> dict[str, float | None]:
+    work, kv = report.work, report.kv
+    failed = work.failed + work.rejected
+    return {
+        "failed_pct": _percent(failed, failed + work.finished),
+        "cached_pct": None if work.cached_share is None else 100 * work.cached_share,
+        "kv_used_pct": None if kv is None else _percent(kv.mean_used, kv.num_pages),
+        "preemptions": work.preemptions,
+    }
+
+
+def _percent(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else 100 * part / whole

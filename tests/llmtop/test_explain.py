@@ -17,6 +17,7 @@ from profiler.bus import Bus
 from profiler.events import (
     AnyEvent,
     Phase,
+    RequestFinished,
     RequestFirstToken,
     RequestQueued,
     RequestScheduled,
@@ -46,7 +47,11 @@ def stalled_session() -> list[AnyEvent]:
         end_ns = t_ns + (200 if stalls else 10) * MS
         events.append(Step(t_ns, end_ns, step, MS, None, rows, 0, 3, 0, 0, 10))
         t_ns = end_ns
-    return [*events, RequestFirstToken(t_ns, 3)]
+    events.append(RequestFirstToken(t_ns, 3))
+    return [
+        *events,
+        *(RequestFinished(t_ns, n, "stop", m) for n, m in ((1, 599), (2, 599), (3, 1))),
+    ]
 
 
 @pytest.fixture

@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 
+from profiler.compare.run import read_run
+from profiler.compare.slices import Slices
 from profiler.events import (
     AnyEvent,
     Phase,
+    RequestAnswered,
     RequestFinished,
+    RequestFirstToken,
+    RequestForwarded,
     RequestPreempted,
     RequestQueued,
     RequestScheduled,
     SessionStart,
     Step,
     StepRow,
+    TokenArrival,
+    TokensReceived,
 )
 from profiler.folds.quantiles import Quantiles
 from profiler.folds.request_view import RequestView
@@ -26,6 +33,7 @@ from profiler.markdown import markdown, plain
 from profiler.report import LATENCIES, SessionReport, report_of
 from profiler.report_sections import NONE, sections
 from profiler.session.reader import SessionReader
+from profiler.session.summary import session_values
 from profiler.state import SessionState, time_of
 
 Record = Callable[[Path, list[AnyEvent]], Path]
@@ -117,6 +125,52 @@ def test_what_a_preempted_request_finds_again_is_not_computed_again(
     assert work.preemptions == 3
     assert work.lost_tokens == 432 + 64 + 9
     assert work.found_again_tokens == 368 + 64
+
+
+def test_a_gate_is_shown_the_numbers_of_the_report(
+    tmp_path: Path, events: list[AnyEvent], record: Record
+) -> None:
+    """Also where the recording broke off: requests that had not ended are in neither."""
+    path = record(tmp_path / "s.db", events)
+    report, values = reported(path), session_values(path)
+    assert report.work.unfinished > 0 and report.flow is not None and report.kv is not None
+    for name in LATENCIES:
+        found = report.latencies[name]
+        assert found is not None and values[f"{name}_p50"] == found.p50
+    assert values["tok_s"] == report.flow.output_tokens_per_s
+    assert values["cached_pct"] == pytest.approx(100 * (report.work.cached_share or 0))
+    run = read_run(path)
+    kv_used = Slices(run).kv_used()
+    assert kv_used is not None and kv_used.value == pytest.approx(values["kv_used_pct"], rel=0.02)
+
+
+def test_through_a_proxy_what_came_is_reported_and_what_only_an_engine_tells_is_not(
+    tmp_path: Path, record: Record
+) -> None:
+    begin = SessionStart(
+        S, S, "0", "m", "", 0, 0, 0, 0, 0, 4096, 0, 0, upstream="http://127.0.0.1:9"
+    )
+    tokens = tuple(TokenArrival(1, t_ns, 1) for t_ns in (3 * S, 4 * S))
+    told: list[AnyEvent] = [
+        begin,
+        RequestQueued(2 * S, 1, "req-1", None, None),
+        RequestForwarded(2 * S, 1),
+        RequestFirstToken(3 * S, 1),
+        TokensReceived(4 * S, tokens),
+        RequestAnswered(4 * S, 1, 200, 9, 3 * S, 100, 25, 2, 2),
+        RequestFinished(4 * S, 1, "stop", 2),
+    ]
+    path = record(tmp_path / "s.db", told)
+    report = reported(path)
+    assert report.work.cached_share == 0.25 and report.work.preemptions is None
+    found = markdown(report)
+    assert "Latency, as the proxy saw it" in found and "end of the step" not in found
+    assert "| output | 1.0 tok/s |" in found and "Over 2.0 s" not in found
+    assert "| 1 req-1 | 100 | 25 | 2 | -- | 1 000.00 | 1 000.00 | 2 000.00 | -- | stop |" in found
+    values = session_values(path)
+    assert (values["tok_s"], values["req_s"], values["cached_pct"]) == (1.0, 0.5, 25)
+    unknown = ("prompt_tok_s", "preemptions", "kv_used_pct", "queue_p50")
+    assert all(values.get(name) is None for name in unknown)
 
 
 def test_the_slowest_stand_first(report: SessionReport, views: list[RequestView]) -> None:

@@ -17,6 +17,7 @@ from profiler.events import (
     RequestAnswered,
     RequestFinished,
     RequestFirstToken,
+    RequestForwarded,
     RequestQueued,
     SessionStart,
     TokenArrival,
@@ -42,6 +43,7 @@ def events() -> list[AnyEvent]:
         end_ns = t_ns + 260 * MS
         told += [
             RequestQueued(t_ns, n, f"req-{n}", None, None),
+            RequestForwarded(t_ns, n),
             RequestFirstToken(tokens[0].t_ns, n),
             TokensReceived(tokens[-1].t_ns, tokens),
             RequestAnswered(end_ns, n, 200, 99, t_ns, *usage, 5),
