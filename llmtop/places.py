@@ -30,7 +30,7 @@ class Stretch:
         A share counts from start to end, "-30s" back from the end, a time from the origin.
         """
         if match := _SHARE.fullmatch(text):
-            share = min(100.0, float(match[1])) / 100
+            share = float(match[1]) / 100
             return self.start_ns + round(share * (self.end_ns - self.start_ns))
         if match := _BEFORE_END.fullmatch(text):
             back_ns = duration_ns(match[1])

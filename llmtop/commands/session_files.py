@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from datetime import datetime
@@ -65,9 +66,12 @@ def find_session(text: str, folder: Path) -> Path:
         return path
     if text != LATEST and path.is_dir():
         raise LlmtopError(f"{text} is a folder", "a session is one file; " + LISTED)
+    if os.sep in text:
+        raise LlmtopError(f"there is no file {text}", LISTED)
     files = session_files(folder)
     if not files:
-        raise LlmtopError(f"there is no session in {folder}", "llmtop serve records one")
+        what = "" if text == LATEST else f"no file {text}, and "
+        raise LlmtopError(f"there is {what}no session in {folder}", "llmtop serve records one")
     if text == LATEST:
         from profiler.session.listing import has_begun
 

@@ -147,7 +147,9 @@ def test_places_by_share_and_by_step(recording: Path) -> None:
     assert last is not None and last.step == 120
 
 
-@pytest.mark.parametrize("text", ["", "soon", "1:2:3:4", "-5", "step", "step 999999", "9:59:59"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "1:2:3:4", "-5", "step", "step 999999", "9:59:59", "101%"]
+)
 def test_what_is_no_place_is_said_and_changes_nothing(recording: Path, text: str) -> None:
     source = ReplaySource(recording)
     before = source.playback.t_ns
