@@ -73,6 +73,11 @@ def slowest_tokens(request: RequestView, count: int) -> list[int]:
     return [first + at for at in nlargest(count, range(len(gaps)), key=gaps.__getitem__)]
 
 
+def phase_of(request: RequestView) -> str:
+    """Its phase; "aborted" where it ended without an answer."""
+    return "aborted" if request.was_aborted else request.phase
+
+
 def _age_text(value_ms: float) -> str:
     return seconds(int(value_ms * 1e6))
 
@@ -86,7 +91,7 @@ _ALL: Final = (
     Field(
         "phase",
         "queued upstream prefill decode preempted done",
-        lambda r, t: r.phase,
+        lambda r, t: phase_of(r),
         True,
         9,
         "phase",
@@ -103,7 +108,9 @@ _ALL: Final = (
     Field("tpot", "mean ms per output token", lambda r, t: _ms(r.tpot_ns)),
     Field("e2el", "ms from arrival to end", lambda r, t: _ms(r.e2el_ns)),
     Field("preempts", "times preempted", lambda r, t: None if r.is_foreign else r.preemptions),
-    Field("finish", "stop length abort", lambda r, t: r.finish_reason or "", True),
+    Field(
+        "finish", "stop length disconnect shutdown error", lambda r, t: r.finish_reason or "", True
+    ),
     Field("prio", "priority", lambda r, t: r.priority),
 )
 FIELDS: Final[dict[str, Field]] = {field.name: field for field in _ALL}

@@ -81,5 +81,5 @@ def request_entry(request: RequestView) -> Log:
         words.append(f"ttft {ns_as_ms(request.ttft_ns)} ms")
     if request.preemptions:
         words.append(f"preempted {request.preemptions}x")
-    level = "info" if reason in ("stop", "length") else "warning"
+    level = "warning" if request.was_aborted else "info"
     return Log(request.t_done_ns or request.t_queued_ns, level, "request", ", ".join(words))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmtop.columns import itl_p95_ms, output_tokens
+from llmtop.columns import itl_p95_ms, output_tokens, phase_of
 from llmtop.format import NONE, grouped, milliseconds, ns_as_ms, short, size
 from llmtop.sanitize import clean_line
 from llmtop.viewmodel import View
@@ -45,7 +45,8 @@ def _tokens(request: RequestView) -> list[Row]:
     most = "" if request.max_tokens is None else f"of at most {request.max_tokens}"
     out = fact("output", output_tokens(request), most)
     pages = fact("KV pages", grouped(request.num_pages))
-    phase: Row = ((request.phase, ROLES[request.phase]),)
+    role = "bad" if request.was_aborted else ROLES[request.phase]
+    phase: Row = ((phase_of(request), role),)
     return [phase, block, hit, out, pages]
 
 

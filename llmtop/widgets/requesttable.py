@@ -122,7 +122,8 @@ class RequestTable(Panel):
         base = "select" if selected else "dim" if over else "text"
         cells = [self._cell(c, request, t_ns) for c in columns]
         lead = "▶" if selected else " "
-        phase = base if selected else ROLES[request.phase]
+        ended = "bad" if request.was_aborted else ROLES[request.phase]
+        phase = base if selected else ended
         head, word, rest = cells[0], cells[1], "".join(cells[2:])
         line = timeline(request, t_ns, cell_ns, room)
         return ((lead + head, base), (word, phase), (rest, base), *line)

@@ -68,5 +68,5 @@ def _remark(request: RequestView) -> Span:
         return " preempted", "preempt"
     if request.phase == "done":
         reason = request.finish_reason or ""
-        return (f" ■ {reason}", "dim") if reason in ("stop", "length") else (f" ✕ {reason}", "bad")
+        return (f" ✕ {reason}", "bad") if request.was_aborted else (f" ■ {reason}", "dim")
     return "", "text"

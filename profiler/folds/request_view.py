@@ -76,6 +76,11 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
     own_times: StepTimesFrame | None = None
 
     @property
+    def was_aborted(self) -> bool:
+        """It ended without an answer: its client went, the server stopped or an error came."""
+        return self.finish_reason not in (None, "stop", "length")
+
+    @property
     def is_foreign(self) -> bool:
         """Whether another server computes it."""
         return self.t_sent_ns is not None

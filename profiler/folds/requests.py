@@ -150,7 +150,7 @@ class Requests:
     def answered(self, event: RequestAnswered) -> None:
         view = self.live.get(event.request)
         if view is not None:
-            view.answer = event
+            view.answer, view.num_pages = event, None
             view.num_prompt_tokens, view.cached_tokens = (
                 event.num_prompt_tokens,
                 event.cached_tokens,

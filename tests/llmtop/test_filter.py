@@ -2,7 +2,9 @@
 
 import pytest
 
+from llmtop.columns import FIELDS
 from llmtop.filter import FilterError, parse_filter
+from profiler.events import RequestAborted
 from profiler.state import SessionState
 
 
@@ -64,3 +66,20 @@ def test_an_error_says_what_was_expected_and_where(text: str, word: str, positio
         parse_filter(text)
     assert word in caught.value.message
     assert caught.value.position == position
+
+
+def test_what_ended_without_an_answer_is_found_by_its_phase_and_by_its_reason(
+    busy_state: SessionState,
+) -> None:
+    one, other = list(busy_state.requests.live)[:2]
+    busy_state.apply(RequestAborted(busy_state.t_ns, one, "disconnect", 3))
+    busy_state.apply(RequestAborted(busy_state.t_ns, other, "error: upstream", 3))
+
+    def ended(text: str) -> set[int]:
+        test = parse_filter(text)
+        return {r.request for r in busy_state.requests.done if test(r, busy_state.t_ns)}
+
+    assert {one, other} <= ended("phase==aborted")
+    assert not {one, other} & ended("phase==done")
+    assert one in ended("finish==disconnect") and other in ended("finish~error")
+    assert {"disconnect", "error"} <= set(FIELDS["finish"].help.split())

@@ -14,6 +14,7 @@ from llmtop.widgets.timeline import timeline
 from llmtop.widgets.waterfall import phase_line, waterfall
 from profiler.events import (
     Phase,
+    RequestAborted,
     RequestAnswered,
     RequestFinished,
     RequestFirstToken,
@@ -121,3 +122,16 @@ async def test_every_tab_says_what_is_not_to_be_seen(
     assert "cannot tell the server's steps" in shown["5"]
     assert "~3" in shown["2"] and "status 200" in detail
     assert "upstream" in detail
+
+
+def test_a_request_that_never_reached_the_server_holds_no_known_number_of_pages(
+    state: SessionState,
+) -> None:
+    reason = "error: upstream_unreachable"
+    state.apply(RequestQueued(T0 + 60 * MS, 2, "req-2", None, None))
+    state.apply(RequestAnswered(T0 + 61 * MS, 2, 502, 0, None))
+    state.apply(RequestAborted(T0 + 61 * MS, 2, reason, 0))
+    view = state.requests.get(2)
+    assert view is not None
+    cells = {name: cell_text(field, view, state.t_ns) for name, field in FIELDS.items()}
+    assert (cells["pages"], cells["phase"], cells["finish"]) == ("--", "aborted", reason)
