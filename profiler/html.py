@@ -41,21 +41,25 @@ i.s2 { border-color: var(--s2); border-bottom-style: dotted; }
 
 
 class Column(NamedTuple):
-    """One line of a plot: a column of the rows per second, times `scale`."""
+    """One line of a plot: a column of the rows per second, times `scale`. What `engine` alone tells
+    is not drawn of a recording of a proxy."""
 
     name: str
     field: str
     scale: float = 1.0
+    engine: bool = False
 
 
 class SecondsPlot(NamedTuple):
-    """Pooled by mean, or by the highest where `peaks`."""
+    """Pooled by mean, or by the highest where `peaks`. `received` is the meaning through a proxy,
+    where it is another."""
 
     title: str
     unit: str
     meaning: str
     columns: tuple[Column, ...]
     peaks: bool = False
+    received: str = ""
 
 
 _MS: Final = 1e-6
@@ -64,19 +68,26 @@ _PER_SECOND: Final = (
         "Tokens",
         "tok/s",
         "tokens at the end of their step",
-        (Column("output", "generated_tokens"), Column("prompt, computed", "prefill_tokens")),
+        (
+            Column("output", "generated_tokens"),
+            Column("prompt, computed", "prefill_tokens", engine=True),
+        ),
+        received="tokens as their pieces came",
     ),
     SecondsPlot(
         "Requests",
         "",
         "as they stood at the end of each second",
-        (Column("running", "running"), Column("waiting", "waiting")),
+        (Column("running", "running"), Column("waiting", "waiting", engine=True)),
     ),
     SecondsPlot(
         "KV pages",
         "",
         "as they stood at the end of each second",
-        (Column("used", "pages_used"), Column("cached and unused", "pages_cached")),
+        (
+            Column("used", "pages_used", engine=True),
+            Column("cached and unused", "pages_cached", engine=True),
+        ),
     ),
     SecondsPlot(
         "Time to the first token, p95",
@@ -97,11 +108,12 @@ _PER_SECOND: Final = (
         peaks=True,
     ),
     SecondsPlot(
-        "Preemptions and failures",
+        "What went wrong",
         "/s",
         "requests that lost their pages, and that ended without an answer, in each second",
-        (Column("preempted", "preemptions"), Column("failed", "failed")),
+        (Column("preempted", "preemptions", engine=True), Column("failed", "failed")),
         peaks=True,
+        received="requests that ended without an answer, in each second",
     ),
 )
 _PER_DEVICE: Final = (
@@ -143,7 +155,7 @@ def _section(section: Section) -> Iterator[str]:
 
 def _plots(report: SessionReport, reader: SessionReader) -> Iterator[str]:
     rows = reader.seconds()
-    for kind in _PER_SECOND:
+    for kind in _PER_SECOND if report.tells_steps else _received():
         yield _over_time(kind, kind.title, rows)
     yield _distribution(reader)
     seconds = reader.gpu_seconds()
@@ -151,6 +163,14 @@ def _plots(report: SessionReport, reader: SessionReader) -> Iterator[str]:
         own = [row for row in seconds if row.device == device.device]
         for kind in _PER_DEVICE:
             yield _over_time(kind, f"GPU {device.device} {kind.title}", own)
+
+
+def _received() -> Iterator[SecondsPlot]:
+    """The plots of a recording of a proxy."""
+    for kind in _PER_SECOND:
+        columns = tuple(column for column in kind.columns if not column.engine)
+        if columns:
+            yield kind._replace(columns=columns, meaning=kind.received or kind.meaning)
 
 
 def _over_time(

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from profiler.events import AnyEvent, Log, RequestQueued
+from profiler.events import (
+    AnyEvent,
+    Log,
+    RequestAborted,
+    RequestForwarded,
+    RequestQueued,
+    SessionStart,
+)
 from profiler.html import html_page
 from profiler.plots import MAX_POINTS, Series, cumulative, nice_ceiling, plot, thinned
 from profiler.report import report_of
@@ -117,3 +124,27 @@ def test_a_cumulative_share_rises_to_all() -> None:
 @pytest.mark.parametrize(("value", "top"), [(0, 1), (0.7, 0.8), (1, 1), (2050, 3000), (99, 100)])
 def test_the_axis_ends_at_a_round_number(value: float, top: float) -> None:
     assert nice_ceiling(value) == pytest.approx(top)
+
+
+def test_of_a_proxy_no_line_is_drawn_that_nobody_told(tmp_path: Path, record: Record) -> None:
+    upstream = "http://127.0.0.1:9"
+    events: list[AnyEvent] = [
+        SessionStart(1, 1, "0", "m", "", 0, 0, 0, 0, 0, 0, 0, 0, upstream=upstream),
+        RequestQueued(2, 1, "req-1", None, None),
+        RequestForwarded(3, 1),
+        RequestAborted(3_000 * MS, 1, "disconnect", 0),
+    ]
+    reader = SessionReader(record(tmp_path / "s.db", events))
+    page = html_page(report_of(reader), reader)
+    reader.close()
+    captions = " ".join(re.findall("<figcaption>(.*?)</figcaption>", page))
+    assert "running" in captions and "failed" in captions and "output" in captions
+    for unknown in (
+        "waiting",
+        "KV pages",
+        "preempted",
+        "lost their pages",
+        "prompt, computed",
+        "step",
+    ):
+        assert unknown not in captions
