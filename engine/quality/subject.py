@@ -44,8 +44,10 @@ class Subject(NamedTuple):
 
     def describe(self) -> str:
         """In one line, as exactly as another could repeat it."""
+        count = len(self.windows)
+        windows = f"{count} window" if count == 1 else f"{count} windows"
         return (
-            f"{self.model}, {len(self.windows)} windows of {self.length} tokens of {self.text.name}"
+            f"{self.model}, {windows} of {self.length} tokens of {self.text.name}"
             f" (sha256 {self.text.sha256[:12]}), {self.dtype_name}"
         )
 

@@ -51,8 +51,7 @@ def token_windows(text: Text, tokenizer: Tokenizer, length: int, count: int) -> 
     ids = tokenizer.encode(text.text)
     if len(ids) < count * (length + 1):
         raise EngineError(
-            f"{text.name} has {len(ids)} tokens; {count} windows of {length} need"
-            f" {count * (length + 1)}",
+            f"{text.name} has {len(ids)} tokens; windows of {length} need {count * (length + 1)}",
             "Give a longer --text, or a smaller --window or --tokens.",
         )
     stride = len(ids) // count

@@ -24,6 +24,12 @@ class Point(NamedTuple):
     predicted_kl: float
 
 
+def least_bits(head_dim: int, shape: CacheShape) -> float:
+    """Bits an element of the smallest formats that are tried, whatever they lose."""
+    least = min(RecordLayout(p, shape.block_size, head_dim, 2).num_bytes for p in PAIRS)
+    return 8 * least / (2 * shape.block_size * head_dim)
+
+
 class Front:
     """The best formats by layer for any size, if losses add up."""
 
@@ -40,10 +46,7 @@ class Front:
             ]
         )
         self._most_bytes = num_layers * max(sizes)
-
-    @property
-    def least_bits(self) -> float:
-        return 8 * self._knapsack.least_bytes / self._elements
+        self.least_bits = least_bits(head_dim, shape)
 
     @property
     def most_bits(self) -> float:

@@ -14,7 +14,7 @@ from engine.kv.kv_config import config_text
 from engine.quality.cached import CacheShape
 from engine.quality.evaluation import Candidate, FormatResult, evaluate
 from engine.quality.sensitivity import ScoreFile, measure
-from engine.quality.tuning import Front, Point, describe
+from engine.quality.tuning import Front, Point, describe, least_bits
 from llmtop.paths import cache_dir
 from llmtop.quality.front import Dot
 from llmtop.quality.told import as_table
@@ -45,7 +45,13 @@ def tune(
     subject: Subject, budget: float, num_sinks: int, scores_file: Path | None, bar: Bar
 ) -> Tuned:
     """Chosen on the even windows, measured on the odd ones. Raises: EngineError."""
-    shape = CacheShape(num_sinks=num_sinks)
+    config, shape = subject.decoder.config, CacheShape(num_sinks=num_sinks)
+    least = least_bits(config.head_dim, shape)
+    if budget < least:
+        raise EngineError(
+            f"No formats have {budget:g} bits an element or fewer",
+            f"The smallest have {least:.2f}.",
+        )
     seen, unseen = subject.windows[::2], subject.windows[1::2]
     facts = f"{subject.describe()}, {num_sinks} sink pages, scores of version 1"
     path = scores_file or _default_scores(facts)
@@ -58,14 +64,9 @@ def tune(
         file,
         bar.counting("measuring layers", "trials"),
     )
-    config = subject.decoder.config
     front = Front(file.scores, config.num_layers, config.head_dim, shape)
-    chosen = front.within(budget)
-    if chosen is None:
-        raise EngineError(
-            f"No formats have {budget:g} bits an element or fewer",
-            f"The smallest have {front.least_bits:.2f}.",
-        )
+    chosen = front.within(budget + 1e-9)
+    assert chosen is not None, "the budget holds the smallest formats"
     points = [chosen, *(point for point in front.points() if point.bits != chosen.bits)]
     results = evaluate(
         subject.decoder,

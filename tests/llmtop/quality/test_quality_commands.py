@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import torch
 
+from engine.errors import EngineError
 from engine.kv.kv_config import layer_formats
 from engine.quality.subject import Subject
 from engine.quality.text import Text
@@ -89,6 +90,15 @@ def subject(tiny_decoder) -> Subject:
     draw = torch.Generator().manual_seed(0)
     windows = torch.randint(320, (4, 161), generator=draw).tolist()
     return Subject("tiny", decoder, backend, Text("numbers", "0" * 64, ""), windows)
+
+
+def test_a_budget_that_nothing_fits_is_refused_before_anything_is_measured(
+    subject, tmp_path
+) -> None:
+    scores = tmp_path / "scores.json"
+    with Bar() as bar, pytest.raises(EngineError, match=r"2\.5 bits") as found:
+        tune(subject, 2.5, 0, scores, bar)
+    assert "2.75" in found.value.hint and not scores.exists()
 
 
 def test_a_tuning_is_measured_on_what_it_has_not_seen(subject, tmp_path) -> None:
