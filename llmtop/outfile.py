@@ -76,6 +76,8 @@ def refuse_existing(path: Path, force: bool) -> None:
     """Raises: LlmtopError when `path` exists and `force` does not allow to replace it."""
     if path.exists() and not force:
         raise LlmtopError(f"{path} exists", "--force replaces it, -o names another")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LlmtopError(f"{path} is no file", "-o names another; a device is not replaced")
 
 
 def refuse_source(path: Path, source: Path) -> None:

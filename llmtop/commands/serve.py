@@ -73,7 +73,8 @@ def command(model: str | None, **options: Any) -> int:
         return code
     from profiler.session.summary import session_values
 
-    return gate(options["fail_if"], session_values(Path(str(config.session_path))), code)
+    # A signal is how a server ends: the gate's answer is not lost over it.
+    return gate(options["fail_if"], session_values(Path(str(config.session_path)))) or code
 
 
 def _run(config: ServeConfig, listener: socket.socket, headless: bool, show: Watch) -> int:

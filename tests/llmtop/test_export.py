@@ -131,6 +131,18 @@ def test_nothing_is_written_over_the_recording_that_is_read(
     assert session.read_bytes() == before
 
 
+@pytest.mark.parametrize("options", ["export --json", "export --csv", "report"])
+def test_a_device_is_not_replaced_by_a_file(
+    options: str, session: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who runs as root would lose /dev/null for all programs."""
+    name, *form = options.split()
+    os.mkfifo("pipe")
+    assert main([name, str(session), *form, "-o", "pipe", "--force"]) == 1
+    assert "pipe is no file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo() and list(here.iterdir()) == [here / "pipe"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_what_was_cut_short_is_gone(error: type[BaseException], tmp_path: Path) -> None:
     expected = LlmtopError if isinstance(error, OSError) else KeyboardInterrupt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from llmtop.cli import main
@@ -49,3 +51,15 @@ def test_wrong_usage_is_told(
 ) -> None:
     assert main(arguments) == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("bound", "code"), [("tok_s<1", 130), ("tok_s>1", 1)])
+def test_a_server_that_a_signal_ended_still_fails_its_gate(
+    bound: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a dashboard a signal is the only way to end it: its code would say nothing."""
+    monkeypatch.setattr("llmtop.commands.serve._run", lambda *_: 130)
+    monkeypatch.setattr("profiler.session.summary.session_values", lambda _: {"tok_s": 9.0})
+    session = str(tmp_path / "s.db")
+    options = ["--headless", "--port", "0", "--session", session, "--fail-if", bound]
+    assert main(["serve", "random:tiny", *options]) == code
