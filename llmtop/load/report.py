@@ -15,6 +15,7 @@ from profiler.metrics import Values, of_quantiles
 
 NS_PER_MS: Final = 1e6
 NS_PER_S: Final = 1e9
+LEAST_STEADY: Final = 0.25
 
 
 class Latencies(msgspec.Struct, frozen=True):
@@ -53,7 +54,8 @@ class LoadReport(msgspec.Struct, frozen=True):
 
     `num_cancelled` requests were under way when the run was stopped. `throughput` spans the first
     send to the end of the last answer; `steady_output_tokens_per_s` the time from the first
-    finished answer to the last send, when no stream idles, None if nothing lies between.
+    finished answer to the last send, when no stream idles, None if not much lies between or if
+    there were streams that brought no answer.
     `itl_per_token` says whether every chunk's number of tokens was known.
     """
 
@@ -114,7 +116,10 @@ def make_report(spec: LoadSpec, results: Iterable[RequestResult], facts: RunFact
         mean_concurrency=mean_concurrency(answers),
         latencies=latencies(answers),
         throughput=whole,
-        steady_output_tokens_per_s=steady_rate(measured),
+        # Of streams that failed or were cancelled the tokens are not known to be all there.
+        steady_output_tokens_per_s=None
+        if facts.num_cancelled or len(answers) < len(measured)
+        else steady_rate(answers),
         goodput=goodput(spec.objectives, measured, whole) if spec.objectives else None,
         loop_lag_p99_ms=(lag.max if lag.p99 is None else lag.p99) if lag else None,
     )
@@ -168,14 +173,15 @@ def throughput(answers: Sequence[RequestResult]) -> Throughput | None:
     )
 
 
-def steady_rate(measured: Sequence[RequestResult]) -> float | None:
-    """Output tokens per second between the first finished answer and the last send."""
-    answers = [r for r in measured if r.ok]
-    if not answers:
+def steady_rate(answers: Sequence[RequestResult]) -> float | None:
+    """Output tokens per second between the first finished answer and the last send, None where that
+    is less than a quarter of the whole time: it would be of a few chunks."""
+    whole = throughput(answers)
+    if whole is None:
         return None
     begin_ns = min(r.t_done_ns for r in answers)
-    end_ns = max(r.t_send_ns for r in measured)
-    if end_ns <= begin_ns:
+    end_ns = max(r.t_send_ns for r in answers)
+    if end_ns - begin_ns < LEAST_STEADY * whole.duration_s * NS_PER_S:
         return None
     chunks = (chunk for r in answers for chunk in r.chunks)
     num_tokens = sum(c.num_tokens for c in chunks if begin_ns < c.t_ns <= end_ns)

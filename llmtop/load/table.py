@@ -11,6 +11,8 @@ from profiler.folds.quantiles import Quantiles
 
 # Where the client's loop is this late, the latencies below are partly the client's own.
 LATE_LOOP_MS = 5.0
+# Beyond the shared prefix, and what a chat template puts before each prompt.
+SENT_BEFORE = 0.5
 
 LATENCY_NAMES = {
     "ttft_ms": "TTFT ms",
@@ -105,6 +107,12 @@ def _row(values: Quantiles | None) -> str:
 def _notes(report: LoadReport) -> Iterator[str]:
     yield ""
     yield f"prompt lengths are in {report.prompt_lengths}"
+    known = (report.num_cached_tokens or 0) - report.num_ok * report.spec.shared_prefix_tokens
+    if known > SENT_BEFORE * report.num_prompt_tokens:
+        yield (
+            "the server knew much of these prompts, as after a run with the same seed: "
+            "another --seed sends new ones"
+        )
     if any(v and v.p99 is None for v in _quantiles(report)):
         yield "p99 needs 100 values; below that, see max"
     if not report.usage:
