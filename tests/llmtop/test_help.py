@@ -9,6 +9,7 @@ from llmtop.app import LlmtopApp
 from llmtop.columns import FIELDS
 from llmtop.keys import COMPARE_KEYS, KEYS, Keymap
 from llmtop.screens import compare, dashboard
+from llmtop.viewing import Viewing
 from llmtop.widgets.helptext import help_rows, panel_rows
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.requesttable import RequestTable
@@ -123,3 +124,13 @@ def test_own_keys_follow_the_keymap_and_what_is_refused_is_left_out() -> None:
     text = "\n".join(plain(row) for row in panel_rows(table, keymap, "live", 76))
     assert "^s" in text and "sort by the next column" in text
     assert "the rows of this view into a file" not in text
+
+
+async def test_the_command_palette_is_drawn_in_ascii_too(busy_source: Any, text_of: TextOf) -> None:
+    app = LlmtopApp(busy_source, viewing=Viewing(ascii=True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.frame()
+        await pilot.press("ctrl+p", "z", "z")
+        await pilot.pause()
+        text = text_of(app)
+        assert text.isascii() and "?" not in text.replace("? help", "")
