@@ -53,8 +53,8 @@ def sections(report: SessionReport) -> Iterator[Section]:
 
 def headline(report: SessionReport) -> str:
     """The model and the file, in one line."""
-    model = "unknown model" if report.start is None else report.start.model
-    return f"{model}: {report.file}"
+    model = "" if report.start is None else report.start.model
+    return f"{model or 'unknown model'}: {report.file}"
 
 
 def one_line(text: str) -> str:

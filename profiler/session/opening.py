@@ -100,6 +100,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check(path: Path, connection: sqlite3.Connection) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID and _lacks_its_log(connection):
+        raise SessionFileError(
+            f"{path.name} is empty: it was written through {path.name}-wal, which is not here",
+            "a recording under way is both files, and one once its server has stopped",
+        )
     if application_id != APPLICATION_ID:
         raise SessionFileError(f"{path.name} is a database, but no llmtop session", _HINT)
     if version > USER_VERSION:
@@ -111,3 +116,9 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
     if connection.execute(_ACTIVE_PARTS).fetchone():
         raise SessionFileError(f"{path.name} holds views or triggers: no llmtop wrote it", _HINT)
     connection.execute("SELECT count(*) FROM session").fetchone()
+
+
+def _lacks_its_log(connection: sqlite3.Connection) -> bool:
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(mode == "wal" and not tables)
