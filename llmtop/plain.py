@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from llmtop.alarm import Alarm
@@ -111,9 +113,12 @@ class Narrator:
             detail = f": {clean_line(connection.detail)}" if connection.detail else ""
             if connection.status != "failed":
                 self._write(f"{connection.status}{detail or ': ' + self._address}")
-        self._tell_phases(state)
-        self._tell_log(state)
-        self._tell_findings(state, self._privacy.findings(found))
+        findings = self._privacy.findings(found)
+        lines = chain(self._phases(state), self._log(state), self._findings(findings))
+        for t_ns, text in sorted(lines, key=itemgetter(0)):
+            self._write(f"{stamp(state, t_ns)}{text}")
+        while self._alarm.complaints:
+            self._write(self._privacy.text(self._alarm.complaints.popleft()))
         ready = any(span.name == "ready" for span in state.phases.spans)
         ready = ready or len(state.foreign.samples) > 1 or bool(state.fleet.live)
         since = self._summary_ns
@@ -121,7 +126,8 @@ class Narrator:
             self._summary_ns = state.t_ns
             self._write(summary(state))
 
-    def _tell_phases(self, state: SessionState) -> None:
+    def _phases(self, state: SessionState) -> Iterator[tuple[int, str]]:
+        """A phase at its begin, how far it is every 10 s."""
         span = state.phase
         if span is None:
             return
@@ -129,23 +135,21 @@ class Narrator:
         new = span.name != self._phase.partition(" ")[0]
         if new or (text != self._phase and self._due(state)):
             self._phase, self._summary_ns = text, None if new else state.t_ns
-            self._write(f"{stamp(state, state.t_ns)}{text}")
+            yield (span.t_ns if new and not span.total else state.t_ns), text
 
     def _due(self, state: SessionState) -> bool:
         return self._summary_ns is None or state.t_ns - self._summary_ns >= LINE_EVERY_NS
 
-    def _tell_log(self, state: SessionState) -> None:
+    def _log(self, state: SessionState) -> Iterator[tuple[int, str]]:
         for line in state.log.lines:
             if line.t_ns > self._told_ns and line.level in _TOLD_LEVELS:
-                self._write(f"{stamp(state, line.t_ns)}{_log_text(line)}")
+                yield line.t_ns, _log_text(line)
         if state.log.lines:
             self._told_ns = max(self._told_ns, state.log.lines[-1].t_ns)
 
-    def _tell_findings(self, state: SessionState, found: list[Finding]) -> None:
+    def _findings(self, found: list[Finding]) -> Iterator[tuple[int, str]]:
         for finding in found:
-            self._write(f"{stamp(state, finding.t_ns)}{_log_text(finding_entries(finding)[-1])}")
-        while self._alarm.complaints:
-            self._write(self._privacy.text(self._alarm.complaints.popleft()))
+            yield finding.t_ns, _log_text(finding_entries(finding)[-1])
 
 
 def _progress(span: PhaseSpan, t_ns: int) -> str:

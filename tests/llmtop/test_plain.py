@@ -10,7 +10,7 @@ from llmtop.alarm import Alarm
 from llmtop.plain import Narrator, follow, play_through, run_plain
 from llmtop.sources.replay import ReplaySource
 from llmtop.viewmodel import Connection
-from profiler.events import AnyEvent, Log
+from profiler.events import AnyEvent, Log, Phase, SessionStart
 from profiler.state import SessionState
 
 Events = Callable[..., list[AnyEvent]]
@@ -35,6 +35,26 @@ def test_phases_warnings_and_a_summary_every_ten_seconds(events: Events) -> None
     assert "ttft p50" in summaries[-1]
     assert lines[-1].endswith("warning core: slow disk")
     assert all(line.isprintable() for line in lines)
+
+
+def test_what_a_long_step_through_a_recording_shows_has_its_own_time_and_order() -> None:
+    """A recording is told in steps of ten seconds; "ready" had the time of the step's end."""
+    lines: list[str] = []
+    state = SessionState()
+    start = SessionStart(S, 1_800_000_000 * S, "0", "m", "cpu", 1, 4, 16, 1, 1, 64, 8, 64)
+    for event in (
+        Phase(S, "load"),
+        start,
+        Log(3 * S, "warning", "core", "early"),
+        Phase(5 * S, "ready"),
+        Log(8 * S, "warning", "core", "late"),
+    ):
+        state.apply(event)
+    Narrator(lines.append, "x", Alarm()).tell(state, Connection("connected"))
+    words = [line.split(maxsplit=1) for line in lines[1:4]]
+    assert [text for _, text in words] == ["warning core: early", "ready", "warning core: late"]
+    seconds = [int(at[-2:]) for at, _ in words]
+    assert [(second - seconds[0]) % 60 for second in seconds] == [0, 2, 5]
 
 
 def test_an_unready_server_has_no_numbers(events: Events) -> None:
