@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.completing import sessions
 from llmtop.commands.exclusion import exclude
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
         "llmtop compare base.db new.db --json | jq '.metrics[] | {name, verdict}'",
     ),
 )
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", shell_complete=sessions)
+@click.argument("b", metavar="B", shell_complete=sessions)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables instead of the screen.")
 @click.option("--json", "as_json", is_flag=True, help="Print every number, as one JSON object.")
 @click.option(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.completing import sessions
 from llmtop.commands.judging import fail_if_option, gate, slo_option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         "llmtop explain ./session.db --fail-if 'ttft_p99>500ms' --fail-if 'preemptions>0'",
     ),
 )
-@click.argument("session", default="latest")
+@click.argument("session", default="latest", shell_complete=sessions)
 @slo_option("Hold it to these objectives, rather than to those it was recorded with.")
 @fail_if_option()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.completing import sessions
 
 # What is appended to the session's name where -o names no file.
 SUFFIXES: Final = {
@@ -27,7 +28,7 @@ SUFFIXES: Final = {
         "llmtop export 20260301-1412 --html -o run.html",
     ),
 )
-@click.argument("session")
+@click.argument("session", shell_complete=sessions)
 @click.option("--perfetto", is_flag=True, help="A trace: requests, steps, counters, log.")
 @click.option("--csv", is_flag=True, help="A folder with one file a table.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one line an event.")

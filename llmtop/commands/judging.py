@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from llmtop.commands.completing import objectives
+
 if TYPE_CHECKING:
     from llmtop.alarm import Alarm
     from profiler.conditions import Condition, Judgement
@@ -20,7 +22,13 @@ FAILED: Final = 1
 
 def slo_option(help: str) -> Decorator:
     """`--slo`, given to the command as a tuple of conditions, or None."""
-    return click.option("--slo", callback=_objectives, metavar="METRIC<BOUND,...|PRESET", help=help)
+    return click.option(
+        "--slo",
+        callback=_objectives,
+        metavar="METRIC<BOUND,...|PRESET",
+        help=help,
+        shell_complete=objectives,
+    )
 
 
 def webhook_option() -> Decorator:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from llmtop.commands.completing import models
 from llmtop.commands.engine_options import whole_number
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -15,7 +16,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def quality_options(window: str, tokens: str) -> Decorator:
     """A decorator that adds them, with these defaults."""
     options = (
-        click.argument("model", required=False),
+        click.argument("model", required=False, shell_complete=models),
         click.option(
             "--text",
             "text_file",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.completing import sessions
 from llmtop.commands.judging import fail_if_option, gate, slo_option, viewer_alarm
 from llmtop.commands.number import Number
 from llmtop.commands.once_options import check_once, once_options, print_once
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         "llmtop replay latest --once --json   # where it ended, as a document",
     ),
 )
-@click.argument("session", default="latest")
+@click.argument("session", default="latest", shell_complete=sessions)
 @click.option("--at", help="Begin there: 90s, 1:30 or 50%.")
 @click.option("--speed", type=Number(0.25, 16), default=1.0, show_default=True, help="Times real.")
 @slo_option("Hold it to these objectives, rather than to those it was recorded with.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.completing import sessions
 
 
 @click.command(
@@ -16,7 +17,7 @@ from llmtop.commands.base import LlmtopCommand
         "llmtop report 20260301-1412 | gh pr comment 7 --body-file -",
     ),
 )
-@click.argument("session", default="latest")
+@click.argument("session", default="latest", shell_complete=sessions)
 @click.option(
     "-o",
     "--output",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmtop.commands.base import LlmtopCommand
+from llmtop.commands.completing import models
 from llmtop.commands.engine_options import engine_config, engine_options
 from llmtop.commands.exclusion import exclude
 from llmtop.commands.judging import fail_if_option, gate, slo_option, webhook_option
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         "llmtop serve random:qwen2.5-7b                  # random weights, to measure speed",
     ),
 )
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=models)
 @serving_options(port=8000)
 @click.option("--served-model-name", help="The name that clients use.")
 @engine_options()

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
-from llmtop.cli import COMMANDS, main
+from llmtop.cli import COMMANDS, cli, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -189,3 +190,26 @@ def test_models_are_listed_with_the_default_first(capsys: pytest.CaptureFixture[
     assert main(["models", "--json"]) == 0
     names = [model["name"] for model in json.loads(capsys.readouterr().out)]
     assert "random:qwen2.5-7b" in names
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["replay", ""], ["plain,latest", "plain,20260102-x", "plain,20260101-x"]),
+        (["compare", "latest", "20260101"], ["plain,20260101-x"]),
+        (["export", "./some"], ["file,./some"]),
+        (["explain", "x", "--slo", "guidellm-ch"], ["plain,guidellm-chat"]),
+        (["serve", "random:ti"], ["plain,random:tiny"]),
+        (["eval", "./folder"], ["file,./folder"]),
+    ],
+)
+def test_recordings_models_and_presets_are_completed_and_else_files(
+    words: list[str], expected: list[str], home: Path
+) -> None:
+    folder = home / "data" / "sessions"
+    folder.mkdir(parents=True)
+    for name in ("20260101-x.db", "20260102-x.db"):
+        (folder / name).touch()
+    completion = BashComplete(cli, {}, "llmtop", "_LLMTOP_COMPLETE")
+    found = completion.get_completions(words[:-1], words[-1])
+    assert [completion.format_completion(item) for item in found] == expected
