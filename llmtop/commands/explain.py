@@ -53,4 +53,4 @@ def command(
         return 0
     from profiler.session.summary import session_values
 
-    return gate(fail_if, session_values(path))
+    return gate(fail_if, session_values(path, slo))

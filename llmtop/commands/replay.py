@@ -72,4 +72,4 @@ def command(
         return code
     from profiler.session.summary import session_values
 
-    return gate(fail_if, session_values(path), code)
+    return gate(fail_if, session_values(path, slo), code)

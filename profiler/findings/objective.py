@@ -13,6 +13,7 @@ from profiler.metrics import METRICS
 from profiler.session.latency_sql import LATENCIES_NS
 
 LEVEL: Final = "alert"
+_OF_REQUESTS: Final = ("req_s", "good_pct")
 
 
 class ObjectiveMissed:
@@ -50,7 +51,7 @@ def _proof(metric: str, value: float, moment: Moment) -> Proof:
     if latency in LATENCIES_NS:
         values = LATENCIES_NS[latency].format(seqs=moment.seqs(WINDOW_S))
         return {metric: value}, _statistic(values, statistic, metric)
-    return _of_seconds(moment)
+    return _of_seconds(metric, moment)
 
 
 def _statistic(values: str, statistic: str, name: str) -> str:
@@ -67,19 +68,17 @@ def _statistic(values: str, statistic: str, name: str) -> str:
     )
 
 
-def _of_seconds(moment: Moment) -> Proof:
+def _of_seconds(metric: str, moment: Moment) -> Proof:
     """Gaps between tokens and rates are not in the file one by one: its seconds tell of them."""
     rows = list(moment.state.seconds.rows)[-WINDOW_S:]
-    gaps = [row.itl_max_ns for row in rows if row.itl_max_ns is not None]
+    columns = ["finished", "good"] if metric in _OF_REQUESTS else ["generated_tokens"]
     evidence: dict[str, int | float] = {
-        "tokens": sum(row.generated_tokens for row in rows),
-        "finished": sum(row.finished for row in rows),
-        "good": sum(row.good for row in rows),
+        name.removeprefix("generated_"): sum(getattr(row, name) for row in rows) for name in columns
     }
-    if gaps:
+    sums = [f"sum({name}) AS {name.removeprefix('generated_')}" for name in columns]
+    gaps = [row.itl_max_ns for row in rows if row.itl_max_ns is not None]
+    if metric.startswith("itl_") and gaps:
         evidence["worst_itl_ms"] = max(gaps) / 1e6
-    return evidence, (
-        "SELECT sum(generated_tokens) AS tokens, sum(finished) AS finished, sum(good) AS good, "
-        "max(itl_max_ns) / 1e6 AS worst_itl_ms FROM step_1s "
-        f"WHERE second BETWEEN {rows[0].second} AND {rows[-1].second}"
-    )
+        sums.append("max(itl_max_ns) / 1e6 AS worst_itl_ms")
+    between = f"BETWEEN {rows[0].second} AND {rows[-1].second}"
+    return evidence, f"SELECT {', '.join(sums)} FROM step_1s WHERE second {between}"

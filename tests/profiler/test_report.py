@@ -30,6 +30,7 @@ from profiler.events import (
 from profiler.folds.quantiles import Quantiles
 from profiler.folds.request_view import RequestView
 from profiler.markdown import markdown, plain
+from profiler.objectives import parse_objectives, request_bounds
 from profiler.report import LATENCIES, SessionReport, report_of
 from profiler.report_sections import NONE, sections
 from profiler.session.reader import SessionReader
@@ -142,6 +143,20 @@ def test_a_gate_is_shown_the_numbers_of_the_report(
     run = read_run(path)
     kv_used = Slices(run).kv_used()
     assert kv_used is not None and kv_used.value == pytest.approx(values["kv_used_pct"], rel=0.02)
+
+
+def test_a_gate_on_good_requests_holds_them_to_the_objectives_that_are_given(
+    tmp_path: Path, events: list[AnyEvent], views: list[RequestView], record: Record
+) -> None:
+    path = record(tmp_path / "s.db", events)
+    finished = [view for view in views if view.finish_reason in ("stop", "length")]
+    for text in ("ttft_p50<150ms", "itl_p99<45ms,e2el_p95<2s", "tpot_p50<1ms", "tok_s>1"):
+        objectives = parse_objectives(text)
+        good = sum(not request_bounds(objectives).failures(view) for view in finished)
+        found = session_values(path, objectives)["good_pct"]
+        assert found == pytest.approx(100 * good / len(finished)), text
+    recorded = session_values(path)["good_pct"]
+    assert recorded == session_values(path, ())["good_pct"]
 
 
 def test_through_a_proxy_what_came_is_reported_and_what_only_an_engine_tells_is_not(
