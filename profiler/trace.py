@@ -124,7 +124,7 @@ class Trace:
         yield TraceEvent("i", name, self._us(t_ns), PROCESS, cat="event", s="p", args=args)
 
     def _session_start(self, event: SessionStart) -> Iterator[TraceEvent]:
-        name = f"llmtop: {event.model} on {event.device}"
+        name = f"llmtop: {event.model} on {event.device or event.upstream}"
         yield TraceEvent("M", "process_name", 0.0, PROCESS, args={"name": name})
 
     def _step_thread(self, event: Step) -> Iterator[TraceEvent]:
@@ -297,11 +297,9 @@ def _outcome(view: RequestView) -> Args:
     """What came of it; a latency that there is none of is left out."""
     latencies = {"ttft_ms": view.ttft_ns, "tpot_ms": view.tpot_ns, "e2el_ms": view.e2el_ns}
     known: Args = {name: ns / 1e6 for name, ns in latencies.items() if ns is not None}
-    return {
-        "output_tokens": view.num_output_tokens,
-        "preemptions": view.preemptions,
-        **known,
-    }
+    if not view.is_foreign:
+        known["preemptions"] = view.preemptions
+    return {"output_tokens": view.num_output_tokens, **known}
 
 
 def _gpu_values(event: GpuSample) -> dict[str, Args]:

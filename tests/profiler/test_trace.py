@@ -16,6 +16,8 @@ from profiler.events import (
     KernelRow,
     KernelWindow,
     Log,
+    RequestAborted,
+    RequestForwarded,
     RequestQueued,
     RequestScheduled,
     SessionStart,
@@ -200,6 +202,20 @@ def test_the_trace_comes_while_the_events_are_read(
     for _ in range(200):
         next(pieces)
     assert 0 < taken < 200
+
+
+def test_of_a_proxy_the_server_is_named_and_no_preemption_is_counted() -> None:
+    events: list[AnyEvent] = [
+        SessionStart(0, 0, "", "m", "", 0, 0, 0, 0, 0, 0, 0, 0, upstream="http://127.0.0.1:9"),
+        RequestQueued(1000, 1, "req-1", None, None),
+        RequestForwarded(2000, 1),
+        RequestAborted(9000, 1, "disconnect", 0),
+    ]
+    told = list(trace_events(events, 0, 10_000))
+    (process,) = [e.args for e in told if e.name == "process_name"]
+    assert process == {"name": "llmtop: m on http://127.0.0.1:9"}
+    (end,) = [e.args for e in told if e.ph == "e" and e.name == "request"]
+    assert end == {"end": "disconnect", "output_tokens": 0}
 
 
 def test_a_window_of_kernels_is_told_where_it_ended() -> None:
