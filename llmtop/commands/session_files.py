@@ -15,6 +15,7 @@ from profiler.session.bookmarks import BESIDE_SUFFIX
 
 LATEST = "latest"
 LISTED = "llmtop sessions lists them"
+_SILENT_DAYS = 60 / 86400
 
 
 def new_session(folder: Path, model: str, now: datetime) -> Path:
@@ -40,7 +41,7 @@ def chosen_session(model: str, chosen: Path | None) -> str:
 
 def session_files(folder: Path) -> list[Path]:
     """The recordings in `folder`, oldest first: their names begin with the time."""
-    return sorted(folder.glob("*.db"))
+    return sorted(path for path in folder.glob("*.db") if path.is_file())
 
 
 def files_of(session: Path) -> list[Path]:
@@ -53,6 +54,16 @@ def files_of(session: Path) -> list[Path]:
 def untouched_days(session: Path) -> float:
     """Days since anything was written to the recording."""
     return (time.time() - max(file.stat().st_mtime for file in files_of(session))) / 86400
+
+
+def is_under_way(session: Path) -> bool:
+    """Whether it is still being recorded: it was not closed, and a recorder writes every second."""
+    if untouched_days(session) > _SILENT_DAYS:
+        return False
+    from profiler.session.listing import session_info
+
+    info = session_info(session)
+    return not info.clean_end and not info.problem
 
 
 def find_session(text: str, folder: Path) -> Path:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "older_than_days",
     type=Number(min=0),
     metavar="DAYS",
-    help="Remove the recordings that nothing was written to for so many days.",
+    help="Remove the recordings that nothing was written to for so many days; one under way stays.",
 )
 @click.option("--yes", is_flag=True, help="With --prune: do not ask.")
 def command(as_json: bool, older_than_days: float | None, yes: bool) -> None:
@@ -85,18 +85,23 @@ def _print_json(found: list[SessionInfo]) -> None:
 
 
 def _prune(older_than_days: float, yes: bool) -> None:
-    from llmtop.commands.session_files import files_of, session_files, untouched_days
+    from llmtop.commands.session_files import files_of, is_under_way, session_files, untouched_days
     from llmtop.format import size
     from llmtop.paths import sessions_dir
 
-    chosen = [p for p in session_files(sessions_dir()) if untouched_days(p) > older_than_days]
+    old = [p for p in session_files(sessions_dir()) if untouched_days(p) > older_than_days]
+    chosen = [path for path in old if not is_under_way(path)]
+    for path in old:
+        if path not in chosen:
+            click.echo(f"{path.stem} is being recorded and stays", err=True)
     num_bytes = sum(file.stat().st_size for path in chosen for file in files_of(path))
     if not chosen:
         click.echo("nothing to remove", err=True)
         return
+    what = f"{len(chosen)} session{'s' if len(chosen) > 1 else ''}, {size(num_bytes)}"
     if not yes:
-        click.confirm(f"Remove {len(chosen)} sessions, {size(num_bytes)}?", abort=True, err=True)
+        click.confirm(f"Remove {what}?", abort=True, err=True)
     for path in chosen:
         for file in files_of(path):
             file.unlink(missing_ok=True)
-    click.echo(f"removed {len(chosen)} sessions, {size(num_bytes)}")
+    click.echo(f"removed {what}")

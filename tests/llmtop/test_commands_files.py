@@ -1,3 +1,6 @@
+import os
+import sqlite3
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -5,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from llmtop.cli import main
 from llmtop.commands.session_files import find_session, new_session
 from llmtop.commands.url import server_url
 from llmtop.errors import LlmtopError
@@ -85,3 +89,31 @@ def test_a_new_session_is_named_by_time_and_model_and_never_an_old_one(tmp_path:
 def test_a_models_name_cannot_leave_the_folder(tmp_path: Path, model: str) -> None:
     path = new_session(tmp_path, model, datetime(2026, 3, 1))
     assert path.parent == tmp_path and path.name.isprintable() and " " not in path.name
+
+
+def test_pruning_leaves_a_recording_under_way_and_what_is_no_file(
+    record: Record,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LLMTOP_HOME", str(tmp_path))
+    folder = tmp_path / "data" / "sessions"
+    folder.mkdir(parents=True)
+    closed, killed, live = (folder / f"{name}.db" for name in ("closed", "killed", "live"))
+    for path in (closed, killed, live):
+        record(path, [Phase(1, "load")])
+    for path in (killed, live):
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE session SET value = '0' WHERE key = 'clean_end'")
+        connection.close()
+    an_hour_ago = time.time() - 3600
+    os.utime(killed, (an_hour_ago, an_hour_ago))
+    (folder / "folder.db").mkdir()
+    (folder / "link.db").symlink_to("nowhere")
+    assert main(["sessions", "--prune", "0", "--yes"]) == 0
+    said = capsys.readouterr()
+    assert "removed 2 sessions" in said.out and "live is being recorded and stays" in said.err
+    assert {path.name for path in folder.iterdir()} == {"folder.db", "link.db", "live.db"}
+    assert main(["sessions", "--prune", "0", "--yes"]) == 0
+    assert "nothing to remove" in capsys.readouterr().err
