@@ -59,9 +59,20 @@ def has_begun(path: Path) -> bool:
     try:
         with SessionFile(path) as file:
             rows = (file.connection.execute(f"SELECT 1 FROM {t} LIMIT 1") for t in _FIRST_TABLES)
-            return any(row.fetchone() for row in rows)
+            return any(row.fetchone() for row in rows) or _goes_on(path)
     except (SessionFileError, sqlite3.Error):
         return True
+
+
+def _goes_on(path: Path) -> bool:
+    """Whether it begins in the middle, as one that a viewer kept: its first state tells of whom."""
+    reader = SessionReader(path)
+    try:
+        first = reader.state_at(reader.start_ns)
+    finally:
+        reader.close()
+    told = first.foreign.last is not None or bool(first.fleet.replicas)
+    return told or first.session is not None
 
 
 def _described(reader: SessionReader, num_bytes: int) -> SessionInfo:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from llmtop.app import LlmtopApp
+from llmtop.commands.session_files import find_session
 from llmtop.sources.keeper import Keeper
 from profiler.events import AnyEvent
-from profiler.session.listing import session_info
+from profiler.session.listing import has_begun, session_info
 from profiler.session.reader import SessionReader
 from profiler.state import SessionState
 
@@ -46,6 +47,29 @@ def test_the_past_and_what_comes_are_in_one_file(
     reader.close()
     info = session_info(keeper.path)
     assert (info.model, info.clean_end, info.problem) == ("smollm2-135m-instruct", True, "")
+
+
+def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
+    source_of: Any, events: Events, home: Path
+) -> None:
+    """Its file holds no start of a session, only a state that knows it."""
+    told = events(14.0)
+    earlier = SessionState()
+    for event in told[:900]:
+        earlier.apply(event)
+    source = source_of(earlier)
+    source.ring.begin(earlier)
+    source.feed(told[900:])
+    keeper = Keeper(source.ring)
+    keeper.keep()
+    keeper.end()
+    assert keeper.path is not None
+    reader = SessionReader(keeper.path)
+    assert not list(reader.query("SELECT 1 FROM session_start"))
+    assert reader.session is not None
+    reader.close()
+    assert has_begun(keeper.path)
+    assert find_session("latest", keeper.path.parent) == keeper.path
 
 
 def test_after_an_end_the_next_file_begins(source_of: Any, events: Events, home: Path) -> None:
