@@ -61,13 +61,15 @@ class EndedRequest(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What was asked for and what came of it. `unfinished` had not ended with the session; `told`
-    of those that ended have a row in the session's table of requests, which quantiles are from.
-    Preemptions cost `lost_tokens`; `found_again_tokens` of them were still in the prefix cache when
-    their request came back. Preemptions are None through a proxy. `cached_share` is of the prompts
-    of requests that ended and of which it was told."""
+    """What was asked for and what came of it. `inherited` were under way when a viewer began to
+    keep the session, `unfinished` when it ended; `told` of those that ended have a row in the
+    session's table of requests, which quantiles are from. Preemptions, None through a
+    proxy, cost `lost_tokens`; `found_again_tokens` of them were still in the prefix cache when
+    their request came back. `cached_share` is of the prompts of requests that ended and of which it
+    was told."""
 
     queued: int
+    inherited: int
     finished: int
     failed: int
     rejected: int
@@ -202,11 +204,16 @@ def _one(reader: SessionReader, sql: str) -> Any:
     return row
 
 
-_ENDED: Final = """
+# A recording that a viewer kept also has rows of requests that had ended before it began.
+_WITHIN: Final = (
+    "WHERE request IN (SELECT request FROM request_finished UNION ALL"
+    " SELECT request FROM request_aborted)"
+)
+_ENDED: Final = f"""
 SELECT request, name, num_prompt_tokens, cached_tokens, num_output_tokens, finish_reason,
     preemptions, request IN (SELECT request FROM request_finished),
     t_queued_ns, t_scheduled_ns, t_first_ns, t_last_ns
-FROM request ORDER BY request
+FROM request {_WITHIN} ORDER BY request
 """
 
 
@@ -242,6 +249,7 @@ def _ms_between(begin_ns: int | None, end_ns: int | None) -> float | None:
 
 def _work(reader: SessionReader, ended: list[EndedRequest], tells_steps: bool) -> Work:
     finished, failed, rejected, preemptions, lost, found_again = _one(reader, _COUNTS)
+    unfinished = len(reader.state_at(reader.end_ns).requests.live)
     max_running, max_waiting = _one(reader, "SELECT max(num_running), max(num_waiting) FROM step")
     told = [r for r in ended if r.cached_tokens is not None]
     if tells_steps:
@@ -249,10 +257,11 @@ def _work(reader: SessionReader, ended: list[EndedRequest], tells_steps: bool) -
     prompt = sum(request.num_prompt_tokens or 0 for request in told)
     return Work(
         queued=reader.num_requests,
+        inherited=max(0, finished + failed + unfinished - reader.num_requests),
         finished=finished,
         failed=failed,
         rejected=rejected,
-        unfinished=max(0, reader.num_requests - finished - failed),
+        unfinished=unfinished,
         told=len(ended),
         preemptions=preemptions if tells_steps else None,
         lost_tokens=lost,
@@ -297,7 +306,7 @@ def _itl(reader: SessionReader) -> Quantiles | None:
 def gap_counts(reader: SessionReader) -> Counter[int]:
     """How often each inter-token gap, in whole microseconds, was seen."""
     counts: Counter[int] = Counter()
-    for (packed,) in reader.query("SELECT gaps_us FROM itl"):
+    for (packed,) in reader.query(f"SELECT gaps_us FROM itl {_WITHIN}"):
         try:
             counts.update(gaps_us(packed))
         except ValueError as error:
@@ -326,7 +335,8 @@ def _flow(reader: SessionReader, num_finished: int) -> Flow | None:
 
 def _received(reader: SessionReader, num_finished: int) -> Flow | None:
     begin_ns, end_ns, tokens = _one(
-        reader, "SELECT min(t_queued_ns), max(t_done_ns), sum(num_output_tokens) FROM request"
+        reader,
+        f"SELECT min(t_queued_ns), max(t_done_ns), sum(num_output_tokens) FROM request {_WITHIN}",
     )
     if begin_ns is None or end_ns <= begin_ns:
         return None

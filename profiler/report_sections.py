@@ -138,6 +138,7 @@ def _workload(report: SessionReport) -> Section:
     work = report.work
     rows = [
         ("requests queued", number(work.queued)),
+        *([("under way when it began", number(work.inherited))] if work.inherited else []),
         ("finished", number(work.finished)),
         ("failed or cancelled", number(work.failed)),
         ("rejected", number(work.rejected)),

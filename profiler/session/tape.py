@@ -50,6 +50,8 @@ class Tape:
         self._keyframe_seq = 0
         self._t_keyframe_ns = 0
         self._writer.facts(**_facts())
+        # Its requests that ended and its seconds: written once, though nothing more may come.
+        self._owes_past = False
         for segment in past:
             self._begin_with(segment)
 
@@ -57,6 +59,7 @@ class Tape:
         events = segment.events(self._seq)
         keyframe = KeyframeRow(segment.seq, segment.t_ns, segment.keyframe)
         self._writer.batch(events, [], [], [], keyframe)
+        self._owes_past = True
         self._seq = events[-1][0] if events else segment.seq
         self._keyframe_seq, self._t_keyframe_ns = segment.seq, segment.t_ns
 
@@ -67,7 +70,7 @@ class Tape:
     def flush(self, last: bool = False) -> None:
         """Everything that the bus holds now, with a keyframe at the end if it is the last."""
         head = self._bus.head
-        while self._seq < head:
+        while self._seq < head or self._owes_past:
             events, seq = self._read()
             now_ns = time_of(events[-1][1]) if events else self._t_keyframe_ns
             due = self._is_due(seq, now_ns) or (last and seq >= head)
@@ -77,7 +80,7 @@ class Tape:
                 gpu_seconds = [g for g in state.seconds.gpu_rows if g.second > self._second]
                 ended = self._newly_ended(state)
             self._writer.batch(events, seconds, gpu_seconds, ended, keyframe)
-            self._seq = seq
+            self._seq, self._owes_past = seq, False
             if keyframe is not None:
                 self._keyframe_seq, self._t_keyframe_ns = keyframe.seq, keyframe.t_ns
             if seconds:

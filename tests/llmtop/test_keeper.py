@@ -10,6 +10,7 @@ from llmtop.app import LlmtopApp
 from llmtop.commands.session_files import find_session
 from llmtop.sources.keeper import Keeper
 from profiler.events import AnyEvent
+from profiler.report import report_of
 from profiler.session.listing import has_begun, session_info
 from profiler.session.reader import SessionReader
 from profiler.state import SessionState
@@ -67,9 +68,31 @@ def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
     reader = SessionReader(keeper.path)
     assert not list(reader.query("SELECT 1 FROM session_start"))
     assert reader.session is not None
+    report, work = report_of(reader), report_of(reader).work
+    assert work.inherited > 0 and report.latencies["ttft"] is not None
+    assert work.queued + work.inherited == work.finished + work.failed + work.unfinished
+    assert report.latencies["ttft"].n == work.told == work.finished + work.failed
+    assert len(list(reader.query("SELECT 1 FROM request"))) > work.told, "some ended before it"
     reader.close()
     assert has_begun(keeper.path)
     assert find_session("latest", keeper.path.parent) == keeper.path
+
+
+def test_of_a_server_that_is_gone_the_past_is_kept_whole(
+    source_of: Any, events: Events, home: Path
+) -> None:
+    """Nothing comes after the key is pressed: rows of requests and seconds were left out then."""
+    source = source_of(SessionState())
+    source.feed(events(14.0))
+    keeper = Keeper(source.ring)
+    keeper.keep()
+    keeper.end()
+    assert keeper.path is not None
+    reader = SessionReader(keeper.path)
+    ((requests,),) = reader.query("SELECT count(*) FROM request")
+    assert requests == len(source.state.requests.done) > 0
+    assert len(reader.seconds()) >= 13
+    reader.close()
 
 
 def test_after_an_end_the_next_file_begins(source_of: Any, events: Events, home: Path) -> None:
