@@ -218,7 +218,8 @@ async def test_what_is_no_session_is_one_line_and_no_crash(
     app = replay_of(replayed)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("7")
-        text = await until(app, pilot, "7, Enter compares", text_of)
+        text = await until(app, pilot, "6, Enter compares", text_of)
+        assert "folder" not in text, "a folder is no recording"
         assert "20260106-foreign.db: is a database, but no llmtop session" in text
         assert "20260104-text.db: cannot be read" in text
         for _ in range(4):
