@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import mul
 from typing import Final
@@ -37,20 +37,26 @@ class Quantiles(msgspec.Struct, frozen=True):
         n = ends[-1] if ends else 0
         if n == 0:
             return None
+        total = sum(map(mul, ordered, weights))
+        return cls.of_ranks(n, total, lambda rank: ordered[bisect_right(ends, rank)])
+
+    @classmethod
+    def of_ranks(cls, n: int, total: float, at: Callable[[int], float]) -> Quantiles:
+        """Of `n` values, 1 or more, that add up to `total`; `at` gives them by rank, from 0."""
 
         def quantile(share: float) -> float:
-            at = share * (n - 1)
-            below = int(at)
-            low = ordered[bisect_right(ends, below)]
-            high = ordered[bisect_right(ends, min(below + 1, n - 1))]
-            return low + (high - low) * (at - below)
+            place = share * (n - 1)
+            below = int(place)
+            low = at(below)
+            high = at(min(below + 1, n - 1))
+            return low + (high - low) * (place - below)
 
         return cls(
             n=n,
-            mean=sum(map(mul, ordered, weights)) / n,
+            mean=total / n,
             p50=quantile(0.50),
             p90=quantile(0.90),
             p95=quantile(0.95),
             p99=quantile(0.99) if n >= P99_NEEDS else None,
-            max=float(ordered[-1]),
+            max=float(at(n - 1)),
         )

@@ -47,6 +47,32 @@ def test_window_forgets_by_seconds_and_keeps_the_one_that_runs() -> None:
     assert window.quantiles() is None
 
 
+LOOKS = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 9)), max_size=90),
+        st.integers(0, 2),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOOKS)
+def test_looking_often_gives_what_looking_once_gives(
+    looks: list[tuple[list[tuple[int, int]], int]],
+) -> None:
+    often, second = Window(3), 0
+    for values, later in looks:
+        second += later
+        for value, weight in values:
+            often.add(second, value, weight)
+        often.trim(second)
+        once = Window(3)
+        once.thaw(often.freeze())
+        assert often.quantiles() == once.quantiles()
+
+
 def test_window_survives_a_keyframe() -> None:
     window = Window(60)
     for i in range(200):
