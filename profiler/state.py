@@ -253,7 +253,7 @@ class SessionState:
 
     def _step(self, event: Step) -> None:
         share = self.requests.step(event)
-        self.steps.step(event, share.prefill_tokens)
+        self.steps.step(event, share.num_prefills, share.prefill_tokens)
         self.latency.gaps(share.gaps)
         self.throughput.step(share)
         self.throughput.packed(event.packed_pages)

@@ -101,6 +101,7 @@ class StepColumns(Panel):
     def __init__(self, *, id: str, top: str = "┌┐", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._known: dict[tuple[int, int], Column] = {}
+        self._drawing = ColumnCells(0, 0.0)
 
     def title(self, view: View) -> Row:
         return (("Steps", "title"),)
@@ -119,7 +120,8 @@ class StepColumns(Panel):
             return [(("no step yet", "dim"),)]
         columns = self._columns(view, steps)
         left: Row = ((" " * (width - len(steps) - room), "text"),)
-        bars = column_rows(columns, height - 1, _top_ms(columns))
+        self._drawing = self._drawing.fitting(height - 1, _top_ms(columns), columns)
+        bars = self._drawing.rows(columns)
         return [(*left, *row) for row in [*bars, _marks(view, steps)]]
 
     def on_click(self, event: events.Click) -> None:
@@ -152,23 +154,39 @@ def _over(columns: list[Column]) -> bool:
     return max(column.tops_ns[-1] for column in columns) > _top_ms(columns) * 1e6
 
 
-def column_rows(columns: list[Column], height: int, top_ms: float) -> list[Row]:
-    """`height` rows; a cell shows what is at its middle, and every column has at least one."""
-    rows: list[Row] = []
-    for line in range(height - 1, -1, -1):
-        middle_ns = (line + 0.5) / height * top_ms * 1e6
-        end = "lowest" if line == 0 else "highest" if line == height - 1 else ""
-        rows.append(merged(_cell(column, middle_ns, end, top_ms) for column in columns))
-    return rows
+class ColumnCells:
+    """Columns as cells, `height` of them up to the axis' end. What a step's column looks like is
+    kept: of a hundred of them a frame brings a few new ones."""
 
+    def __init__(self, height: int, top_ms: float) -> None:
+        self._height = height
+        self._top_ms = top_ms
+        self._known: dict[Column, tuple[Span, ...]] = {}
 
-def _cell(column: Column, height_ns: float, end: str, top_ms: float) -> Span:
-    if end == "lowest":
-        height_ns = min(height_ns, column.tops_ns[-1] / 2)
-    elif end == "highest" and column.tops_ns[-1] > top_ms * 1e6:
-        return ("↑", "warn")
-    layer = column.layer_at(height_ns)
-    return MARKS[layer] if layer else (" ", "text")
+    def fitting(self, height: int, top_ms: float, columns: list[Column]) -> ColumnCells:
+        """For that axis, without what is kept of other columns."""
+        fitting = ColumnCells(height, top_ms)
+        if (height, top_ms) == (self._height, self._top_ms):
+            fitting._known = {c: self._known[c] for c in columns if c in self._known}
+        return fitting
+
+    def rows(self, columns: list[Column]) -> list[Row]:
+        """The highest first; every column has at least one cell."""
+        stacks = [self._known.get(c) or self._known.setdefault(c, self._stack(c)) for c in columns]
+        return [merged(line) for line in zip(*stacks, strict=True)]
+
+    def _stack(self, column: Column) -> tuple[Span, ...]:
+        """From above to below; a cell shows what is at its middle."""
+        return tuple(self._cell(column, line) for line in range(self._height - 1, -1, -1))
+
+    def _cell(self, column: Column, line: int) -> Span:
+        height_ns = (line + 0.5) / self._height * self._top_ms * 1e6
+        if line == 0:
+            height_ns = min(height_ns, column.tops_ns[-1] / 2)
+        elif line == self._height - 1 and column.tops_ns[-1] > self._top_ms * 1e6:
+            return ("↑", "warn")
+        layer = column.layer_at(height_ns)
+        return MARKS[layer] if layer else (" ", "text")
 
 
 def _marks(view: View, steps: list[Step]) -> Row:

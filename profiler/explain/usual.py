@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Sequence
 from statistics import median, quantiles
 from typing import Final, NamedTuple
@@ -68,6 +69,8 @@ class Likes:
 
     def _nearest_steps(self, size: int, step: int, count: int) -> list[float]:
         entries = self._by_size[size]
+        if len(entries) == 1:  # as most sizes of prefill
+            return [value for at, value in entries if at != step]
         at = bisect_left(entries, (step,))
         after = at + (at < len(entries) and entries[at][0] == step)
         near = entries[max(0, at - count) : at] + entries[after : after + count]
@@ -111,12 +114,13 @@ class UsualSteps:
 
     def __init__(self, steps: Steps) -> None:
         self._decode, self._eager = Likes(), Likes()
-        self._carried: list[tuple[Step, int]] = []
+        self._carried: deque[tuple[Step, int, int]] = deque(maxlen=_MAX_PREFILLS)
         self._rates: Likes | None = None
         replayed = False
-        for step, tokens in zip(steps.ring, steps.prefill_tokens, strict=True):
+        columns = zip(steps.ring, steps.num_prefills, steps.prefill_tokens, strict=True)
+        for step, num_prefills, tokens in columns:
             if tokens:
-                self._carried.append((step, tokens))
+                self._carried.append((step, len(step.rows) - num_prefills, tokens))
             elif step.rows:
                 miss = step.graph == "miss"
                 replayed |= not miss
@@ -134,12 +138,11 @@ class UsualSteps:
         128 steps with prefill."""
         if self._rates is None:
             self._rates = Likes()
-            for carried, num_tokens in self._carried[-_MAX_PREFILLS:]:
-                self._add_rate(self._rates, carried, num_tokens)
+            for carried, batch, num_tokens in self._carried:
+                self._add_rate(self._rates, carried, batch, num_tokens)
         return self._rates.usual(tokens, step)
 
-    def _add_rate(self, rates: Likes, step: Step, tokens: int) -> None:
-        batch = num_decoding(step)
+    def _add_rate(self, rates: Likes, step: Step, batch: int, tokens: int) -> None:
         decode_ns = self._decode.middle(batch, step.step) if batch else 0.0
         if decode_ns is not None:
             rates.add(tokens, step.step, max(0.0, compute_ns(step) - decode_ns) / tokens)

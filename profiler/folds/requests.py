@@ -28,9 +28,10 @@ MAX_LIVE: Final = 65_536
 
 
 class StepShare(NamedTuple):
-    """What the rows of a step, or the pieces of answers, add up to. `gaps` maps a gap before a
-    token, ns, to its tokens."""
+    """What the rows of a step, or the pieces of answers, add up to: `prefill_tokens` are those of
+    `num_prefills` rows. `gaps` maps a gap before a token, ns, to its tokens."""
 
+    num_prefills: int
     prefill_tokens: int
     new_tokens: int
     gaps: dict[int, int]
@@ -145,7 +146,7 @@ class Requests:
             if gap_ns is not None:
                 share_ns = gap_ns // arrival.num_tokens
                 gaps[share_ns] = gaps.get(share_ns, 0) + arrival.num_tokens
-        return StepShare(0, new_tokens, gaps)
+        return StepShare(0, 0, new_tokens, gaps)
 
     def answered(self, event: RequestAnswered) -> None:
         view = self.live.get(event.request)
@@ -190,12 +191,13 @@ class Requests:
         before = number - 1 if times.last == number - 1 else -2
         before_ns = times.get(before)
         times.add(number, end_ns)
-        prefill_tokens = new_tokens = steady_tokens = 0
+        num_prefills = prefill_tokens = new_tokens = steady_tokens = 0
         gaps: dict[int, int] = {}
         for row in event.rows:
             view = live.get(row.request)
             k = row.new_tokens
             if row.prefill_tokens:
+                num_prefills += 1
                 prefill_tokens += row.prefill_tokens
                 if view is not None:
                     view.computed_tokens += row.prefill_tokens
@@ -210,7 +212,7 @@ class Requests:
         if steady_tokens and before_ns is not None:
             gap_ns = end_ns - before_ns
             gaps[gap_ns] = gaps.get(gap_ns, 0) + steady_tokens
-        return StepShare(prefill_tokens, new_tokens + steady_tokens, gaps)
+        return StepShare(num_prefills, prefill_tokens, new_tokens + steady_tokens, gaps)
 
     def freeze(self) -> RequestsFrame:
         live, done = list(self.live.values()), list(self.done)

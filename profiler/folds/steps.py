@@ -24,11 +24,12 @@ class StepsFrame(msgspec.Struct, array_like=True):
     older: list[Step] = []
     notable_in_ring: list[int] = []
     usual_ns: float = 0.0
+    num_prefills: list[int] = []
 
 
 class Steps:
     """`ring` holds the newest 512 steps, oldest first, and `prefill_tokens` the sum of each one's
-    rows; `num_steps` counts all there were.
+    rows, of which `num_prefills` have some; `num_steps` counts all there were.
 
     `notable` holds the newest 512 of those that carried prefill or were late, so that a token's
     delay can be explained when the steps around it are long forgotten.
@@ -36,6 +37,7 @@ class Steps:
 
     def __init__(self) -> None:
         self.ring: deque[Step] = deque(maxlen=CAPACITY)
+        self.num_prefills: deque[int] = deque(maxlen=CAPACITY)
         self.prefill_tokens: deque[int] = deque(maxlen=CAPACITY)
         self.notable: deque[Step] = deque(maxlen=CAPACITY)
         self.num_steps = 0
@@ -45,10 +47,11 @@ class Steps:
     def last(self) -> Step | None:
         return self.ring[-1] if self.ring else None
 
-    def step(self, event: Step, prefill_tokens: int) -> None:
+    def step(self, event: Step, num_prefills: int, prefill_tokens: int) -> None:
         if self._is_late(event) or prefill_tokens:
             self.notable.append(event)
         self.ring.append(event)
+        self.num_prefills.append(num_prefills)
         self.prefill_tokens.append(prefill_tokens)
         self.num_steps += 1
 
@@ -93,15 +96,18 @@ class Steps:
             list(islice(self.notable, older)),
             [step.step for step in islice(self.notable, older, None)],
             self._usual_ns,
+            list(self.num_prefills),
         )
 
     def thaw(self, frame: StepsFrame) -> None:
         self.ring.extend(frame.ring)
-        # A keyframe from before the field has none of them.
+        # A keyframe from before a field has none of it.
         known = len(frame.prefill_tokens) == len(frame.ring)
         self.prefill_tokens.extend(
             frame.prefill_tokens if known else map(_prefill_tokens, frame.ring)
         )
+        known = len(frame.num_prefills) == len(frame.ring)
+        self.num_prefills.extend(frame.num_prefills if known else map(_num_prefills, frame.ring))
         self.num_steps = frame.num_steps
         within = set(frame.notable_in_ring)
         self.notable.extend(frame.older)
@@ -111,6 +117,10 @@ class Steps:
 
 def _prefill_tokens(step: Step) -> int:
     return sum(row.prefill_tokens for row in step.rows)
+
+
+def _num_prefills(step: Step) -> int:
+    return sum(row.prefill_tokens > 0 for row in step.rows)
 
 
 def _find(steps: deque[Step], number: int) -> Step | None:

@@ -36,7 +36,7 @@ def step(number: int, took_ms: int) -> Step:
 def test_rows_divide_by_steps_and_fit(width: int) -> None:
     steps = Steps()
     for number, took_ms in ((9, 30), (10, 32), (11, 40), (12, 44)):
-        steps.step(step(number, took_ms), 0)
+        steps.step(step(number, took_ms), 0, 0)
     rows = kernel_rows(WINDOW, None, steps, width)
     lines = [plain(row) for row in rows]
     head = " ".join(lines[: lines.index("")])
@@ -59,7 +59,7 @@ def test_parts_tell_how_fast_they_were_and_what_bounds_them() -> None:
     steps, rows = Steps(), (KernelRow("gemm", 2, 3 * MS, "linear"), KernelRow("x", 1, MS))
     for number in (11, 12):
         work = {"computed_tokens": 2, "sampled_rows": 2, "context_tokens": 42}
-        steps.step(msgspec.structs.replace(step(number, 4), **work), 0)
+        steps.step(msgspec.structs.replace(step(number, 4), **work), 0, 0)
     window = msgspec.structs.replace(WINDOW, kernels=rows)
     lines = [plain(row) for row in kernel_rows(window, start, steps, 116)]
     (line,) = [line for line in lines if line.startswith("linear ")]

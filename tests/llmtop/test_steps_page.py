@@ -8,7 +8,7 @@ import pytest
 from llmtop.app import LlmtopApp
 from llmtop.viewmodel import Connection, View, ViewModel
 from llmtop.widgets.rows import plain, width_of
-from llmtop.widgets.stepcolumns import Column, StepColumns, chosen_step, column_rows, window
+from llmtop.widgets.stepcolumns import Column, ColumnCells, StepColumns, chosen_step, window
 from llmtop.widgets.stepmembers import StepMembers, members
 from llmtop.widgets.stepshares import StepShares
 from profiler.events import Step
@@ -28,7 +28,7 @@ def column(**ms: float) -> Column:
 
 
 def drawn(columns: list[Column], height: int, top_ms: float) -> list[str]:
-    return [plain(row) for row in column_rows(columns, height, top_ms)]
+    return [plain(row) for row in ColumnCells(height, top_ms).rows(columns)]
 
 
 def test_a_column_is_stacked_by_cause_and_as_high_as_its_time() -> None:

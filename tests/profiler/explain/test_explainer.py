@@ -318,6 +318,7 @@ def test_a_keyframe_from_before_the_kept_steps_goes_on_all_the_same(schedule: An
     kept, old = schedule.state.steps, Steps()
     old.thaw(StepsFrame(list(kept.ring), kept.num_steps))
     assert old.prefill_tokens == kept.prefill_tokens
+    assert old.num_prefills == kept.num_prefills
     for steps in (kept, old):
         for number in range(3):
             last = steps.last
@@ -328,6 +329,7 @@ def test_a_keyframe_from_before_the_kept_steps_goes_on_all_the_same(schedule: An
                 msgspec.structs.replace(
                     last, t_ns=begin_ns, end_ns=begin_ns + late_ns, step=last.step + 1
                 ),
+                0,
                 0,
             )
     assert [step.step for step in old.notable] == [kept.ring[-1].step]
