@@ -13,7 +13,7 @@ TURN_NS: Final = 1_200_000_000
 TURN_STEPS: Final = 5
 MAX_TURN_NS: Final = 3_000_000_000
 # Until the server, the recorder and a dashboard have done what the turn before left to them: they
-# gather for 50, 250 and 250 ms.
+# gather for 100, 250 and 250 ms.
 SETTLE_NS: Final = 400_000_000
 NUM_TURNS: Final = 24
 LIMIT_NS: Final = 45_000_000_000  # where steps take long, turns do too

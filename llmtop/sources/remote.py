@@ -33,8 +33,8 @@ _LONGEST_WAIT_S: Final = 8.0
 _SILENCE_S: Final = 25.0
 _MAX_HELLO_BYTES: Final = 1 << 20
 _MAX_WAITING: Final = 200_000
-# The server gathers events for 50 ms, and a busy machine takes its time: over time whose events are
-# not here rates would be too low.
+# The server gathers events for 100 ms, and a busy machine takes its time: over time whose events
+# are not here rates would be too low.
 _SETTLE_NS: Final = 500_000_000
 # The server tells of its processes every second, whatever else happens.
 _STALE_NS: Final = 5_000_000_000

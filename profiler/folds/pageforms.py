@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from profiler.events import PageForm
@@ -58,7 +58,7 @@ class PageForms:
         self.flags.extend(bytes(more))
         self._counts[NO_FORM] += more
 
-    def turn(self, pages: range, form: int) -> None:
+    def turn(self, pages: Sequence[int], form: int) -> None:
         flags, counts = self.flags, self._counts
         for page in pages:
             counts[flags[page]] -= 1
@@ -67,7 +67,7 @@ class PageForms:
 
     def clear(self, page: int) -> None:
         if self.flags[page]:
-            self.turn(range(page, page + 1), NO_FORM)
+            self.turn((page,), NO_FORM)
 
     def mend(self, spans: tuple[PageForm, ...]) -> bool:
         """Every page as the spans say, impossible ones left out; whether one was different."""

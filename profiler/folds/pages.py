@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -174,13 +174,15 @@ class Pages:
             self.resize(first + count)
         if count == 1:
             self.t_touch_ns[first] = t_ns
+            operation(self, (first,), run.request)
         else:
             self.t_touch_ns[first : first + count] = array("q", (t_ns,)) * count
-        operation(self, range(first, first + count), run.request)
+            operation(self, range(first, first + count), run.request)
         return True
 
-    def _alloc(self, pages: range, request: int) -> None:
+    def _alloc(self, pages: Sequence[int], request: int) -> None:
         refs, owners, sealed = self.refs, self.owners, self.sealed_flags
+        forms = self.forms.flags
         held = self._held.setdefault(request, {})
         before = next(reversed(held), -1)
         for page in pages:
@@ -189,10 +191,11 @@ class Pages:
             self.parents[page], self.hits[page], before = before, 0, page
             self.t_alloc_ns[page] = self.t_touch_ns[page]
             self.reused.pop(page, None)
-            self.forms.clear(page)
+            if forms[page]:
+                self.forms.clear(page)
         self._settle(pages)
 
-    def _share(self, pages: range, request: int) -> None:
+    def _share(self, pages: Sequence[int], request: int) -> None:
         held = self._held.setdefault(request, {})
         before = next(reversed(held), -1)
         for page in pages:
@@ -205,12 +208,12 @@ class Pages:
             self.reused[page] = None
         self._settle(pages)
 
-    def _seal(self, pages: range, request: int) -> None:
+    def _seal(self, pages: Sequence[int], request: int) -> None:
         for page in pages:
             self.sealed_flags[page] = 1
         self._settle(pages)
 
-    def _release(self, pages: range, request: int) -> None:
+    def _release(self, pages: Sequence[int], request: int) -> None:
         refs = self.refs
         held = self._held.get(request, {})
         for page in pages:
@@ -220,18 +223,19 @@ class Pages:
             self._held.pop(request, None)
         self._settle(pages)
 
-    def _evict(self, pages: range, request: int) -> None:
+    def _evict(self, pages: Sequence[int], request: int) -> None:
         self.evictions += len(pages)
         for page in pages:
             self.sealed_flags[page] = 0
             self.reused.pop(page, None)
         self._settle(pages)
 
-    def _settle(self, pages: range) -> None:
+    def _settle(self, pages: Sequence[int]) -> None:
         """Each page in the state that its references and its seal make."""
         refs, sealed, states, counts = self.refs, self.sealed_flags, self.states, self._counts
         for page in pages:
-            state, before = _state_of(refs[page], sealed[page]), states[page]
+            held_by, before = refs[page], states[page]
+            state = SHARED if held_by > 1 else _STATES[held_by > 0][sealed[page]]
             if state == before:
                 continue
             states[page] = state
@@ -239,7 +243,8 @@ class Pages:
             counts[state] += 1
             if state == FREE:
                 self.owners[page] = self.t_alloc_ns[page] = 0
-                self.forms.clear(page)
+                if self.forms.flags[page]:
+                    self.forms.clear(page)
 
     def keyframe(self, event: PageKeyframe) -> None:
         """Every page as the event says; who shares a page besides its owner is kept as it was."""
@@ -337,7 +342,7 @@ class Pages:
         self.parents, self.hits, self.reused = parents, hits, dict.fromkeys(frame.reused)
 
 
-_OPERATIONS: Final[dict[str, Callable[[Pages, range, int], None]]] = {
+_OPERATIONS: Final[dict[str, Callable[[Pages, Sequence[int], int], None]]] = {
     "alloc": Pages._alloc,
     "share": Pages._share,
     "seal": Pages._seal,
