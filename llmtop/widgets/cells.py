@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain, compress, count, groupby, repeat
+from collections.abc import Sequence
+from itertools import compress, count, groupby
 from operator import ne
 from typing import Final, NamedTuple
 
@@ -19,15 +20,17 @@ class Cells(NamedTuple):
     """What stands in each cell, and its role. The second cell of a wide character holds "", and
     marks without a width stand with the character they belong to."""
 
-    chars: list[str]
+    chars: Sequence[str]
     roles: list[str]
 
 
 def cells_in(row: Row) -> Cells:
     text = plain(row)
     if is_plain(text):
-        roles = chain.from_iterable(repeat(role, len(part)) for part, role in row)
-        return Cells(list(text), list(roles))
+        roles: list[str] = []
+        for part, role in row:
+            roles += [role] * len(part)
+        return Cells(text, roles)
     chars: list[str] = []
     roles_of: list[str] = []
     for part, role in row:
@@ -44,10 +47,9 @@ def cells_in(row: Row) -> Cells:
 def changed_runs(old: Cells, new: Cells) -> list[tuple[int, int]]:
     """(first cell, number of cells) of the stretches in which two rows of one width differ."""
     # The comparison of all cells of all rows that changed: nothing of it runs in Python.
-    differ = set(compress(count(), map(ne, old.chars, new.chars)))
+    changed = list(compress(count(), map(ne, old.chars, new.chars)))
     if old.roles != new.roles:
-        differ.update(compress(count(), map(ne, old.roles, new.roles)))
-    changed = sorted(differ)
+        changed = sorted({*changed, *compress(count(), map(ne, old.roles, new.roles))})
     if not changed:
         return []
     runs: list[tuple[int, int]] = []
