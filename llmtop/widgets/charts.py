@@ -56,6 +56,16 @@ class Chart(Panel):
     def __init__(self, *, id: str, ahead: int = 0, top: str = "├┤", bottom: str = "") -> None:
         super().__init__(id=id, top=top, bottom=bottom)
         self._ahead = ahead
+        self._kept: tuple[tuple[object, ...], list[Row]] = ((), [])
+
+    def rows(self, view: View, width: int, height: int) -> list[Row]:
+        """Drawn once a second: in between nothing of it changes."""
+        newest = view.state.seconds.rows[-1] if view.state.seconds.rows else None
+        chosen = (view.model.chart, self.compact, self.top, self.bottom, self.joints)
+        shown = (newest, view.state.upstream, width, height, self.has_focus, *chosen)
+        if self._kept[0] != shown:
+            self._kept = (shown, super().rows(view, width, height))
+        return self._kept[1]
 
     def _series(self, view: View) -> Series:
         return SERIES[chart_after(view.model.chart, self._ahead)]
