@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import Final
@@ -48,8 +48,12 @@ def age_ns(request: RequestView, t_ns: int) -> int:
 
 def itl_p95_ms(request: RequestView) -> float | None:
     """The 95th percentile (nearest rank) of the request's own inter-token latencies."""
-    gaps = sorted(request.itl_ns)
-    return None if not gaps else gaps[max(0, -(-95 * len(gaps) // 100) - 1)] / 1e6
+    return p95_ms(sorted(request.itl_ns))
+
+
+def p95_ms(ordered: Sequence[int]) -> float | None:
+    """Of ns that rise; None of none."""
+    return None if not ordered else ordered[max(0, -(-95 * len(ordered) // 100) - 1)] / 1e6
 
 
 def gaps_ms(request: RequestView) -> list[float]:
@@ -118,7 +122,11 @@ SORTS: Final = ("age", "id", "phase", "in", "hit", "out", "tps", "ttft", "itl", 
 
 
 def cell_text(field: Field, request: RequestView, t_ns: int) -> str:
-    value = field.value(request, t_ns)
+    return value_text(field, request, field.value(request, t_ns))
+
+
+def value_text(field: Field, request: RequestView, value: float | str | None) -> str:
+    """The request's value of `field` as it stands in the table."""
     if value is None:
         return NONE
     if field.name == "out" and request.is_estimate:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from textual import events
 from textual.message import Message
 
-from llmtop.columns import FIELDS, Field, cell_text
-from llmtop.format import NONE, grouped, seconds
+from llmtop.columns import FIELDS, Field, cell_text, value_text
+from llmtop.format import grouped, seconds
 from llmtop.viewmodel import View
+from llmtop.widgets.keptgaps import KeptGaps
 from llmtop.widgets.panel import Panel
 from llmtop.widgets.rows import Row, Span, fit, joined_within
 from llmtop.widgets.timeline import LEGEND, ROLES, cell_duration_ns, timeline
@@ -15,7 +16,6 @@ from profiler.folds.request_view import RequestView
 
 _NARROW = ("id", "phase", "age", "in", "out", "tps", "ttft")
 _WIDE = ("id", "phase", "age", "in", "hit", "out", "tps", "ttft", "itl", "pages")
-_RECOUNT_EVERY = 8
 _LEGEND_FROM = 110
 
 
@@ -48,7 +48,7 @@ class RequestTable(Panel):
         super().__init__(id=id, top=top, bottom=bottom)
         self._shown: list[int] = []
         self._first = 0
-        self._itl: dict[int, tuple[int, str]] = {}
+        self._gaps = KeptGaps()
 
     def title(self, view: View) -> Row:
         requests, model = view.state.requests, view.model
@@ -129,25 +129,13 @@ class RequestTable(Panel):
         return ((lead + head, base), (word, phase), (rest, base), *line)
 
     def _cell(self, column: Field, request: RequestView, t_ns: int) -> str:
-        text = (
-            self._itl_text(request, t_ns)
-            if column.name == "itl"
-            else cell_text(column, request, t_ns)
-        )
+        if column.name == "itl":
+            text = value_text(column, request, self._gaps.p95_ms(request))
+        else:
+            text = cell_text(column, request, t_ns)
         if column.is_word:
             return fit(text, column.width) + " "
         return text.rjust(column.width)[: column.width] + " "
-
-    def _itl_text(self, request: RequestView, t_ns: int) -> str:
-        count = request.num_output_tokens
-        if count < 2:
-            return NONE
-        known = self._itl.get(request.request)
-        if known is None or count >= known[0] + _RECOUNT_EVERY:
-            if len(self._itl) > 1024:
-                self._itl.clear()
-            known = self._itl[request.request] = (count, cell_text(FIELDS["itl"], request, t_ns))
-        return known[1]
 
     @staticmethod
     def _nothing(view: View, width: int) -> Row:

@@ -137,12 +137,13 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
                 if end_ns:
                     yield step, end_ns, run.per_step
 
-    def _known_runs(self) -> Iterator[tuple[list[int] | array[int], int]]:
-        """(ends, tokens of each) of the steps of each run that are still known, none empty."""
+    def _known_runs(self, since: int) -> Iterator[tuple[list[int] | array[int], int]]:
+        """(ends, tokens of each) of the steps of each run that are still known, from step `since`
+        on; none empty."""
         if self.step_times is None:
             return
         for run in self.token_runs():
-            _, ends = self.step_times.between(run.first, run.last)
+            _, ends = self.step_times.between(max(run.first, since), run.last)
             known = [end_ns for end_ns in ends if end_ns] if 0 in ends else ends
             if known:
                 yield known, run.per_step
@@ -194,9 +195,13 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
     @property
     def itl_ns(self) -> list[int]:
         """The gap before each token but those of the first step; k tokens of one step share it."""
+        return self.gaps_since(-1)
+
+    def gaps_since(self, step: int) -> list[int]:
+        """As `itl_ns`, of the tokens that came after those of `step`, one of the request's own."""
         gaps: list[int] = []
         before: int | None = None
-        for ends, k in self._known_runs():
+        for ends, k in self._known_runs(step):
             if before is not None:
                 gaps += [(ends[0] - before) // k] * k
             between = map(sub, ends[1:], ends)

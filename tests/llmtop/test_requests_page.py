@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from llmtop.app import LlmtopApp
-from llmtop.columns import token_cursor
+from llmtop.columns import itl_p95_ms, token_cursor
 from llmtop.viewmodel import Connection, View, ViewModel
+from llmtop.widgets.keptgaps import KeptGaps
 from llmtop.widgets.requesttable import RequestTable
 from llmtop.widgets.rows import plain
 from llmtop.widgets.service import Service
-from profiler.events import RequestFinished, RequestFirstToken, RequestQueued
+from profiler.events import AnyEvent, RequestFinished, RequestFirstToken, RequestQueued
 from profiler.state import SessionState
 
 TextOf = Callable[[Any], str]
@@ -181,3 +182,24 @@ def test_a_latency_of_minutes_is_told_whole(busy_state: SessionState) -> None:
     assert "5m33" in slow.split()
     ttft = next(plain(row) for row in Service(id="s").body(view, 70, 8) if "ttft" in plain(row))
     assert ttft.split()[-5] == "5m33"
+
+
+def test_the_kept_gaps_are_those_of_the_instant_that_is_shown(
+    events: Callable[..., list[AnyEvent]],
+) -> None:
+    """Also after a rewind: the table used to show the p95 of what was still to come."""
+    told, kept, state = events(6.0), KeptGaps(), SessionState()
+
+    def check(shown: SessionState) -> None:
+        requests = [*shown.requests.live.values(), *shown.requests.done]
+        assert [kept.p95_ms(r) for r in requests] == [itl_p95_ms(r) for r in requests]
+
+    keyframes = []
+    for seq, event in enumerate(told, 1):
+        state.apply(event, seq)
+        if seq % 100 == 0:
+            check(state)
+            keyframes.append(state.keyframe())
+    assert any(itl_p95_ms(r) for r in state.requests.live.values())
+    for keyframe in reversed(keyframes):
+        check(SessionState.restore(keyframe))
