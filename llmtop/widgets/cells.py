@@ -64,12 +64,12 @@ def changed_runs(old: Cells, new: Cells) -> list[tuple[int, int]]:
 
 def stretch(cells: Cells, first: int, count: int) -> Row:
     """`count` cells from cell `first` on, as a row."""
-    chars, end = cells.chars, first + count
-    if count == 1:
-        return ((chars[first], cells.roles[first]),)
+    chars, roles = cells.chars, cells.roles[first : first + count]
+    if roles.count(roles[0]) == count:  # as nearly always
+        return (("".join(chars[first : first + count]), roles[0]),)
     out: list[tuple[str, str]] = []
     at = first
-    for role, group in groupby(cells.roles[first:end]):
+    for role, group in groupby(roles):
         upto = at + sum(1 for _ in group)
         out.append(("".join(chars[at:upto]), role))
         at = upto

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from itertools import chain, starmap
+from itertools import chain, repeat, starmap
 from typing import Final, NamedTuple
 
 from profiler.events import PageRun
@@ -34,7 +34,7 @@ class PageJournal:
 
     def add(self, runs: Sequence[PageRun], t_ns: int) -> None:
         """Runs whose operations are among OPERATIONS."""
-        self._runs.extend([(t_ns, run) for run in runs])
+        self._runs.extend(zip(repeat(t_ns), runs, strict=False))
 
     def story(self, page: int) -> list[PageEntry]:
         """What happened to `page`, newest first, as far back as is kept."""

@@ -181,8 +181,8 @@ class Pages:
         return True
 
     def _alloc(self, pages: Sequence[int], request: int) -> None:
-        refs, owners, sealed = self.refs, self.owners, self.sealed_flags
-        forms = self.forms.flags
+        refs, owners, sealed, states = self.refs, self.owners, self.sealed_flags, self.states
+        counts, forms = self._counts, self.forms.flags
         held = self._held.setdefault(request, {})
         before = next(reversed(held), -1)
         for page in pages:
@@ -193,7 +193,9 @@ class Pages:
             self.reused.pop(page, None)
             if forms[page]:
                 self.forms.clear(page)
-        self._settle(pages)
+            counts[states[page]] -= 1
+            states[page] = OPEN
+        counts[OPEN] += len(pages)
 
     def _share(self, pages: Sequence[int], request: int) -> None:
         held = self._held.setdefault(request, {})
