@@ -18,6 +18,8 @@ def short(value: float | None) -> str:
     """At most five characters: 7, 53.0, 3940, 21.3k, 1.2M."""
     if value is None:
         return NONE
+    if isinstance(value, int) and 0 <= value < 10_000:  # most cells of most tables
+        return str(value)
     for limit, unit in ((1e4, ""), (1e6, "k"), (1e9, "M"), (1e12, "G")):
         if abs(value) < limit:
             scaled = value / {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]

@@ -2,14 +2,22 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import get_character_cell_size
 
 from llmtop.widgets.cells import cells_in, changed_runs, stretch
-from llmtop.widgets.rows import Row, exact_row, plain, width_of
+from llmtop.widgets.rows import Row, exact_row, is_plain, plain, width_of
 from llmtop.widgets.wrapping import wrapped
 
 WIDTH = 24
 texts = st.text(st.sampled_from("ab ·█░│結果한e\u0301é▶✖\x1b\x07\n"), max_size=12)
 rows = st.lists(st.tuples(texts, st.sampled_from(["text", "dim", "bad"])), max_size=6).map(tuple)
+
+
+def test_what_is_plain_takes_one_cell_and_controls_nothing() -> None:
+    characters = [chr(point) for point in range(0x10000) if is_plain(chr(point))]
+    assert {"─", "▶", "↓", "⣿", "✖"} <= set(characters)
+    assert {get_character_cell_size(character) for character in characters} == {1}
+    assert all(character.isprintable() for character in characters)
 
 
 @given(rows)
