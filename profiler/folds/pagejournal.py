@@ -41,7 +41,7 @@ class PageJournal:
         return [
             _entry(t_ns, run)
             for t_ns, run in reversed(self._runs)
-            if run.page <= page < run.page + run.count
+            if 0 <= page - run.page < run.count
         ]
 
     def freeze(self) -> bytes:

@@ -27,10 +27,6 @@ class TokenRun(msgspec.Struct, array_like=True, gc=False):
     last: int
     per_step: int
 
-    @property
-    def num_tokens(self) -> int:
-        return (self.last - self.first + 1) * self.per_step
-
 
 class RequestView(msgspec.Struct, array_like=True, eq=False):
     """Stamps are engine stamps, None until known. `phase` is queued, prefill, decode, preempted
@@ -106,7 +102,10 @@ class RequestView(msgspec.Struct, array_like=True, eq=False):
     def num_output_tokens(self) -> int:
         if self.is_foreign and self.t_done_ns is not None:
             return self.told_tokens
-        return max(self.told_tokens, sum(run.num_tokens for run in self.token_runs()))
+        made = 0
+        for run in self.token_runs():
+            made += (run.last - run.first + 1) * run.per_step
+        return max(self.told_tokens, made)
 
     @property
     def known_output_tokens(self) -> int | None:
