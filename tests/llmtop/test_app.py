@@ -141,8 +141,8 @@ async def test_a_source_that_failed_ends_the_program(busy_source: Any) -> None:
     app = LlmtopApp(busy_source)
     async with app.run_test() as pilot:
         busy_source.connection = Connection("failed", "the server was killed by signal 9")
-        app.frame()
         await pilot.pause()
+        app.frame()
     assert app.return_value == 1
 
 
