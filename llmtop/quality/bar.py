@@ -1,20 +1,27 @@
-"""One progress bar on standard error, gone when the work is done."""
+"""One progress bar on standard error, gone when the work is done; lines where it is no terminal."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+TELL_EVERY_S: Final = 30.0
+
 
 class Bar:
-    """A context. Nothing is shown where standard error is no terminal."""
+    """A context. Where standard error is no terminal, a line every 30 s says how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         console = Console(stderr=True)
+        self._is_plain = not console.is_terminal
+        self._clock = clock
+        self._told_s = clock()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -22,7 +29,7 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=self._is_plain,
         )
         self._name = ""
         self._task = self._progress.add_task("", total=None)
@@ -50,3 +57,7 @@ class Bar:
             self._name = described
             self._progress.reset(self._task, description=described)
         self._progress.update(self._task, completed=done, total=total or None)
+        if self._is_plain and self._clock() - self._told_s >= TELL_EVERY_S:
+            self._told_s = self._clock()
+            of = f" of {total}" if total else ""
+            click.echo(f"{name}: {done}{of} {unit}".rstrip(), err=True)

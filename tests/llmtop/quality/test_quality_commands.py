@@ -144,3 +144,20 @@ def test_tables_are_aligned() -> None:
     rows = [("a", "1.00"), ("longer", "10.00")]
     assert plain(("name", "bits"), rows) == "name     bits\na        1.00\nlonger  10.00"
     assert markdown(("name", "bits"), rows).splitlines()[1] == "| --- | ---: |"
+
+
+def test_long_work_tells_how_far_it_is_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now_s = 0.0
+    with Bar(lambda: now_s) as bar:
+        for done in range(5):
+            now_s = 20.0 * done
+            bar.phase("layers", done, 60, "formats")
+        now_s = 200.0
+        bar.phase("reading", 7, 0, "")
+    assert capsys.readouterr().err.splitlines() == [
+        "layers: 2 of 60 formats",
+        "layers: 4 of 60 formats",
+        "reading: 7",
+    ]
