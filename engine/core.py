@@ -17,6 +17,7 @@ from engine.narrator import Narrator
 from engine.observer_turns import ObserverTurns
 from engine.plan import Flight, Outcome, Plan, StepResult, StepTimes
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
+from engine.run_delay import RunDelay
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
 from engine.telling import Telling
@@ -59,6 +60,8 @@ class EngineCore:
         self._flight: Flight | None = None
         self._was_idle = True
         self._last_end_ns = 0
+        # On a GPU threads of this process compute nothing.
+        self._run_delay = RunDelay() if self._runner.device_type == "cpu" else None
         self._narrator.tell_memory(clock())
         if config.rehearse_capture:
             self._capturing.rehearse(progress)
@@ -126,6 +129,8 @@ class EngineCore:
     def close(self) -> None:
         """Tells what has not been told yet; no step may follow."""
         self._turns.resting()
+        if self._run_delay is not None:
+            self._run_delay.close()
 
     def step(self) -> list[TokenOutput]:
         """What one step gave, an entry per request that got tokens or ended; [] with no work.
@@ -188,6 +193,7 @@ class EngineCore:
             end_ns - begin_ns - result.busy_ns,
             result.device_ns,
             result.device_gap_ns if flight.follows else None,
+            None if self._run_delay is None else self._run_delay.longest_ns(end_ns),
         )
         self._narrator.stepped(self._scheduler, flight.plan, outcome, times, result.graph)
         self._turns.landed(flight.plan.num_decode == len(flight.plan.rows), end_ns)

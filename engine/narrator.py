@@ -204,6 +204,7 @@ class Narrator:
                 graph,
                 plan.waits_for,
                 device_gap_ns=times.device_gap_ns,
+                processor_wait_ns=times.processor_wait_ns,
                 pages_wide=num_wide_used,
                 packed_pages=len(plan.seals),
                 **work._asdict(),

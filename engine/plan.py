@@ -95,6 +95,7 @@ class StepTimes(NamedTuple):
     host_ns: int
     device_ns: int | None = None
     device_gap_ns: int | None = None
+    processor_wait_ns: int | None = None
 
 
 class Outcome:

@@ -216,6 +216,10 @@ class Step(Event, frozen=True, gc=False):
 
     Where pages are packed, `pages_wide` have a wide page after the step, `packed_pages` are those
     that it packed, and `wide_context_tokens` the part of `context_tokens` that lies in wide pages.
+
+    `processor_wait_ns` is the longest that a thread of the engine was ready to run in the step and
+    had no processor; None on a GPU, in steps within 5 ms of the time before, and where the system
+    does not tell.
     """
 
     end_ns: int
@@ -238,6 +242,7 @@ class Step(Event, frozen=True, gc=False):
     pages_wide: int = 0
     packed_pages: int = 0
     wide_context_tokens: int = 0
+    processor_wait_ns: int | None = None
 
 
 # Some 250 kernels a step, half a KiB each in the profiler's memory: 64 MiB.

@@ -25,6 +25,7 @@ MARKS: Final = {
     "preempted": ("✖", "preempt"),
     "graph": ("▞", "graph"),
     "clock": ("▄", "warn"),
+    "processor": ("◇", "warn"),
     "host": ("▚", "host"),
     "capture": ("◆", "host"),
     "idle": ("·", "dim"),

@@ -19,7 +19,10 @@ from profiler.events import Step
 from profiler.explain.parts import Part
 
 # From below to above.
-_LAYERS: Final = ("decode", "prefill", "graph", "clock", "unexplained", "host", "capture", "idle")
+_LAYERS: Final = (
+    *("decode", "prefill", "graph", "clock", "processor", "unexplained"),
+    *("host", "capture", "idle"),
+)
 _LEGEND: Final = ("decode", "prefill", "unexplained", "host", "idle")
 # Columns move to the left by so many steps at a time: moving them with every step sends the whole
 # chart anew in every frame.

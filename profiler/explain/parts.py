@@ -17,6 +17,7 @@ CAUSES: Final = (
     "preempted",
     "graph",
     "clock",
+    "processor",
     "host",
     "capture",
     "idle",
@@ -39,6 +40,7 @@ class Part(NamedTuple):
     preempted    a step without the request, since it had lost its pages
     graph        the step had no captured graph to replay
     clock        the GPU's clock was lower than usual; `detail` is the reason NVML gives
+    processor    beyond like steps, as long as a thread that computed was ready and had no processor
     host         the part of a step in which the device computed nothing
     capture      the engine stood still for the kernel profiler, in a step or before it
     idle         between two steps

@@ -18,6 +18,7 @@ _WORDS: Final = {
     "recompute": "own recompute",
     "decode": "decode",
     "graph": "graph miss",
+    "processor": "waiting for a processor",
     "host": "host",
     "capture": "kernel capture",
     "idle": "gap between steps",

@@ -15,11 +15,12 @@ class StepSplitter:
     host     what is left of the step beside its computation
     capture  the part of that in which the engine stood still for the kernel profiler
     own      a decode-only step's computation; if it is beyond the fence of like steps (see
-             `Usual`), their median, and the excess is the clock's, the missing graph's or
-             unexplained
+             `Usual`), their median, and the excess is the clock's, the processor's that a thread
+             waited for, the missing graph's or unexplained
     prefill  a step's computation less the median of decode-only steps of like batch, by tokens;
-             what is beyond the fence of like prefill is the clock's or unexplained. Where no like
-             decode-only step is known each token of the step counts the same
+             what is beyond the fence of like prefill is the clock's, the processor's or
+             unexplained. Where no like decode-only step is known each token of the step counts the
+             same
     """
 
     def __init__(self, usual: UsualSteps, clocks: Clocks, held: Held) -> None:
@@ -60,14 +61,10 @@ class StepSplitter:
         if usual is None or usual.within(device_ns):
             return [Part(word, device_ns)]
         own_ns = min(device_ns, round(usual.middle))
-        clock = self._clock(step, device_ns, device_ns - own_ns)
-        rest_ns = device_ns - own_ns - clock.ns
-        rest = (
-            Part("graph", rest_ns, estimated=True)
-            if step.graph == "miss"
-            else Part("unexplained", rest_ns, detail="slow", estimated=True)
-        )
-        return [Part(word, own_ns, estimated=True), clock, rest]
+        *known, rest = self._slow(step, device_ns, device_ns - own_ns)
+        if step.graph == "miss":
+            rest = Part("graph", rest.ns, estimated=True)
+        return [Part(word, own_ns, estimated=True), *known, rest]
 
     def _decode_ns(self, step: Step, device_ns: int, prefills: list[StepRow]) -> int:
         batch = num_decoding(step)
@@ -87,10 +84,18 @@ class StepSplitter:
             return [self._clock(step, rest_ns, rest_ns)]
         if usual.within(rest_ns / tokens):
             return []
-        excess_ns = max(0, rest_ns - round(usual.middle * tokens))
+        return self._slow(step, device_ns, max(0, rest_ns - round(usual.middle * tokens)))
+
+    def _slow(self, step: Step, device_ns: int, excess_ns: int) -> list[Part]:
+        """What a computation took beyond like ones, by what is known to have slowed it."""
         clock = self._clock(step, device_ns, excess_ns)
-        slow_ns = excess_ns - clock.ns
-        return [clock, Part("unexplained", slow_ns, detail="slow", estimated=True)]
+        waited_ns = min(excess_ns - clock.ns, step.processor_wait_ns or 0)
+        rest_ns = excess_ns - clock.ns - waited_ns
+        return [
+            clock,
+            Part("processor", waited_ns, estimated=True),
+            Part("unexplained", rest_ns, detail="slow", estimated=True),
+        ]
 
     def _clock(self, step: Step, device_ns: int, most_ns: int) -> Part:
         share, reason = self._clocks.slowdown(step.end_ns)

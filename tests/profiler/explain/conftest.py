@@ -51,6 +51,7 @@ class Schedule:
         graph: str = "",
         waits_for: str = "",
         device: bool = False,
+        processor_wait: float | None = None,
     ) -> Step:
         """A step whose computation takes `ms`."""
         self.rest(0.1)
@@ -67,6 +68,7 @@ class Schedule:
             begin_ns, self.now_ns, self.number, round(host * MS), device_ns,
             tuple(StepRow(*row) for row in rows), int(bool(waits_for)), len(rows), 0, 0, 0,
             graph, waits_for,
+            processor_wait_ns=None if processor_wait is None else round(processor_wait * MS),
         )  # fmt: skip
         firsts = [r for r, _, new in rows if new and self.state.requests.live[r].t_first_ns is None]
         self.tell(step)
@@ -79,9 +81,17 @@ class Schedule:
         self.queue(*requests)
         self.step(*((r, 100, 1) for r in requests), ms=20, scheduled=requests)
 
-    def decode(self, *requests: int, steps: int = 1, ms: float = 10.0, graph: str = "") -> None:
+    def decode(
+        self,
+        *requests: int,
+        steps: int = 1,
+        ms: float = 10.0,
+        graph: str = "",
+        processor_wait: float | None = None,
+    ) -> None:
         for _ in range(steps):
-            self.step(*((r, 0, 1) for r in requests), ms=ms, graph=graph)
+            rows = ((r, 0, 1) for r in requests)
+            self.step(*rows, ms=ms, graph=graph, processor_wait=processor_wait)
 
     def gpu(self, sm_mhz: int, throttle: str = "") -> None:
         self.tell(

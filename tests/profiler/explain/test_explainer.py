@@ -195,6 +195,37 @@ def test_what_has_no_cause_is_shown_as_unexplained(schedule: Any) -> None:
     assert "unexplained (slower than like steps) ~40.0" in words(explanation)
 
 
+def test_a_thread_without_a_processor_is_the_cause_as_far_as_it_waited(schedule: Any) -> None:
+    schedule.start(1)
+    schedule.decode(1, steps=20)
+    schedule.decode(1, ms=50, processor_wait=35)
+    explanation = explained(schedule.state, 1)
+    assert by_cause(explanation) == pytest.approx(
+        {"own": 10, "processor": 35, "unexplained": 5, "host": 1, "idle": 0.1}
+    )
+    assert "waiting for a processor ~35.0" in words(explanation)
+
+
+def test_waiting_that_made_no_step_longer_is_no_cause(schedule: Any) -> None:
+    schedule.start(1)
+    schedule.decode(1, steps=20)
+    schedule.decode(1, processor_wait=8)
+    assert "processor" not in by_cause(explained(schedule.state, 1))
+
+
+def test_a_prefill_that_waited_for_a_processor(schedule: Any) -> None:
+    schedule.start(1)
+    schedule.decode(1, steps=20)
+    for request in range(2, 8):
+        schedule.queue(request)
+        schedule.step((1, 0, 1), (request, 100, 1), ms=20, scheduled=(request,))
+    schedule.queue(9)
+    schedule.step((1, 0, 1), (9, 100, 1), ms=90, scheduled=(9,), processor_wait=60)
+    causes = by_cause(explained(schedule.state, 1))
+    assert causes["processor"] == pytest.approx(60)
+    assert causes["unexplained"] == pytest.approx(10)
+
+
 def test_preemption_and_recompute(schedule: Any) -> None:
     schedule.start(1, 2)
     schedule.decode(1, 2, steps=20)
