@@ -21,6 +21,7 @@ from engine.models.folder import ModelFolder
 from engine.models.progress import silent
 from engine.plan import Plan, RunnerMemory, StepResult
 from engine.request import EngineRequest, TokenLogprobs, TokenOutput
+from engine.run_delay import RunDelay
 from engine.sequence import Sequence as EngineSequence
 from profiler.events import AnyEvent, KernelRow
 
@@ -199,7 +200,10 @@ class CoreBench:
 
 
 @pytest.fixture
-def core_bench() -> Callable[..., CoreBench]:
+def core_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CoreBench]:
+    # Its clock is driven, and what its threads waited is this machine's.
+    monkeypatch.setattr("engine.core.RunDelay", lambda: RunDelay(tmp_path / "no threads"))
+
     def make(
         num_pages: int = 64,
         block_size: int = 4,

@@ -384,3 +384,17 @@ def test_who_was_preempted_waits_for_pages(core_bench):
     steps = {step.t_ns: step for step in bench.of(Step)}
     assert preempted
     assert {steps[event.t_ns].waits_for for event in preempted} == {"pages"}
+
+
+def test_a_step_tells_how_long_a_thread_waited_for_a_processor(core_bench, monkeypatch):
+    waits = iter([None, 7, 0])
+
+    class Told:
+        def longest_ns(self, t_ns):
+            return next(waits)
+
+    monkeypatch.setattr("engine.core.RunDelay", Told)
+    bench = core_bench()
+    bench.add(1, range(4), max_tokens=3)
+    bench.run()
+    assert [step.processor_wait_ns for step in bench.of(Step)] == [None, 7, 0]
