@@ -31,13 +31,11 @@ class ProxyConfig(msgspec.Struct, frozen=True):
 
 class ObserverConfig(msgspec.Struct, frozen=True):
     """Of the process that observes what the one of `relay_pid` passes on at `url`. Its own paths
-    are asked for on the listening socket `socket_fd`, whose `folder` goes when it ends. `is_quiet`
-    where nobody reads what it says.
+    are asked for on the listening socket `socket_fd`. `is_quiet` where nobody reads what it says.
     """
 
     proxy: ProxyConfig
     url: str
     socket_fd: int
-    folder: str
     relay_pid: int
     is_quiet: bool

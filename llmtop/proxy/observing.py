@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -121,10 +120,7 @@ async def _observe() -> int:
     if not line:
         return 0  # who started us has gone
     config = msgspec.json.decode(line, type=ObserverConfig)
-    try:
-        await Observing(config, pipe).run()
-    finally:
-        shutil.rmtree(config.folder, ignore_errors=True)
+    await Observing(config, pipe).run()
     return 0
 
 

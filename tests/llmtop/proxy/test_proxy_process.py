@@ -31,6 +31,8 @@ from profiler.events import RequestFinished
 from profiler.session.reader import SessionReader
 
 ROOT = Path(__file__).resolve().parents[3]
+# What a killed proxy may lose, and how late a busy machine may run its processes.
+BOUND_S, MARGIN_S = 0.5, 1.0
 ANSWER = b'{"choices":[{"text":"word"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
 
 
@@ -105,12 +107,15 @@ class Proxy:
 
     def finished(self) -> list[int]:
         """The requests that the recording has an end of."""
+        return [event.request for event in self.ends()]
+
+    def ends(self) -> list[RequestFinished]:
         try:
             reader = SessionReader(self.session)
         except SessionFileError:
             return []  # nothing was written yet
         with contextlib.closing(reader):
-            return [e.request for _, e in reader.events() if isinstance(e, RequestFinished)]
+            return [event for _, event in reader.events() if isinstance(event, RequestFinished)]
 
 
 @pytest.fixture
@@ -137,6 +142,12 @@ def wait_for(what: Any) -> None:
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def ask_until_killed(proxy: Proxy) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        while True:
+            proxy.ask()
 
 
 def test_a_stop_records_all_and_the_stream_says_so(proxy: Proxy) -> None:
@@ -190,7 +201,24 @@ def test_what_was_written_before_both_were_killed_is_there(proxy: Proxy) -> None
     os.kill(observer, signal.SIGKILL)
     proxy.process.kill()
     wait_for(lambda: not is_running(observer))
-    assert proxy.finished() == [1]
+    assert proxy.finished() == [1] and not list(proxy.folder.iterdir())
+
+
+def test_kill_of_both_under_load_loses_half_a_second_at_most(proxy: Proxy) -> None:
+    observer = proxy.observer_pid
+    asking = threading.Thread(target=ask_until_killed, args=(proxy,))
+    asking.start()
+    wait_for(proxy.finished)
+    go_on_ns = time.monotonic_ns() + int((BOUND_S + MARGIN_S) * 1e9)  # longer than the bound
+    wait_for(lambda: time.monotonic_ns() > go_on_ns)
+    t_killed_ns = time.monotonic_ns()
+    os.kill(observer, signal.SIGKILL)
+    proxy.process.kill()
+    asking.join()
+    wait_for(lambda: not is_running(observer))
+    ends = proxy.ends()
+    assert sorted(end.request for end in ends) == list(range(1, len(ends) + 1))
+    assert t_killed_ns - ends[-1].t_ns < (BOUND_S + MARGIN_S) * 1e9
 
 
 async def test_asking_again_for_a_name_makes_no_certificates_anew(
