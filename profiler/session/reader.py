@@ -12,6 +12,7 @@ import msgspec
 
 from profiler.errors import SessionFileError, StreamError
 from profiler.events import AnyEvent, SessionStart, Step
+from profiler.folds.clock import NS_PER_S
 from profiler.folds.gpus import GpuSecond
 from profiler.folds.seconds import SecondRow
 from profiler.session import bookmarks, schema
@@ -167,17 +168,21 @@ class SessionReader:
         return event if isinstance(event, Step) and event.step == number else None
 
     def seconds(self) -> list[SecondRow]:
-        """The whole session by seconds, for the time bar."""
+        """The whole session by seconds, from the one in which it begins."""
+        return self._seconds_from(self.start_ns // NS_PER_S)
+
+    def _seconds_from(self, second: int) -> list[SecondRow]:
         with self._guard():
             names = self._selection("step_1s", schema.SECONDS)
-            rows = self._rows(f"SELECT {names} FROM step_1s ORDER BY second")
-            return schema.SECONDS.from_rows(rows)
+            sql = f"SELECT {names} FROM step_1s WHERE second >= ? ORDER BY second"
+            return schema.SECONDS.from_rows(self._rows(sql, (second,)))
 
     def gpu_seconds(self) -> list[GpuSecond]:
         """The same of every device, by seconds and device."""
         names = ", ".join(schema.GPU_SECONDS.names)
         with self._guard():
-            rows = self._rows(f"SELECT {names} FROM gpu_1s ORDER BY second, device")
+            sql = f"SELECT {names} FROM gpu_1s WHERE second >= ? ORDER BY second, device"
+            rows = self._rows(sql, (self.start_ns // NS_PER_S,))
             return schema.GPU_SECONDS.from_rows(rows)
 
     def markers(self) -> list[Marker]:
@@ -185,7 +190,8 @@ class SessionReader:
         connection = self._file.connection
         with self._guard():
             found = [*read_markers(connection), *bookmarks.read(self.path, connection)]
-        return sorted([*found, *load_changes(self.seconds())])
+        loads = load_changes(self._seconds_from(0))
+        return sorted([*found, *(load for load in loads if load.t_ns >= self.start_ns)])
 
     def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
         """What `sql` finds, read as it is taken: for tables of a whole session."""

@@ -8,7 +8,9 @@ Beside them
 
     session    facts by name: when and where it was recorded, `clean_end`, what was lost
     keyframe   the whole state after event `seq`, every few seconds: a seek begins at one
-    step_1s    one row a second, gpu_1s one row a second and device: charts over hours
+    step_1s    one row a second, gpu_1s one row a second and device: charts over hours. In a session
+               kept out of a ring up to 300 of them are older than its start: its first findings
+               are proved by them, readers leave them out
     request    one row a request that ended, with its stamps
     itl        its inter-token latencies, microseconds, 4 bytes each, little-endian
     bookmark   places that a viewer marked; there from the first of them on

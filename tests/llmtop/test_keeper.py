@@ -78,6 +78,32 @@ def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
     assert find_session("latest", keeper.path.parent) == keeper.path
 
 
+def test_a_kept_session_has_no_seconds_before_it_began(
+    source_of: Any, events: Events, home: Path
+) -> None:
+    """Its first state knows the minutes before: they were drawn as if they had been recorded."""
+    told = events(14.0)
+    earlier = SessionState()
+    for event in told[:900]:
+        earlier.apply(event)
+    source = source_of(earlier)
+    source.ring.begin(earlier)
+    source.feed(told[900:])
+    keeper = Keeper(source.ring)
+    keeper.keep()
+    keeper.end()
+    assert keeper.path is not None
+    reader = SessionReader(keeper.path)
+    first, last = reader.start_ns // S, reader.end_ns // S
+    assert earlier.seconds.rows[0].second < first
+    assert [row.second for row in reader.seconds()] == list(range(first, last))
+    assert {row.second for row in reader.gpu_seconds()} <= set(range(first, last))
+    assert reader.markers() == source.ring.markers()
+    ((oldest,),) = reader.query("SELECT min(second) FROM step_1s")
+    assert oldest == earlier.seconds.rows[0].second, "findings may be proved by it"
+    reader.close()
+
+
 def test_of_a_server_that_is_gone_the_past_is_kept_whole(
     source_of: Any, events: Events, home: Path
 ) -> None:
