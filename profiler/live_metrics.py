@@ -5,12 +5,15 @@ from __future__ import annotations
 from math import ceil, floor
 
 from profiler.conditions import Condition
+from profiler.folds.slo import Slo
+from profiler.goodness import goodness_of
 from profiler.metrics import STATISTICS, of_quantiles
 from profiler.state import SessionState
 
 
-def live_value(state: SessionState, name: str) -> float | None:
-    """The metric over the state's own windows: latencies 60 s, tokens 5 s, requests 60 s.
+def live_value(state: SessionState, name: str, slo: Slo | None = None) -> float | None:
+    """The metric over the state's own windows: latencies 60 s, tokens 5 s, requests 60 s. Requests
+    are good by `slo`, without it by what the session was told at its start.
 
     None where there is nothing to judge yet, and for what only a client or a whole session knows.
     """
@@ -18,7 +21,7 @@ def live_value(state: SessionState, name: str) -> float | None:
     if latency in state.latency.windows and statistic in STATISTICS:
         return of_quantiles(latency, state.latency.quantiles(latency), 1e6).get(name)
     flow = state.throughput
-    good = flow.good_share
+    good = flow.good_share if slo in (None, flow.slo) else goodness_of(state, slo).share
     values = {
         "tok_s": flow.generated_per_s,
         "prompt_tok_s": flow.prompt_per_s,

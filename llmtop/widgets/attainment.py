@@ -12,6 +12,7 @@ from profiler.conditions import Condition
 from profiler.folds.latency import WINDOW_S
 from profiler.live_metrics import attainment, live_value
 from profiler.metrics import METRICS
+from profiler.objectives import request_bounds
 
 _WORDS: Final = {"good": "met", "bad": "missed", "dim": NONE}
 
@@ -56,5 +57,5 @@ def _percent(share: float | None) -> str:
 
 def _role(view: View, objective: Condition) -> str:
     """A p99 of too few values judges nobody."""
-    value = live_value(view.state, objective.metric)
+    value = live_value(view.state, objective.metric, request_bounds(view.objectives))
     return "dim" if value is None else "good" if objective.holds(value) else "bad"

@@ -8,6 +8,8 @@ from profiler.conditions import Condition
 from profiler.findings.moment import Moment
 from profiler.findings.rule import Signal
 from profiler.folds.latency import WINDOW_S
+from profiler.folds.slo import Slo
+from profiler.goodness import goodness_of
 from profiler.live_metrics import live_value
 from profiler.metrics import METRICS
 from profiler.session.latency_sql import LATENCIES_NS
@@ -18,22 +20,23 @@ _OF_REQUESTS: Final = ("req_s", "good_pct")
 
 class ObjectiveMissed:
     """The metric, over its own window, is not as the objective says. Where there is no value, as
-    p99 of too few, there is no alert."""
+    p99 of too few, there is no alert. `slo` is what all objectives together ask of a request."""
 
     level: Final = LEVEL
     open_s: Final = 2
     close_s: Final = 10
 
-    def __init__(self, objective: Condition) -> None:
+    def __init__(self, objective: Condition, slo: Slo) -> None:
         self.objective = objective
+        self._slo = slo
         self.name = f"slo {objective}"
 
     def look(self, moment: Moment) -> Signal | None:
-        value = live_value(moment.state, self.objective.metric)
+        value = live_value(moment.state, self.objective.metric, self._slo)
         if value is None or self.objective.holds(value):
             return None
         objective, unit = self.objective, METRICS[self.objective.metric].unit
-        evidence, sql = _proof(objective.metric, value, moment)
+        evidence, sql = _proof(objective.metric, value, moment, self._slo)
         weight = value / objective.bound if objective.bound else value
         return Signal(
             weight if objective.op.startswith("<") else -weight,
@@ -46,11 +49,14 @@ class ObjectiveMissed:
 Proof = tuple[dict[str, int | float], str]
 
 
-def _proof(metric: str, value: float, moment: Moment) -> Proof:
+def _proof(metric: str, value: float, moment: Moment, slo: Slo) -> Proof:
     latency, _, statistic = metric.rpartition("_")
     if latency in LATENCIES_NS:
         values = LATENCIES_NS[latency].format(seqs=moment.seqs(WINDOW_S))
         return {metric: value}, _statistic(values, statistic, metric)
+    if metric == "good_pct" and slo != moment.state.throughput.slo:
+        found = goodness_of(moment.state, slo)
+        return {"good": found.good, "finished": found.finished}, found.sql
     return _of_seconds(metric, moment)
 
 

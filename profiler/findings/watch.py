@@ -19,6 +19,7 @@ from profiler.findings.prefix import PrefixThrash
 from profiler.findings.queue import QueueGrowth
 from profiler.findings.rule import Rule, Signal
 from profiler.findings.stalls import PrefillStall
+from profiler.objectives import request_bounds
 from profiler.state import SessionState
 
 NS_PER_S: Final = 1_000_000_000
@@ -124,7 +125,8 @@ class Watch:
         if objectives != self._objectives:
             self._objectives = objectives
             kept = [t for t in self._tracks if not isinstance(t.rule, ObjectiveMissed)]
-            self._tracks = [*kept, *(Track(ObjectiveMissed(o)) for o in objectives)]
+            slo = request_bounds(objectives)
+            self._tracks = [*kept, *(Track(ObjectiveMissed(o, slo)) for o in objectives)]
 
     def _told(self, moment: Moment) -> Iterable[Finding]:
         for track in self._tracks:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from profiler.conditions import Condition
 from profiler.metrics import Values, of_quantiles
 from profiler.objectives import request_bounds, told_objectives
 from profiler.report import SessionReport, report_of
+from profiler.session import goodness_sql
 from profiler.session.reader import SessionReader
-
-_GOOD_PCT: Final = """
-SELECT 100.0 * avg(coalesce(t_first_ns - t_queued_ns <= {ttft}, 1)
-    AND coalesce((t_last_ns - t_first_ns) / (nullif(num_output_tokens, 1) - 1.0) <= {tpot}, 1)
-    AND coalesce(t_last_ns - t_queued_ns <= {e2el}, 1))
-FROM request WHERE request IN (SELECT request FROM request_finished)
-"""
 
 
 def session_values(path: Path, objectives: tuple[Condition, ...] | None = None) -> Values:
@@ -29,22 +22,15 @@ def session_values(path: Path, objectives: tuple[Condition, ...] | None = None) 
         held_to = (
             told_objectives(report.start) if objectives is None and report.start else objectives
         )
-        ((good_pct,),) = reader.query(_goodness(held_to or ()))
+        is_good = goodness_sql.good(request_bounds(held_to or ()))
+        sql = f"SELECT 100.0 * avg({is_good}) FROM request WHERE {goodness_sql.FINISHED}"
+        ((good_pct,),) = reader.query(sql)
     finally:
         reader.close()
     values = {"good_pct": good_pct} | _rates(report) | _counts(report)
     for name, found in report.latencies.items():
         values |= of_quantiles(name, found)
     return values
-
-
-def _goodness(objectives: tuple[Condition, ...]) -> str:
-    """SQL: the share of finished requests, in percent, that miss no bound."""
-    slo = request_bounds(objectives)
-    bounds = {"ttft": slo.ttft_ms, "tpot": slo.tpot_ms, "e2el": slo.e2el_ms}
-    return _GOOD_PCT.format_map(
-        {name: "9e999" if ms is None else ms * 1e6 for name, ms in bounds.items()}
-    )
 
 
 def _rates(report: SessionReport) -> dict[str, float | None]:

@@ -243,7 +243,7 @@ async def test_attainment_stands_beside_the_tabs(
 ) -> None:
     start = busy_source.state.session
     assert isinstance(start, SessionStart)
-    slo = parse_objectives("ttft_p50<1s,itl_p50<1us,tok_s>1")
+    slo = parse_objectives("ttft_p50<1s,itl_p50<1us,tok_s>1,good_pct>1")
     app = LlmtopApp(busy_source, alarm=Alarm(slo))
     async with app.run_test(size=(width, 40)) as pilot:
         await pilot.pause()
@@ -254,4 +254,4 @@ async def test_attainment_stands_beside_the_tabs(
         assert "SLO 0.0% in 60 s" in tabs
     if width == 160:
         assert "ttft_p50<1000ms 100.0%" in tabs and "itl_p50<0.001ms 0.0%" in tabs
-        assert "tok_s>1tok/s met" in tabs
+        assert "tok_s>1tok/s met" in tabs and "good_pct>1% missed" in tabs

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from profiler.events import AnyEvent, Finding
 from profiler.findings.watch import derive
 from profiler.objectives import parse_objectives
+from profiler.session.reader import SessionReader
+from profiler.session.summary import session_values
 
 Prove = Callable[[list[AnyEvent]], list[Finding]]
 
@@ -80,6 +84,28 @@ def test_other_objectives_may_be_given_than_the_session_names(scene: Any) -> Non
         "slo e2el_p50<100ms"
     ]
     assert derive(events, ()) == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "good_pct"),
+    [
+        ("ttft_p50<250ms", "ttft_p50<100ms,good_pct>99", 0),
+        ("ttft_p50<150ms", "ttft_p50<300ms,good_pct<50", 100),
+    ],
+)
+def test_good_requests_are_those_within_the_objectives_that_are_given(
+    scene: Any, record: Any, tmp_path: Path, recorded: str, given: str, good_pct: float
+) -> None:
+    """As gates count them: the alert was about those that the session itself calls good."""
+    session = scene(slo=recorded)
+    serve(session, 70, ttft_ms=200)
+    path, objectives = record(tmp_path / "s.db", session.events), parse_objectives(given)
+    (alert,) = (f for f in derive(enumerate(session.events, 1), objectives) if "good" in f.rule)
+    assert f"good_pct is {good_pct} %" in alert.text
+    with closing(SessionReader(path)) as reader:
+        ((good, finished),) = reader.query(alert.sql)
+    assert alert.evidence == {"good": good, "finished": finished}
+    assert 100 * good / finished == session_values(path, objectives)["good_pct"] == good_pct
 
 
 def test_a_session_says_its_objectives_to_whoever_reads_it(scene: Any) -> None:
