@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -15,14 +15,21 @@ from textual.widgets import Input, Static
 Attempt = Callable[[str], str]
 
 
-class CommandLine(Horizontal):
-    """Asks one question at a time. Esc leaves things as they were before it."""
+class CommandLine(Vertical):
+    """Asks one question at a time. Esc leaves things as they were before it. What is wrong stands
+    over the rows above: beside what is typed it has no room, and rows that come and go with each
+    key would move the page."""
 
     DEFAULT_CSS = """
     CommandLine { height: 1; display: none; }
-    CommandLine > Static { width: auto; padding: 0 1; }
-    CommandLine > Input { width: 1fr; border: none; height: 1; padding: 0; background: $surface; }
-    CommandLine > Input:focus { border: none; }
+    CommandLine > Horizontal { height: 1; }
+    CommandLine > Horizontal > Static { width: auto; padding: 0 1; }
+    CommandLine Input { width: 1fr; border: none; height: 1; padding: 0; background: $surface; }
+    CommandLine Input:focus { border: none; }
+    CommandLine > #wrong {
+        overlay: screen; offset-y: -100%;
+        width: 100%; height: auto; padding: 0 1; background: $surface; display: none;
+    }
     """
 
     class Closed(Message):
@@ -32,15 +39,14 @@ class CommandLine(Horizontal):
         super().__init__(id=id)
         self._label = Static("", markup=False)
         self._input = Input(max_length=500)
-        self._error = Static("", markup=False)
+        self._error = Static("", id="wrong", markup=False)
         self._attempt: Attempt = lambda text: ""
         self._live = False
         self._before = ""
 
     def compose(self) -> ComposeResult:
-        yield self._label
-        yield self._input
         yield self._error
+        yield Horizontal(self._label, self._input)
 
     def ask(self, label: str, text: str, hint: str, attempt: Attempt, live: bool) -> None:
         """Begin a question. With `live` each keystroke is attempted, else only Enter is."""
@@ -55,6 +61,7 @@ class CommandLine(Horizontal):
 
     def _complain(self, error: str) -> None:
         self._error.update(Text(error, "red"))
+        self._error.display = bool(error)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

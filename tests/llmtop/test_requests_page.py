@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from llmtop.app import LlmtopApp
 from llmtop.columns import itl_p95_ms, token_cursor
 from llmtop.viewmodel import Connection, View, ViewModel
@@ -76,14 +78,21 @@ async def test_typing_a_filter_shows_its_effect_and_esc_takes_it_back(
         assert app.model.filter_text == ""
 
 
-async def test_an_error_in_the_filter_is_told_while_typing(
-    busy_source: Any, text_of: TextOf
+@pytest.mark.parametrize("width", [60, 80, 120])
+async def test_an_error_in_the_filter_is_told_while_typing_beside_what_is_typed(
+    busy_source: Any, text_of: TextOf, width: int
 ) -> None:
     app = LlmtopApp(busy_source)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(width, 24)) as pilot:
         await pilot.press("2", "slash", *"nofield>1")
         await pilot.pause()
-        assert "no field 'nofield'" in text_of(app)
+        *above, line = text_of(app).rstrip("\n").splitlines()
+        assert line.strip() == "filter / nofield>1"
+        told = " ".join(" ".join(above[-3:]).split())
+        assert "no field 'nofield'" in told and told.endswith("(column 1)")
+        await pilot.press(*["backspace"] * 9)
+        await pilot.pause()
+        assert "no field" not in text_of(app)
 
 
 async def test_enter_opens_a_request_and_esc_goes_back(busy_source: Any, text_of: TextOf) -> None:
