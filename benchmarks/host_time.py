@@ -75,6 +75,7 @@ class MadeUpRunner:
     packed = None
     num_wide_pages = 0
     runs_ahead = True
+    device_type = "cuda"  # whose host time this is
     max_model_len = MAX_MODEL_LEN
 
     def __init__(self, num_pages: int, max_num_seqs: int, max_num_tokens: int) -> None:
