@@ -48,17 +48,39 @@ class Tab(NamedTuple):
 
 
 class Tabs(PressStrip):
+    """What is wrong, or missed, has its place beside them: where it has no room, the pages that are
+    not open keep their keys alone."""
+
     def rows(self, view: View, width: int, height: int) -> list[Row]:
+        gap = " " if width >= ROOMY_FROM else ""
+        tabs = _server_tabs(view, width) or _page_tabs(view)
+        room = width - sum(cells_of(_written(tab, gap)) for tab in tabs)
+        aside = next((row for row in _asides(view) if width_of(row) < room), ())
+        urgent = _urgent(view)
+        if urgent and not aside and not view.state.fleet.replicas:
+            tabs = [tab if tab.is_chosen else tab._replace(label="") for tab in tabs]
+            room = width - sum(cells_of(_written(tab, gap)) for tab in tabs)
+            aside = _cut(urgent[-1], room - 1)
+        return [spread(self._placed(tabs, gap), aside, width)]
+
+    def _placed(self, tabs: list[Tab], gap: str) -> Row:
         spans: list[Span] = []
         self._zones = []
         at = 0
-        gap = " " if width >= ROOMY_FROM else ""
-        for tab in _server_tabs(view, width) or _page_tabs(view):
-            text = f" {tab.shown} {tab.label}{gap}"
+        for tab in tabs:
+            text = _written(tab, gap)
             self._zones.append((at, at + cells_of(text), tab.action))
             spans.append((text, "tab" if tab.is_chosen else "dim"))
             at += cells_of(text)
-        return [spread(tuple(spans), _aside(view, width - at), width)]
+        return tuple(spans)
+
+
+def _written(tab: Tab, gap: str) -> str:
+    return f" {tab.shown} {tab.label}{gap}" if tab.label else f" {tab.shown}{gap}"
+
+
+def _cut(row: Row, width: int) -> Row:
+    return row if width_of(row) <= width else fit_row(row, width)
 
 
 def _page_tabs(view: View) -> list[Tab]:
@@ -84,16 +106,27 @@ def _server_tabs(view: View, width: int) -> list[Tab]:
     ]
 
 
-def _aside(view: View, room: int) -> Row:
-    if (
-        view.connection.status not in ("connected", "starting", "connecting")
-        and view.connection.detail
-    ):
-        return ((f"{view.connection.detail} ", "warn"),)
+def _asides(view: View) -> list[Row]:
+    """What may stand beside the tabs, the longest first."""
     load: Row = (("load ", "dim"), (f"{view.model.load} ", "value")) if view.model.load else ()
-    known = attained(view)
-    rights = [(*load, *known.whole), known.whole, (*load, *known.short), known.short, load]
-    return next((right for right in rights if right and width_of(right) < room), ())
+    urgent = _urgent(view)
+    if _trouble(view):
+        return urgent
+    both = [shown for row in urgent for shown in ((*load, *row), row)]
+    return both or ([load] if load else [])
+
+
+def _urgent(view: View) -> list[Row]:
+    """What there must be room for, the longest first: why nothing comes, or the objectives."""
+    if _trouble(view):
+        return [((f"{_trouble(view)} ", "warn"),)]
+    return [row for row in attained(view) if row]
+
+
+def _trouble(view: View) -> str:
+    connection = view.connection
+    fine = connection.status in ("connected", "starting", "connecting")
+    return "" if fine else connection.detail
 
 
 class Footer(PressStrip):

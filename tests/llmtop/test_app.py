@@ -146,15 +146,23 @@ async def test_a_source_that_failed_ends_the_program(busy_source: Any) -> None:
     assert app.return_value == 1
 
 
-async def test_a_lost_connection_is_seen(busy_source: Any, text_of: TextOf) -> None:
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40)])
+async def test_a_lost_connection_is_seen(
+    busy_source: Any, text_of: TextOf, size: tuple[int, int]
+) -> None:
     app = LlmtopApp(busy_source)
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=size) as pilot:
         await pilot.pause()
         busy_source.connection = Connection("reconnecting", "no connection; trying again")
         app.frame()
         await pilot.pause()
         assert "RECONNECTING" in text_of(app)
         assert "no connection; trying again" in text_of(app)
+        busy_source.connection = Connection("reconnecting", "a long reason " * 20)
+        app.frame()
+        await pilot.pause()
+        tabs = text_of(app).splitlines()[1]
+        assert tabs.startswith(" 1 Overview") and tabs.rstrip().endswith("…")
 
 
 async def test_a_silent_core_is_seen_until_it_is_back(busy_source: Any, text_of: TextOf) -> None:
