@@ -37,6 +37,8 @@ TAIL_LINES: Final = 20
 LAST_WORDS_MS: Final = 500
 MAX_LINE_BYTES: Final = 4096
 MAX_BEATS_BYTES: Final = 4096
+# torch's profiler writes two such lines for each capture, minutes before what it would explain.
+PROFILER_PROBE: Final = "USDT:"
 SILENT_DEATH_HINT: Final = "If memory ran out, the system's log names the process it killed."
 
 
@@ -175,7 +177,7 @@ class CoreClient:
     def _read_output(self) -> None:
         while line := self._launch.output.readline(MAX_LINE_BYTES):
             text = line.decode(errors="replace").rstrip()
-            if text:
+            if text and not text.startswith(PROFILER_PROBE):
                 self._tail.append(text)
                 self._call(self._listener.on_output_line, text)
 

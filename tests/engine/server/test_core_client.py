@@ -29,6 +29,7 @@ order, wait_for_end = read_order()
 die_with_parent(wait_for_end)
 link = Link(order.endpoint)
 print("the core speaks", flush=True)
+print("USDT:2026-11-28 13:17:24 1:1 SyncActivityProfilerHandler.cpp:59] profiler_stop", flush=True)
 link.send(Located("/model", order.config.model))
 while True:
     command = link.receive(block=True)
