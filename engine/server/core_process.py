@@ -106,8 +106,11 @@ class CoreLoop:
         """Returns after a Shutdown."""
         self._report([])
         while self._take_commands():
-            outputs = self._step() if self._engine.has_work else []
-            self._report(outputs)
+            # A prefill step takes up to minutes on a CPU: until its end nothing of what waits for
+            # it was to be seen.
+            self._report([])
+            if self._engine.has_work:
+                self._report(self._step())
         self._engine.close()
         self._report([])
 

@@ -20,6 +20,7 @@ class FakeEngine:
         self.running: list[int] = []
         self.refusal: Exception | None = None
         self.kept: list[AnyEvent] = []
+        self.told_of_each: list[AnyEvent] = []
         self.num_steps = 0
 
     @property
@@ -30,6 +31,7 @@ class FakeEngine:
         if self.refusal is not None:
             raise self.refusal
         self.running.append(request.request)
+        self.events += self.told_of_each
 
     def abort(self, request: int, reason: str) -> None:
         self.running.remove(request)
@@ -89,10 +91,22 @@ def test_each_step_is_one_message_with_its_outputs_and_events():
 
 
 def test_all_commands_that_wait_are_obeyed_before_a_step():
-    (first, *_) = run(add(1), add(2), Abort(1, "disconnect"), None)
-    assert isinstance(first, Outputs)
+    before, first, *_ = run(add(1), add(2), Abort(1, "disconnect"), None)
+    assert isinstance(before, Outputs) and isinstance(first, Outputs)
     assert [output.request for output in first.outputs] == [2]
-    assert getattr(first.events[0], "name", "") == "aborted 1 disconnect"
+    assert getattr(before.events[0], "name", "") == "aborted 1 disconnect"
+
+
+def test_what_waits_is_told_before_the_step_that_it_waits_for():
+    """It may take a minute, for which the screen said that there is no request."""
+    events: list[AnyEvent] = []
+    engine, link = FakeEngine(events), FakeLink([add(1), None, Shutdown()])
+    engine.told_of_each = [Phase(9, "queued")]
+    told_at_step: list[Report] = []
+    step = engine.step
+    engine.step = lambda: (told_at_step.extend(link.sent), step())[1]  # type: ignore[method-assign]
+    CoreLoop(engine, link, events).run()
+    assert told_at_step == [Outputs([], [Phase(9, "queued")])]
 
 
 def test_what_happens_between_steps_and_at_the_end_is_told():
