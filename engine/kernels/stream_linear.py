@@ -93,6 +93,13 @@ def _weight_rows(weight, num_outputs, num_inputs, GATED: tl.constexpr, OUTPUTS: 
 
 
 @triton.jit
+def gated_sums(gate, up, KIND: tl.constexpr):
+    """silu(gate) * up of two products in fp32, each rounded as one that is written would be."""
+    gate = gate.to(KIND).to(tl.float32)
+    return gate * tl.sigmoid(gate) * up.to(KIND).to(tl.float32)
+
+
+@triton.jit
 def _finish(
     sums,
     bias,
@@ -109,10 +116,7 @@ def _finish(
     """Writes sums (ROWS, OUTPUTS): silu(gate) * up, with the bias, or added to what is there."""
     if GATED:
         gate, up = tl.split(tl.reshape(sums, (ROWS, OUTPUTS // 2, 2)))
-        # Rounded as a product that is written would be.
-        gate = gate.to(out.dtype.element_ty).to(tl.float32)
-        up = up.to(out.dtype.element_ty).to(tl.float32)
-        sums = gate * tl.sigmoid(gate) * up
+        sums = gated_sums(gate, up, out.dtype.element_ty)
         offs_n = tl.program_id(0) * (OUTPUTS // 2) + tl.arange(0, OUTPUTS // 2)
     else:
         offs_n = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)

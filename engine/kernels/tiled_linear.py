@@ -17,7 +17,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from engine.kernels.blocks import ceil_div, power_of_two
 from engine.kernels.launching import launch
 from engine.kernels.overlap import begin_next, is_hopper, overlap, wait_for_previous
-from engine.kernels.stream_linear import FEW_ROWS, HALVES, check_product
+from engine.kernels.stream_linear import FEW_ROWS, HALVES, check_product, gated_sums
 from engine.kernels.stream_linear import MAX_ROWS as MOST_STREAMED
 
 if TYPE_CHECKING:
@@ -104,21 +104,18 @@ def _tiled_rows_kernel(
         if GATED:
             up = tl.dot(weight.load([first + num_outputs, begin]), rows, up)
     begin_next(OVERLAPS)
-    kind = out.dtype.element_ty
     offs_n = first + tl.arange(0, OUTPUTS)
     offs_m = tl.arange(0, ROWS)
     there = offs_n < num_outputs
     if GATED:
-        # Rounded as a product that is written would be.
-        gate = acc.to(kind).to(tl.float32)
-        acc = gate * tl.sigmoid(gate) * up.to(kind).to(tl.float32)
+        acc = gated_sums(acc, up, out.dtype.element_ty)
     if HAS_BIAS:
         acc += tl.load(bias + offs_n, mask=there, other=0.0).to(tl.float32)[:, None]
     pointers = out + offs_m[:, None] * stride_out + offs_n[None, :]
     mask = (offs_m < num_rows)[:, None] & there[None, :]
     if ADDS:
         acc += tl.trans(tl.load(pointers, mask=mask, other=0.0)).to(tl.float32)
-    tl.store(pointers, tl.trans(acc.to(kind)), mask=mask)
+    tl.store(pointers, tl.trans(acc.to(out.dtype.element_ty)), mask=mask)
 
 
 def tiled_linear(

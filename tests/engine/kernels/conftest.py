@@ -191,3 +191,34 @@ def expect_close() -> Callable[..., None]:
         assert float(error) <= tolerance, f"relative error {float(error):.2e} over {tolerance:.0e}"
 
     return expect
+
+
+@pytest.fixture
+def expect_product(expect_close: Callable[..., None], device: torch.device) -> Callable[..., None]:
+    """That `product(x, weight, bias)` and `add(x, weight, bias, residual)` are the reference's in
+    fp16, from rows with a stride and into some beside which nothing is written."""
+    # Not above: Triton decides at its import whether it interprets.
+    from engine.kernels.stream_linear import reference
+
+    def made(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, device=device).half()
+
+    def expect(
+        product: Callable[..., torch.Tensor],
+        add: Callable[..., None],
+        sizes: tuple[int, int, int],
+        has_bias: bool,
+    ) -> None:
+        num_rows, num_outputs, num_inputs = sizes
+        x = made(num_rows, num_inputs + 8)[:, :num_inputs]
+        weight, bias = made(num_outputs, num_inputs), made(num_outputs) if has_bias else None
+        expect_close(product(x, weight, bias), reference(x, weight, bias), torch.float16)
+        shape = (num_rows, num_outputs + 3)
+        wide = torch.full(shape, torch.nan, dtype=torch.float16, device=device)
+        residual = wide[:, :num_outputs].copy_(made(num_rows, num_outputs))
+        want = reference(x, weight, bias, residual=residual)
+        add(x, weight, bias, residual)
+        expect_close(residual, want, torch.float16)
+        assert wide[:, num_outputs:].isnan().all()
+
+    return expect

@@ -28,23 +28,9 @@ def made(device: Any, *shape: int, dtype: torch.dtype = torch.float16) -> torch.
 @pytest.mark.parametrize(("num_outputs", "num_inputs"), [(40, 256), (33, 576), (70, 1024)])
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_product_equals_reference(
-    expect_close: Any,
-    device: Any,
-    num_rows: int,
-    num_outputs: int,
-    num_inputs: int,
-    has_bias: bool,
+    expect_product: Any, num_rows: int, num_outputs: int, num_inputs: int, has_bias: bool
 ) -> None:
-    x = made(device, num_rows, num_inputs + 8)[:, :num_inputs]
-    weight = made(device, num_outputs, num_inputs)
-    bias = made(device, num_outputs) if has_bias else None
-    expect_close(stream_linear(x, weight, bias), reference(x, weight, bias), torch.float16)
-    wide = torch.full((num_rows, num_outputs + 3), torch.nan, dtype=torch.float16, device=device)
-    residual = wide[:, :num_outputs].copy_(made(device, num_rows, num_outputs))
-    want = reference(x, weight, bias, residual=residual)
-    add_stream_linear(x, weight, bias, residual)
-    expect_close(residual, want, torch.float16)
-    assert wide[:, num_outputs:].isnan().all()
+    expect_product(stream_linear, add_stream_linear, (num_rows, num_outputs, num_inputs), has_bias)
 
 
 @pytest.mark.parametrize("num_rows", [1, 2])
