@@ -7,12 +7,12 @@ import os
 import socket
 import sys
 import tempfile
-from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from llmtop.errors import LlmtopError
+from llmtop.own_code import child_environment
 from llmtop.proxy.config import ObserverConfig, ProxyConfig
 from llmtop.proxy.event_pipe import EventPipe
 
@@ -46,7 +46,7 @@ class ObserverLaunch:
                 *(sys.executable, "-P", "-m", MODULE),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(listener.fileno(),),
-                env=_environment(),
+                env=child_environment(),
                 start_new_session=True,
             )
         assert process.stdin is not None
@@ -89,9 +89,3 @@ def _bound_and_unlinked(listener: socket.socket) -> int:
             hint = "set TMPDIR to another folder: its path may be too long"
             raise LlmtopError(f"no socket in {folder}: {error}", hint) from None
         return os.open(path, os.O_PATH)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with our packages first on the path, so that the observer runs this very code."""
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from llmtop.own_code import child_environment
 from llmtop.sanitize import clean_line
 from llmtop.sources.base import Replay
 from llmtop.sources.remote import RemoteSource
@@ -121,7 +121,7 @@ class EngineSource:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=(descriptor,),
-            env=_environment(),
+            env=child_environment(),
             # A Ctrl-C meant for us reaches the whole foreground group; the server is to drain.
             start_new_session=True,
         )
@@ -197,9 +197,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with our packages first on the path, so that the server runs this very code."""
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
