@@ -50,11 +50,8 @@ def test_the_past_and_what_comes_are_in_one_file(
     assert (info.model, info.clean_end, info.problem) == ("smollm2-135m-instruct", True, "")
 
 
-def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
-    source_of: Any, events: Events, home: Path
-) -> None:
-    """Its file holds no start of a session, only a state that knows it."""
-    told = events(14.0)
+def kept_of_one_that_ran_already(source_of: Any, told: list[Any]) -> tuple[Any, Path]:
+    """The source, whose ring begins in the middle of what is told, and the file that was kept."""
     earlier = SessionState()
     for event in told[:900]:
         earlier.apply(event)
@@ -65,7 +62,15 @@ def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
     keeper.keep()
     keeper.end()
     assert keeper.path is not None
-    reader = SessionReader(keeper.path)
+    return source, keeper.path
+
+
+def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
+    source_of: Any, events: Events, home: Path
+) -> None:
+    """Its file holds no start of a session, only a state that knows it."""
+    _, path = kept_of_one_that_ran_already(source_of, events(14.0))
+    reader = SessionReader(path)
     assert not list(reader.query("SELECT 1 FROM session_start"))
     assert reader.session is not None
     report, work = report_of(reader), report_of(reader).work
@@ -74,26 +79,17 @@ def test_what_was_kept_of_a_server_that_ran_already_is_the_latest_recording(
     assert report.latencies["ttft"].n == work.told == work.finished + work.failed
     assert len(list(reader.query("SELECT 1 FROM request"))) > work.told, "some ended before it"
     reader.close()
-    assert has_begun(keeper.path)
-    assert find_session("latest", keeper.path.parent) == keeper.path
+    assert has_begun(path)
+    assert find_session("latest", path.parent) == path
 
 
 def test_a_kept_session_has_no_seconds_before_it_began(
     source_of: Any, events: Events, home: Path
 ) -> None:
     """Its first state knows the minutes before: they were drawn as if they had been recorded."""
-    told = events(14.0)
-    earlier = SessionState()
-    for event in told[:900]:
-        earlier.apply(event)
-    source = source_of(earlier)
-    source.ring.begin(earlier)
-    source.feed(told[900:])
-    keeper = Keeper(source.ring)
-    keeper.keep()
-    keeper.end()
-    assert keeper.path is not None
-    reader = SessionReader(keeper.path)
+    source, path = kept_of_one_that_ran_already(source_of, events(14.0))
+    earlier = source.ring.state_at(source.ring.start_ns)
+    reader = SessionReader(path)
     first, last = reader.start_ns // S, reader.end_ns // S
     assert earlier.seconds.rows[0].second < first
     assert [row.second for row in reader.seconds()] == list(range(first, last))
